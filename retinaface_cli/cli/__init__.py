@@ -1,0 +1,1 @@
+"""The Typer application: options and help, one file a sub-command; imports no torch."""

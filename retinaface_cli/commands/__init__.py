@@ -1,0 +1,1 @@
+"""One workflow a sub-command: the only place where settings become objects."""

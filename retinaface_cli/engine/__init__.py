@@ -1,0 +1,1 @@
+"""What runs a model: detector, training, prediction over several devices."""

@@ -1,0 +1,1 @@
+"""Pure protocols: labels and detections in, a frozen report out; no files, no printing."""

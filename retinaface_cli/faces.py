@@ -1,0 +1,164 @@
+"""The types that flow between the parts: faces as labelled, faces as detected, and the pictures they belong to.
+
+All coordinates are continuous pixels in float32 (width = x2 - x1), in the frame that the holder of the object states;
+in files that is always the original picture after EXIF rotation. No faces means arrays of length 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+
+NUM_LANDMARKS = 5
+
+LANDMARK_NAMES = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+"""Names of the five landmarks; left and right are those of the picture, for an upright face."""
+
+LANDMARK_MIRROR_ORDER = (1, 0, 2, 4, 3)
+"""Position i of a mirrored face takes the point at LANDMARK_MIRROR_ORDER[i]: eyes swap, mouth corners swap."""
+
+
+def _frozen(array: npt.ArrayLike, dtype: npt.DTypeLike, shape: tuple[int, ...], name: str) -> npt.NDArray[np.generic]:
+    """Returns a read-only view of the array in the given type, after checking its shape (-1 matches any length)."""
+    result = np.asarray(array, dtype=dtype)
+    if result.size == 0 and result.ndim != len(shape):
+        result = result.reshape(tuple(max(size, 0) for size in shape))
+    if result.ndim != len(shape) or any(want not in (-1, got) for want, got in zip(shape, result.shape, strict=True)):
+        raise ValueError(f"{name}: expected shape {shape}, got {result.shape}")
+    result = result.view()
+    result.flags.writeable = False
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class FaceLabels:
+    """The true faces of one picture.
+
+    Attributes:
+        boxes: (N, 4) x_min, y_min, x_max, y_max.
+        landmarks: (N, 5, 2) x, y in the order of LANDMARK_NAMES; NaN where missing.
+        has_landmarks: (N, 5) whether each point is known.
+        ignore: (N,) faces that are neither positive nor background (invalid, too small).
+        attributes: name -> (N,) float32 values (blur, occlusion, pose, ...); NaN where unknown.
+    """
+
+    boxes: FloatArray
+    landmarks: FloatArray
+    has_landmarks: BoolArray
+    ignore: BoolArray
+    attributes: Mapping[str, FloatArray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n = len(self.boxes)
+        fields = {
+            "boxes": _frozen(self.boxes, np.float32, (-1, 4), "boxes"),
+            "landmarks": _frozen(self.landmarks, np.float32, (n, NUM_LANDMARKS, 2), "landmarks"),
+            "has_landmarks": _frozen(self.has_landmarks, np.bool_, (n, NUM_LANDMARKS), "has_landmarks"),
+            "ignore": _frozen(self.ignore, np.bool_, (n,), "ignore"),
+            "attributes": {k: _frozen(v, np.float32, (n,), k) for k, v in self.attributes.items()},
+        }
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def from_boxes(cls, boxes: npt.ArrayLike) -> FaceLabels:
+        """Labels of (N, 4) boxes without landmarks, none ignored."""
+        array = np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
+        n = len(array)
+        return cls(
+            boxes=array,
+            landmarks=np.full((n, NUM_LANDMARKS, 2), np.nan, np.float32),
+            has_landmarks=np.zeros((n, NUM_LANDMARKS), np.bool_),
+            ignore=np.zeros(n, np.bool_),
+        )
+
+    @classmethod
+    def empty(cls) -> FaceLabels:
+        """Labels of a picture without faces."""
+        return cls.from_boxes(())
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def select(self, index: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> FaceLabels:
+        """The faces picked by a boolean mask or by indices."""
+        return FaceLabels(
+            boxes=self.boxes[index],
+            landmarks=self.landmarks[index],
+            has_landmarks=self.has_landmarks[index],
+            ignore=self.ignore[index],
+            attributes={name: values[index] for name, values in self.attributes.items()},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class FaceDetections:
+    """The faces that a detector found in one picture, highest score first.
+
+    Attributes:
+        boxes: (N, 4) x_min, y_min, x_max, y_max.
+        landmarks: (N, 5, 2) x, y in the order of LANDMARK_NAMES; NaN where a source has none.
+        scores: (N,) in [0, 1].
+    """
+
+    boxes: FloatArray
+    landmarks: FloatArray
+    scores: FloatArray
+
+    def __post_init__(self) -> None:
+        n = len(self.boxes)
+        object.__setattr__(self, "boxes", _frozen(self.boxes, np.float32, (-1, 4), "boxes"))
+        object.__setattr__(self, "landmarks", _frozen(self.landmarks, np.float32, (n, NUM_LANDMARKS, 2), "landmarks"))
+        object.__setattr__(self, "scores", _frozen(self.scores, np.float32, (n,), "scores"))
+
+    @classmethod
+    def empty(cls) -> FaceDetections:
+        """The result for a picture in which no face was found."""
+        return cls(np.zeros((0, 4), np.float32), np.zeros((0, NUM_LANDMARKS, 2), np.float32), np.zeros(0, np.float32))
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def select(self, index: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> FaceDetections:
+        """The faces picked by a boolean mask or by indices."""
+        return FaceDetections(self.boxes[index], self.landmarks[index], self.scores[index])
+
+
+@dataclass(frozen=True, eq=False)
+class ImageLabels:
+    """One picture's name and true faces.
+
+    Attributes:
+        file_name: path relative to the image root, forward slashes.
+        faces: in pixels of the original picture.
+        width: of the picture in pixels; None where the label file does not say.
+        height: likewise.
+    """
+
+    file_name: str
+    faces: FaceLabels
+    width: int | None = None
+    height: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ImageDetections:
+    """One picture's name and detected faces.
+
+    Attributes:
+        file_name: path relative to the input root, forward slashes.
+        faces: in pixels of the original picture.
+        width: of the picture in pixels; None where unknown.
+        height: likewise.
+    """
+
+    file_name: str
+    faces: FaceDetections
+    width: int | None = None
+    height: int | None = None

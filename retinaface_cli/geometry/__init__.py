@@ -1,0 +1,1 @@
+"""Pure tensor maths on boxes and anchors; no state."""

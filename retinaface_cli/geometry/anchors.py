@@ -1,0 +1,44 @@
+"""The anchors of a network input, all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def level_shapes(image_size: tuple[int, int], strides: Sequence[int]) -> list[tuple[int, int]]:
+    """(rows, columns) of each level's feature map for an input of (height, width) pixels."""
+    height, width = image_size
+    return [(-(-height // stride), -(-width // stride)) for stride in strides]
+
+
+@lru_cache(maxsize=64)
+def generate_anchors(
+    image_size: tuple[int, int],
+    sizes: tuple[tuple[float, ...], ...],
+    strides: tuple[int, ...],
+    device: torch.device | None = None,
+) -> Float[Tensor, "A 4"]:
+    """Square anchors (cx, cy, w, h) in pixels of the network input, in the order of the network's outputs.
+
+    The order is level, row, column, size. A centre lies in the middle of its cell; nothing is clipped. The result is
+    cached and shared: do not write to it.
+
+    Args:
+        image_size: (height, width) of the network input.
+        sizes: side lengths in pixels, a tuple a level.
+        strides: pixels between cells, one a level.
+        device: where the result is to lie; None is the CPU.
+    """
+    levels = []
+    for (rows, columns), level_sizes, stride in zip(level_shapes(image_size, strides), sizes, strides, strict=True):
+        y = (torch.arange(rows) + 0.5) * stride
+        x = (torch.arange(columns) + 0.5) * stride
+        side = torch.tensor(level_sizes, dtype=torch.float32)
+        grid_y, grid_x, grid_side = torch.meshgrid(y, x, side, indexing="ij")  # (rows, columns, sizes)
+        levels.append(torch.stack([grid_x, grid_y, grid_side, grid_side], dim=-1).reshape(-1, 4))
+    return torch.cat(levels).to(device=device)

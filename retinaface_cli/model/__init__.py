@@ -1,0 +1,1 @@
+"""The network, its matching, losses, postprocessing and checkpoints."""

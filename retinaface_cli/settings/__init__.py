@@ -1,0 +1,1 @@
+"""Pydantic schemas of all settings: frozen, unknown keys refused. One file a sub-command, `network` shared by all."""

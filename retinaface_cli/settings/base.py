@@ -1,0 +1,148 @@
+"""The base of all settings, and the one way in which YAML files and `key=value` overrides become settings."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from retinaface_cli.errors import SettingsError
+
+
+class Settings(BaseModel):
+    """A frozen group of settings; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), use_attribute_docstrings=True)
+
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+
+def load_settings(
+    schema: type[AnySettings], path: Path | None = None, *, overrides: Mapping[str, Any] | None = None
+) -> AnySettings:
+    """Reads settings from a YAML file and lays overrides on top.
+
+    Args:
+        schema: what the result must be.
+        path: a YAML file holding one mapping; None for defaults.
+        overrides: dotted key -> value, e.g. {"optimizer.lr": 0.01}; a string is read as YAML would read it.
+
+    Raises:
+        SettingsError: where (file and key), what was found, what is wanted; for an unknown key the nearest known one.
+    """
+    values = {} if path is None else read_yaml(path)
+    for key, value in (overrides or {}).items():
+        _assign(values, key, value)
+    return validate_settings(schema, values, source="settings" if path is None else str(path))
+
+
+def validate_settings(schema: type[AnySettings], values: Mapping[str, Any], *, source: str) -> AnySettings:
+    """Validates a mapping; `source` names where it came from in the error.
+
+    Raises:
+        SettingsError: one line a wrong key.
+    """
+    try:
+        return schema.model_validate(dict(values))
+    except ValidationError as error:
+        lines = [_describe(schema, detail, source) for detail in error.errors()]
+        raise SettingsError("\n".join(lines)) from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Reads one YAML mapping with the safe loader.
+
+    Raises:
+        SettingsError: the file is missing, unreadable, no YAML, or no mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path}: expected a mapping of settings, got {type(content).__name__}")
+    return content
+
+
+def parse_assignments(items: Sequence[str]) -> dict[str, Any]:
+    """Turns `key=value` strings of the command line into overrides; values are read as YAML.
+
+    Raises:
+        SettingsError: an item without `=`, or a value that is no YAML.
+    """
+    overrides: dict[str, Any] = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals or not key:
+            raise SettingsError(f"--set {item}: expected key=value, e.g. optimizer.lr=0.01")
+        try:
+            overrides[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise SettingsError(f"--set {item}: the value is not valid YAML") from None
+    return overrides
+
+
+def _assign(values: dict[str, Any], dotted_key: str, value: object) -> None:
+    """Sets a value in nested mappings, making those that are missing."""
+    *parents, last = dotted_key.split(".")
+    for parent in parents:
+        inner = values.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise SettingsError(f"{dotted_key}: {parent} is a value, not a group of settings")
+        values = inner
+    values[last] = value
+
+
+def _describe(schema: type[BaseModel], detail: ErrorDetails, source: str) -> str:
+    """One line for one wrong key: where, what, got, wanted."""
+    location = [str(part) for part in detail["loc"]]
+    key = ".".join(location)
+    if detail["type"] == "extra_forbidden":
+        known = _known_keys(schema, location[:-1])
+        nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(known)}"
+        return f"{source}: {key}: unknown setting; {hint}"
+    if detail["type"] == "missing":
+        return f"{source}: {key}: missing, and it has no default"
+    message = detail["msg"].removeprefix("Value error, ")
+    where = f"{source}: {key}" if key else source
+    if isinstance(detail["input"], Mapping):
+        return f"{where}: {message}"
+    return f"{where}: {message}, got {detail['input']!r}"
+
+
+def _known_keys(schema: type[BaseModel], parents: Sequence[str]) -> list[str]:
+    """Names of the settings in the group that the parent keys lead to; list indices and union tags are passed over."""
+    current = schema
+    for parent in parents:
+        field = current.model_fields.get(parent)
+        if field is None:
+            continue
+        inner = _find_model(field.annotation)
+        if inner is None:
+            return []
+        current = inner
+    return list(current.model_fields)
+
+
+def _find_model(annotation: object) -> type[BaseModel] | None:
+    """The first pydantic model inside an annotation such as `Model | None` or `tuple[Model, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        found = _find_model(argument)
+        if found is not None:
+            return found
+    return None

@@ -1,0 +1,80 @@
+"""What a checkpoint carries about its network: backbone, widths, anchors and the preprocessing it was trained with."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from retinaface_cli.settings.base import Settings
+
+BackboneName = Literal[
+    "mobilenet0.25", "mobilenet0.5", "mobilenet1.0", "mobilenet_v2", "resnet18", "resnet34", "resnet50"
+]
+
+
+class AnchorSettings(Settings):
+    """Square anchors: sizes in pixels of the network input, a tuple a level, and the level's stride in pixels."""
+
+    sizes: tuple[tuple[float, ...], ...] = ((16, 32), (64, 128), (256, 512))
+    """Side lengths of the anchors at every cell of each level, in pixels of the network input."""
+
+    strides: tuple[int, ...] = (8, 16, 32)
+    """Distance between cells of each level, in pixels of the network input."""
+
+    @model_validator(mode="after")
+    def _check_levels(self) -> AnchorSettings:
+        if len(self.sizes) != 3 or self.strides != (8, 16, 32):
+            raise ValueError("the network has three levels, of strides 8, 16 and 32: give three tuples of sizes")
+        if len({len(level) for level in self.sizes}) != 1 or not self.sizes[0]:
+            raise ValueError("every level must have the same number of anchor sizes, at least one")
+        if any(size <= 0 for level in self.sizes for size in level):
+            raise ValueError("anchor sizes must be above 0 pixels")
+        return self
+
+    @property
+    def num_per_cell(self) -> int:
+        """Number of anchors at every cell."""
+        return len(self.sizes[0])
+
+
+class PreprocessingSettings(Settings):
+    """How pixel values become network input: (value - mean) / std a channel, values in [0, 255]."""
+
+    color_order: Literal["rgb", "bgr"] = "rgb"
+    """Order of the three channels that the network wants."""
+
+    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    """Subtracted a channel, in the network's channel order, on the scale 0 to 255."""
+
+    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    """Divided by a channel, in the network's channel order, on the scale 0 to 255."""
+
+    @model_validator(mode="after")
+    def _check_std(self) -> PreprocessingSettings:
+        if min(self.std) <= 0:
+            raise ValueError("std must be above 0")
+        return self
+
+
+PREPROCESSINGS: dict[str, PreprocessingSettings] = {
+    "imagenet-rgb": PreprocessingSettings(),
+    "mean-bgr": PreprocessingSettings(color_order="bgr", mean=(104, 117, 123), std=(1, 1, 1)),
+}
+"""The two conventions of the old checkpoints by name (ternaus; biubug6, facexlib and yakhyo)."""
+
+
+class NetworkSettings(Settings):
+    """All that is needed to build a network and feed it; stored in every checkpoint."""
+
+    backbone: BackboneName = "mobilenet0.25"
+    """Name of the backbone."""
+
+    out_channels: int | None = Field(default=None, gt=0, multiple_of=4)
+    """Width of the feature pyramid and of the context modules; empty: the backbone's usual width."""
+
+    anchors: AnchorSettings = AnchorSettings()
+    """Anchor sizes and strides."""
+
+    preprocessing: PreprocessingSettings = PREPROCESSINGS["imagenet-rgb"]
+    """Channel order, mean and standard deviation of the input."""

@@ -1,0 +1,96 @@
+"""The rules of the house, checked on the source: who may import whom, and which library is used where."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+PACKAGE = REPOSITORY / "retinaface_cli"
+
+LEVELS: tuple[frozenset[str], ...] = (
+    frozenset({"errors", "version"}),
+    frozenset({"faces", "files"}),
+    frozenset({"geometry", "formats", "settings"}),
+    frozenset({"data", "model", "evaluation", "visualization"}),
+    frozenset({"engine"}),
+    frozenset({"commands"}),
+    frozenset({"cli"}),
+    frozenset({"__init__", "__main__"}),
+)
+"""From right to left of the map in the design: a part imports from lower levels and from itself only."""
+
+TORCH_FREE = ("cli", "settings", "formats", "evaluation", "visualization", "faces", "errors", "files", "version")
+
+ALLOWED_PLACES = {
+    "albumentations": ("data/augmentations.py",),
+    "cv2": ("data/", "visualization", "engine/"),
+    "pytorch_lightning": ("engine/", "data/datamodule.py", "commands/"),
+    "typer": ("cli/",),
+    "matplotlib": ("visualization",),
+}
+
+
+def _level(part: str) -> int:
+    return next(i for i, names in enumerate(LEVELS) if part in names)
+
+
+def _part(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def _files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """Full names of all modules imported anywhere in the file, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", _files(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_from_lower_levels_or_its_own_folder(path: Path) -> None:
+    part = _part(path)
+    for name in _imports(path):
+        if not name.startswith("retinaface_cli."):
+            continue
+        target = name.split(".")[1]
+        if target == part or part.startswith("__"):
+            continue
+        assert _level(target) < _level(part), f"{path}: {part} must not import {target}"
+
+
+@pytest.mark.parametrize("path", _files(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_each_library_is_imported_only_in_its_place(path: Path) -> None:
+    place = path.relative_to(PACKAGE).as_posix()
+    for name in _imports(path):
+        library = name.split(".")[0]
+        allowed = ALLOWED_PLACES.get(library)
+        assert allowed is None or place.startswith(allowed), f"{place}: {library} belongs in {allowed}"
+        if place.split("/")[0].removesuffix(".py") in TORCH_FREE:
+            assert library not in ("torch", "torchvision", "pytorch_lightning"), f"{place}: must not import torch"
+
+
+@pytest.mark.parametrize("path", _files(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_file_is_longer_than_300_lines_and_no_function_than_60(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    assert source.count("\n") <= 300
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef) and path.parent.name != "cli":  # there a function is a list of options
+            assert (node.end_lineno or 0) - node.lineno + 1 <= 60, f"{path}:{node.lineno} {node.name}"
+
+
+def test_the_command_line_starts_without_torch() -> None:
+    code = "import sys, retinaface_cli.cli.app; sys.exit(any(m in sys.modules for m in ('torch', 'cv2', 'numpy')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
