@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +25,9 @@ LANDMARK_MIRROR_ORDER = (1, 0, 2, 4, 3)
 """Position i of a mirrored face takes the point at LANDMARK_MIRROR_ORDER[i]: eyes swap, mouth corners swap."""
 
 
-def _frozen(array: npt.ArrayLike, dtype: npt.DTypeLike, shape: tuple[int, ...], name: str) -> npt.NDArray[np.generic]:
+def _frozen(array: npt.ArrayLike, dtype: npt.DTypeLike, shape: tuple[int, ...], name: str) -> npt.NDArray[Any]:
     """Returns a read-only view of the array in the given type, after checking its shape (-1 matches any length)."""
-    result = np.asarray(array, dtype=dtype)
+    result: npt.NDArray[Any] = np.asarray(array, dtype=dtype)
     if result.size == 0 and result.ndim != len(shape):
         result = result.reshape(tuple(max(size, 0) for size in shape))
     if result.ndim != len(shape) or any(want not in (-1, got) for want, got in zip(shape, result.shape, strict=True)):
