@@ -1,0 +1,222 @@
+"""What a training run learns from: label files with their pictures, batches, and augmentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from retinaface_cli.settings.base import Settings
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Factor = Annotated[float, Field(gt=0)]
+Level = Annotated[int, Field(ge=0, le=255)]
+
+
+def _check_ordered(name: str, limits: tuple[float, float]) -> None:
+    """Raises ValueError where a smallest value is above the largest."""
+    if limits[0] > limits[1]:
+        raise ValueError(f"{name}: the smallest value {limits[0]} is above the largest {limits[1]}")
+
+
+class LabelSource(Settings):
+    """One label file with the folder of its pictures."""
+
+    labels: Path
+    """The label file, in any format that `retinaface convert-labels` reads."""
+
+    images: Path | None = None
+    """Folder that the file's picture names are relative to; empty: the folder that the format prescribes."""
+
+    weight: float = Field(default=1.0, gt=0)
+    """How often an epoch shows each of its pictures: 2 shows all twice, .5 a fresh random half in each epoch."""
+
+
+class CropSettings(Settings):
+    """A random square is cut from the picture and scaled to the network input."""
+
+    probability: Probability = 1.0
+    """Chance that a picture is cropped; else it is shown whole, padded to a square."""
+
+    scales: tuple[Factor, ...] = Field(default=(0.3, 0.45, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0), min_length=1)
+    """Sides of the square as multiples of the picture's short side; what lies outside the picture is filled."""
+
+    max_tries: int = Field(default=250, gt=0)
+    """Number of random squares looked at before the picture is shown whole."""
+
+    min_best_visibility: Probability = 0.5
+    """A square must show at least this part of the area of one face; 1: one face is wholly inside; 0: any square."""
+
+
+class FlipSettings(Settings):
+    """Mirrorings and quarter turns; a reflection swaps the left and right landmarks."""
+
+    horizontal: Probability = 0.5
+    """Chance of mirroring left and right."""
+
+    rotate90: Probability = 0.0
+    """Chance of a turn by a random multiple of 90 degrees."""
+
+    transpose: Probability = 0.0
+    """Chance of swapping rows and columns."""
+
+
+class AffineSettings(Settings):
+    """Small rotation, scale and shift of the cropped square."""
+
+    probability: Probability = 0.0
+    """Chance that it is done at all."""
+
+    max_angle: float = Field(default=15.0, ge=0, le=180)
+    """Largest rotation to either side, in degrees."""
+
+    scale: tuple[Factor, Factor] = (1.0, 1.0)
+    """Smallest and largest factor of size."""
+
+    max_shift: float = Field(default=0.0, ge=0, le=1)
+    """Largest shift in each direction, as a part of the side."""
+
+    @model_validator(mode="after")
+    def _check_scale(self) -> AffineSettings:
+        _check_ordered("scale", self.scale)
+        return self
+
+
+class ColorSettings(Settings):
+    """Colour changes; each is drawn on its own."""
+
+    probability: Probability = 0.5
+    """Chance of each single change below."""
+
+    brightness: float = Field(default=32.0, ge=0, le=255)
+    """Largest amount added or taken away, in levels of 0 to 255."""
+
+    contrast: tuple[Factor, Factor] = (0.5, 1.5)
+    """Smallest and largest factor of the values."""
+
+    saturation: tuple[Factor, Factor] = (0.5, 1.5)
+    """Smallest and largest factor of the saturation."""
+
+    hue: float = Field(default=36.0, ge=0, le=180)
+    """Largest turn of the colour circle to either side, in degrees."""
+
+    gamma: tuple[Factor, Factor] = (1.0, 1.0)
+    """Smallest and largest exponent of the values on the scale 0 to 1."""
+
+    @model_validator(mode="after")
+    def _check_ranges(self) -> ColorSettings:
+        for name in ("contrast", "saturation", "gamma"):
+            _check_ordered(name, getattr(self, name))
+        return self
+
+
+class QualitySettings(Settings):
+    """Loss of quality, as bad cameras and heavy compression bring it."""
+
+    blur_probability: Probability = 0.0
+    """Chance of blurring."""
+
+    blur_sigma: tuple[Factor, Factor] = (0.3, 1.5)
+    """Smallest and largest standard deviation of the Gaussian blur, in pixels of the network input."""
+
+    noise_probability: Probability = 0.0
+    """Chance of adding noise."""
+
+    noise_std: tuple[Factor, Factor] = (2.0, 10.0)
+    """Smallest and largest standard deviation of the noise, in levels of 0 to 255."""
+
+    jpeg_probability: Probability = 0.0
+    """Chance of compressing the picture as JPEG."""
+
+    jpeg_quality: tuple[int, int] = (40, 95)
+    """Lowest and highest JPEG quality, 1 to 100."""
+
+    @model_validator(mode="after")
+    def _check_ranges(self) -> QualitySettings:
+        for name in ("blur_sigma", "noise_std", "jpeg_quality"):
+            _check_ordered(name, getattr(self, name))
+        if not (self.jpeg_quality[0] >= 1 and self.jpeg_quality[1] <= 100):
+            raise ValueError("jpeg_quality must lie in 1 to 100")
+        return self
+
+
+class TransformSettings(Settings):
+    """One more transform of albumentations, by the name of its class."""
+
+    name: str
+    """Name of the class, e.g. CLAHE."""
+
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """Its arguments, as the documentation of albumentations names them."""
+
+
+class AugmentationSettings(Settings):
+    """What is done to a training picture, from top to bottom."""
+
+    crop: CropSettings = CropSettings()
+    """The square that is cut out."""
+
+    flip: FlipSettings = FlipSettings()
+    """Mirrorings and quarter turns."""
+
+    affine: AffineSettings = AffineSettings()
+    """Small rotation, scale and shift."""
+
+    color: ColorSettings = ColorSettings()
+    """Brightness, contrast, saturation, hue and gamma."""
+
+    quality: QualitySettings = QualitySettings()
+    """Blur, noise and JPEG compression."""
+
+    extra: tuple[TransformSettings, ...] = ()
+    """Further transforms of albumentations, done last, in this order."""
+
+    fill: tuple[Level, Level, Level] = (124, 116, 104)
+    """Red, green and blue of what lies outside the picture, 0 to 255."""
+
+    min_face_size: float = Field(default=6.0, ge=0)
+    """Faces whose shorter side is below this many pixels of the network input are neither face nor background."""
+
+    min_visibility: Probability = 0.3
+    """Faces of which a smaller part of the area is left are ignored; so are those whose centre is cut off."""
+
+
+class DataSettings(Settings):
+    """Label files, the split, and how batches are made."""
+
+    train: tuple[LabelSource, ...] = Field(min_length=1)
+    """Label files to learn from."""
+
+    validation: tuple[LabelSource, ...] = ()
+    """Label files to measure on; empty: a part of the training pictures is held out."""
+
+    held_out: float = Field(default=0.1, ge=0, lt=1)
+    """Part of the training pictures held out where `validation` is empty; 0: no validation."""
+
+    image_size: int = Field(default=640, gt=0, multiple_of=32)
+    """Side of the square network input in training, in pixels."""
+
+    batch_size: int = Field(default=16, gt=0)
+    """Pictures a step on each device."""
+
+    validation_scale: Annotated[int, Field(gt=0)] | Literal["original"] = 640
+    """Longest side of a validation picture at the network input, in pixels; original: as it is."""
+
+    validation_batch_size: int = Field(default=8, gt=0)
+    """Validation pictures a step on each device; with `original` one at a time is used."""
+
+    num_workers: int | None = Field(default=None, ge=0)
+    """Processes that prepare batches for each device, 0: none; empty: as many as there are free cores, at most 8."""
+
+
+AUGMENTATIONS: dict[str, AugmentationSettings] = {
+    "modern": AugmentationSettings(),
+    "classic": AugmentationSettings(
+        crop=CropSettings(scales=(0.3, 0.45, 0.6, 0.8, 1.0), min_best_visibility=1.0),
+        fill=(123, 117, 104),
+        min_face_size=0.0,
+        min_visibility=0.0,
+    ),
+}
+"""Whole augmentations by name: with zoom-out as SCRFD trains, and as the old RetinaFace repositories trained."""
