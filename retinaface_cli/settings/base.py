@@ -107,42 +107,58 @@ def _assign(values: dict[str, Any], dotted_key: str, value: object) -> None:
 
 def _describe(schema: type[BaseModel], detail: ErrorDetails, source: str) -> str:
     """One line for one wrong key: where, what, got, wanted."""
-    location = [str(part) for part in detail["loc"]]
+    location, group = _locate(schema, [str(part) for part in detail["loc"]])
     key = ".".join(location)
     if detail["type"] == "extra_forbidden":
-        known = _known_keys(schema, location[:-1])
-        nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(known)}"
-        return f"{source}: {key}: unknown setting; {hint}"
+        return f"{source}: {key}: unknown setting; {_hint(location[-1], list(group.model_fields) if group else [])}"
+    if detail["type"] == "union_tag_invalid":
+        kinds = [kind.strip(" '") for kind in detail["ctx"]["expected_tags"].split(",")]
+        return f"{source}: {key}.name: unknown kind {detail['ctx']['tag']!r}; {_hint(detail['ctx']['tag'], kinds)}"
     if detail["type"] == "missing":
         return f"{source}: {key}: missing, and it has no default"
     message = detail["msg"].removeprefix("Value error, ")
     where = f"{source}: {key}" if key else source
     if isinstance(detail["input"], Mapping):
         return f"{where}: {message}"
+    if detail["type"].startswith("model_"):
+        message = "expected a group of settings"
     return f"{where}: {message}, got {detail['input']!r}"
 
 
-def _known_keys(schema: type[BaseModel], parents: Sequence[str]) -> list[str]:
-    """Names of the settings in the group that the parent keys lead to; list indices and union tags are passed over."""
-    current = schema
-    for parent in parents:
-        field = current.model_fields.get(parent)
-        if field is None:
+def _hint(wrong: str, known: Sequence[str]) -> str:
+    """The nearest known name, or all of them."""
+    nearest = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
+    return f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(known)}"
+
+
+def _locate(schema: type[BaseModel], parts: Sequence[str]) -> tuple[list[str], type[BaseModel] | None]:
+    """The location as a user writes it, and the group of settings in which its last part is looked for.
+
+    Where a setting comes in kinds, pydantic puts the kind's tag into the location; it is taken out.
+    """
+    group: type[BaseModel] | None = schema
+    location: list[str] = []
+    kinds: list[type[BaseModel]] = []
+    for i, part in enumerate(parts):
+        tagged = [kind for kind in kinds if part in _names(kind)]
+        if len(kinds) > 1 and tagged:
+            group, kinds = tagged[0], []
             continue
-        inner = _find_model(field.annotation)
-        if inner is None:
-            return []
-        current = inner
-    return list(current.model_fields)
+        location.append(part)
+        if group is not None and part in group.model_fields:
+            kinds = _find_models(group.model_fields[part].annotation)
+            group = kinds[0] if kinds and i + 1 < len(parts) else group
+    return location, group
 
 
-def _find_model(annotation: object) -> type[BaseModel] | None:
-    """The first pydantic model inside an annotation such as `Model | None` or `tuple[Model, ...]`."""
+def _names(kind: type[BaseModel]) -> tuple[str, ...]:
+    """The tags of a kind: the values that its field `name` may have."""
+    field = kind.model_fields.get("name")
+    return tuple(getattr(field.annotation, "__args__", ())) if field is not None else ()
+
+
+def _find_models(annotation: object) -> list[type[BaseModel]]:
+    """The pydantic models inside an annotation such as `Model | None` or `tuple[Model, ...]`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        found = _find_model(argument)
-        if found is not None:
-            return found
-    return None
+        return [annotation]
+    return [model for argument in getattr(annotation, "__args__", ()) for model in _find_models(argument)]

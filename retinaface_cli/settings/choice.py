@@ -1,0 +1,19 @@
+"""Groups of settings that come in kinds, such as optimizers: the key `name` says which kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Discriminator
+
+
+def chosen_by_name(default: str) -> Discriminator:
+    """Picks the kind whose tag is the value's `name`; a mapping without a name means the default kind."""
+
+    def read_name(value: Any) -> str:
+        if isinstance(value, Mapping):
+            return str(value.get("name", default))
+        return str(getattr(value, "name", value))
+
+    return Discriminator(read_name)
