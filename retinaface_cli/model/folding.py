@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from typing import TypeVar
 
 from torch import nn
@@ -19,7 +20,7 @@ def fold_batch_norm(network: Module) -> Module:
     folded = copy.deepcopy(network).eval()
     for parent in list(folded.modules()):
         children = list(parent.named_children())
-        for (name, child), (next_name, next_child) in zip(children, children[1:], strict=False):
+        for (name, child), (next_name, next_child) in itertools.pairwise(children):
             if isinstance(child, nn.Conv2d) and isinstance(next_child, nn.BatchNorm2d):
                 setattr(parent, name, fuse_conv_bn_eval(child, next_child))
                 setattr(parent, next_name, nn.Identity())

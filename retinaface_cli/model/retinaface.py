@@ -85,10 +85,11 @@ class RetinaFace(nn.Module):
         """Normalised images of any size to raw outputs for the anchors of geometry.generate_anchors((H, W), ...)."""
         levels = self.pyramid(self.backbone(images))
         levels = [context(level) for context, level in zip(self.context, levels, strict=True)]
+        points = _collect(self.landmark_heads, levels, NUM_LANDMARKS * 2)
         return HeadOutputs(
             class_logits=_collect(self.class_heads, levels, 2),
             box_deltas=_collect(self.box_heads, levels, 4),
-            landmark_deltas=_collect(self.landmark_heads, levels, NUM_LANDMARKS * 2).unflatten(2, (NUM_LANDMARKS, 2)),
+            landmark_deltas=points.reshape(*points.shape[:2], NUM_LANDMARKS, 2),
         )
 
 

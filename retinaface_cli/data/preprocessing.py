@@ -1,0 +1,150 @@
+"""Reading of pictures, and the resizing between the two frames: original picture and network input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from retinaface_cli.errors import ImageReadError
+from retinaface_cli.faces import FaceDetections, FloatArray
+
+RgbImage = npt.NDArray[np.uint8]
+"""(H, W, 3), red first."""
+
+MAX_PIXELS = 300_000_000
+"""Largest picture that is decoded, in pixels (900 MB as RGB); beyond, a file is taken for a decompression bomb."""
+
+_JPEG_START = b"\xff\xd8"
+_JPEG_END = b"\xff\xd9"
+
+
+def load_rgb(path: Path, *, reduction: int = 1) -> RgbImage:
+    """Reads a picture as (H, W, 3) uint8 RGB, upright by its EXIF orientation.
+
+    Grey, palette, RGBA, CMYK and 16-bit pictures are converted; transparency is dropped.
+
+    Args:
+        path: a picture in any format that OpenCV decodes.
+        reduction: 1, 2, 4 or 8; the picture comes back that many times smaller, which JPEG decodes much faster.
+
+    Raises:
+        ImageReadError: missing, empty, truncated, no picture, too large, a folder, or not permitted.
+    """
+    return decode_rgb(_read_bytes(path), name=str(path), reduction=reduction)
+
+
+def decode_rgb(data: bytes, *, name: str, reduction: int = 1) -> RgbImage:
+    """Decodes the bytes of a picture file; see load_rgb. `name` is for the error."""
+    if not data:
+        raise ImageReadError(f"{name}: the file is empty")
+    if data.startswith(_JPEG_START) and _JPEG_END not in data[-max(len(data) // 2, 2) :]:
+        raise ImageReadError(f"{name}: the JPEG is truncated ({len(data)} bytes)")
+    flags = {
+        1: cv2.IMREAD_COLOR,
+        2: cv2.IMREAD_REDUCED_COLOR_2,
+        4: cv2.IMREAD_REDUCED_COLOR_4,
+        8: cv2.IMREAD_REDUCED_COLOR_8,
+    }
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags[reduction])
+    except cv2.error as error:
+        raise ImageReadError(f"{name}: cannot be decoded ({error.err})") from None
+    if image is None:
+        raise ImageReadError(f"{name}: not a picture that can be decoded, or a broken one ({len(data)} bytes)")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)  # type: ignore[return-value]
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except IsADirectoryError:
+        raise ImageReadError(f"{path}: is a folder, not a picture") from None
+    except FileNotFoundError:
+        raise ImageReadError(f"{path}: no such file") from None
+    except PermissionError:
+        raise ImageReadError(f"{path}: no permission to read it") from None
+    except OSError as error:
+        raise ImageReadError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+@dataclass(frozen=True)
+class TestScale:
+    """At what size pictures go through the network; the aspect ratio is kept.
+
+    Attributes:
+        long_side: length of the longer side in pixels, or its bound where short_side is given; None: no resizing.
+        short_side: length of the shorter side in pixels, as far as long_side allows.
+        upscale: whether smaller pictures are enlarged.
+    """
+
+    __test__ = False
+
+    long_side: int | None = None
+    short_side: int | None = None
+    upscale: bool = True
+
+    def target_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) in the network of a picture of (height, width) pixels."""
+        factor = 1.0
+        if self.short_side is not None:
+            factor = self.short_side / min(image_size)
+            if self.long_side is not None:
+                factor = min(factor, self.long_side / max(image_size))
+        elif self.long_side is not None:
+            factor = self.long_side / max(image_size)
+        if not self.upscale:
+            factor = min(factor, 1.0)
+        height, width = (max(1, round(side * factor)) for side in image_size)
+        return height, width
+
+
+@dataclass(frozen=True)
+class Resizer:
+    """Converts between a picture and the network input of the same content, both ways.
+
+    Attributes:
+        original_size: (height, width) of the picture.
+        network_size: (height, width) of the same content in the network input, padding not counted.
+    """
+
+    original_size: tuple[int, int]
+    network_size: tuple[int, int]
+
+    @classmethod
+    def for_scale(cls, image_size: tuple[int, int], scale: TestScale) -> Resizer:
+        """The resizer of a picture of (height, width) pixels at a test scale."""
+        return cls(image_size, scale.target_size(image_size))
+
+    @property
+    def factors(self) -> FloatArray:
+        """(2,) network pixels per original pixel, x and y."""
+        (height, width), (network_height, network_width) = self.original_size, self.network_size
+        return np.array([network_width / width, network_height / height], np.float32)
+
+    def resize(self, image: RgbImage) -> RgbImage:
+        """The picture at network size: area averaging when it shrinks, bilinear when it grows."""
+        if self.original_size == self.network_size:
+            return image
+        height, width = self.network_size
+        shrinks = height < self.original_size[0]
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        return cv2.resize(image, (width, height), interpolation=method)  # type: ignore[return-value]
+
+    def to_network(self, points: FloatArray) -> FloatArray:
+        """Points (..., 2) of the original picture in network pixels."""
+        return points * self.factors
+
+    def to_original(self, points: FloatArray) -> FloatArray:
+        """Points (..., 2) of the network input in original pixels; the inverse of to_network."""
+        return points / self.factors
+
+    def restore(self, faces: FaceDetections) -> FaceDetections:
+        """Detections in network pixels as detections in original pixels, boxes clipped to the picture."""
+        height, width = self.original_size
+        corners = self.to_original(faces.boxes.reshape(-1, 2, 2))
+        corners = np.clip(corners, 0, np.array([width, height], np.float32))
+        return FaceDetections(corners.reshape(-1, 4), self.to_original(faces.landmarks), faces.scores)
