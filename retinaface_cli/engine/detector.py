@@ -1,0 +1,163 @@
+"""The detector: pictures in, faces in original pixels out. The Python API, and what every command runs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from retinaface_cli.data.preprocessing import Resizer, RgbImage, TestScale, load_rgb
+from retinaface_cli.engine.weights import resolve_weights
+from retinaface_cli.errors import ImageReadError, SettingsError
+from retinaface_cli.faces import FaceDetections
+from retinaface_cli.model.checkpoints import LoadedWeights, load_weights
+from retinaface_cli.model.inference_network import InferenceNetwork, padded_size
+from retinaface_cli.model.postprocess import PostprocessOptions, postprocess
+
+Precision = Literal["32", "bf16", "fp16"]
+_DTYPES: dict[str, torch.dtype] = {"32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class FaceDetector:
+    """Finds faces in pictures.
+
+    Example:
+        detector = FaceDetector.load("retinaface_mv1_0.25.pth", max_size=960)
+        faces = detector.detect("photo.jpg")
+        faces.boxes, faces.landmarks, faces.scores
+    """
+
+    def __init__(
+        self,
+        weights: LoadedWeights,
+        *,
+        device: str | torch.device = "auto",
+        precision: Precision = "32",
+        scale: TestScale | None = None,
+        options: PostprocessOptions | None = None,
+    ) -> None:
+        """Makes a detector of loaded weights; see load for the arguments."""
+        self.weights = weights
+        self.device = resolve_device(device)
+        self.scale = scale or TestScale()
+        self.options = options or PostprocessOptions()
+        if precision == "fp16" and self.device.type == "cpu":
+            raise SettingsError("precision fp16 needs a GPU; on the CPU take 32 or bf16")
+        self._network = InferenceNetwork(
+            weights.build(), weights.network, device=self.device, dtype=_DTYPES[precision]
+        )
+
+    @classmethod
+    def load(
+        cls,
+        weights: str | Path,
+        *,
+        device: str | torch.device = "auto",
+        precision: Precision = "32",
+        max_size: int | None = None,
+        upscale: bool = True,
+        score_threshold: float = 0.7,
+        nms_iou_threshold: float = 0.4,
+        preprocessing: str | None = None,
+    ) -> FaceDetector:
+        """Loads weights of any RetinaFace family.
+
+        Args:
+            weights: a file, or the name of published weights, which are downloaded once.
+            device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
+            precision: "32", "bf16" or "fp16"; boxes are always decoded in float32.
+            max_size: longest side in pixels that pictures are resized to; None: as they are.
+            upscale: whether pictures smaller than max_size are enlarged to it.
+            score_threshold: faces must score above it, in [0, 1].
+            nms_iou_threshold: overlap above which the weaker of two boxes is dropped, in [0, 1].
+            preprocessing: "imagenet-rgb" or "mean-bgr", for old files that are not known.
+
+        Raises:
+            CheckpointError: the weights cannot be found or used.
+            SettingsError: the device or precision is not there.
+        """
+        return cls(
+            load_weights(resolve_weights(str(weights)), preprocessing=preprocessing),
+            device=device,
+            precision=precision,
+            scale=TestScale(long_side=max_size, upscale=upscale),
+            options=PostprocessOptions(score_threshold=score_threshold, nms_iou_threshold=nms_iou_threshold),
+        )
+
+    def with_options(self, *, scale: TestScale | None = None, options: PostprocessOptions | None = None) -> FaceDetector:
+        """A detector that shares this one's network and differs in scale or postprocessing."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other.scale, other.options = scale or self.scale, options or self.options
+        return other
+
+    def detect(self, image: RgbImage | str | Path) -> FaceDetections:
+        """Finds the faces of one picture: (H, W, 3) uint8 RGB, or a file.
+
+        Returns:
+            Faces in pixels of the picture (upright by EXIF), best first, boxes clipped to it.
+
+        Raises:
+            ImageReadError: the file cannot be read, or the array is no such picture.
+        """
+        loaded = load_rgb(Path(image)) if isinstance(image, str | Path) else image
+        return self.detect_batch([loaded])[0]
+
+    def detect_batch(self, images: Sequence[RgbImage]) -> list[FaceDetections]:
+        """Finds the faces of several pictures of any sizes: (H, W, 3) uint8 RGB each.
+
+        Pictures whose network inputs round up to the same multiple of 32 go through the network together, padded to the
+        right and bottom with the mean colour where their sizes differ.
+        """
+        for image in images:
+            check_image(image)
+        resizers = [Resizer.for_scale(_size(image), self.scale) for image in images]
+        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for index, resizer in enumerate(resizers):
+            groups[padded_size(resizer.network_size)].append(index)
+        results: list[FaceDetections] = [FaceDetections.empty()] * len(images)
+        for indices in groups.values():
+            found = self.detect_resized([resizers[i].resize(images[i]) for i in indices])
+            for index, faces in zip(indices, found, strict=True):
+                results[index] = resizers[index].restore(faces)
+        return results
+
+    @torch.inference_mode()
+    def detect_resized(self, images: Sequence[RgbImage]) -> list[FaceDetections]:
+        """Finds faces in pictures that have network size already; one batch, coordinates in its pixels."""
+        outputs, anchors = self._network(images)
+        return postprocess(outputs, anchors, self.options)
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """The device by name; "auto" is a GPU where there is one.
+
+    Raises:
+        SettingsError: no such device here.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError:
+        raise SettingsError(f"device {device}: expected auto, cpu, cuda, cuda:N or mps") from None
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        raise SettingsError(f"device {device}: there are {torch.cuda.device_count()} CUDA devices here; try cpu")
+    return resolved
+
+
+def check_image(image: npt.NDArray[np.uint8]) -> None:
+    """Raises ImageReadError unless the array is a picture (H, W, 3) uint8 with at least one pixel."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise ImageReadError(f"expected a picture as (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
+
+
+def _size(image: RgbImage) -> tuple[int, int]:
+    return image.shape[0], image.shape[1]

@@ -1,0 +1,27 @@
+"""From what the user writes after -w to a file: a path, or the name of published weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from retinaface_cli.errors import CheckpointError
+from retinaface_cli.model.downloads import ProgressCallback, fetch_weights, list_published
+
+
+def resolve_weights(name_or_path: str, *, on_progress: ProgressCallback | None = None) -> Path:
+    """The weights file itself; published weights are downloaded once into the cache folder.
+
+    Args:
+        name_or_path: a path, or a name in `retinaface infer --list-weights`.
+        on_progress: called while a download runs.
+
+    Raises:
+        CheckpointError: neither a file nor a known name, or the download failed.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.exists():
+        return path
+    names = [weights.name for weights in list_published()]
+    if name_or_path in names:
+        return fetch_weights(name_or_path, on_progress=on_progress)
+    raise CheckpointError(f"{name_or_path}: no such file, and no published weights of that name: {', '.join(names)}")
