@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from retinaface_cli.cli.options import normalize_option
 from retinaface_cli.errors import RetinaFaceError
 from retinaface_cli.version import __version__
 
@@ -16,7 +17,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": normalize_option},
 )
 
 
