@@ -38,7 +38,7 @@ def load_settings(
     """
     values = {} if path is None else read_yaml(path)
     for key, value in (overrides or {}).items():
-        _assign(values, key, value)
+        assign(values, key, value)
     return validate_settings(schema, values, source="settings" if path is None else str(path))
 
 
@@ -94,8 +94,8 @@ def parse_assignments(items: Sequence[str]) -> dict[str, Any]:
     return overrides
 
 
-def _assign(values: dict[str, Any], dotted_key: str, value: object) -> None:
-    """Sets a value in nested mappings, making those that are missing."""
+def assign(values: dict[str, Any], dotted_key: str, value: object) -> None:
+    """Sets a value in nested mappings in place, making those that are missing."""
     *parents, last = dotted_key.split(".")
     for parent in parents:
         inner = values.setdefault(parent, {})

@@ -194,7 +194,7 @@ class DataSettings(Settings):
     held_out: float = Field(default=0.1, ge=0, lt=1)
     """Part of the training pictures held out where `validation` is empty; 0: no validation."""
 
-    image_size: int = Field(default=640, gt=0, multiple_of=32)
+    image_size: int = Field(default=640, ge=32)
     """Side of the square network input in training, in pixels."""
 
     batch_size: int = Field(default=16, gt=0)

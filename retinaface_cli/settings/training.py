@@ -1,0 +1,72 @@
+"""Everything that `retinaface train` can be told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from retinaface_cli.settings.data import AugmentationSettings, DataSettings
+from retinaface_cli.settings.loss import LossSettings
+from retinaface_cli.settings.network import NetworkSettings
+from retinaface_cli.settings.optimization import (
+    CosineSettings,
+    EmaSettings,
+    OptimizerSettings,
+    SchedulerSettings,
+    SgdSettings,
+)
+from retinaface_cli.settings.trainer import (
+    CheckpointSettings,
+    EarlyStoppingSettings,
+    LoggerSettings,
+    RunSettings,
+    TrainerSettings,
+    ValidationSettings,
+)
+
+
+class TrainSettings(RunSettings):
+    """A whole training run; the only group without a default is `data`."""
+
+    weights: str | None = None
+    """Checkpoint to start from, all that `infer -w` takes; heads and anchors may differ. Empty: backbone_weights."""
+
+    backbone_weights: Literal["imagenet", "none"] | Path = "imagenet"
+    """Start weights of the backbone where `weights` is empty: imagenet: fetched once (not for mobilenet0.25, 0.5 and
+    1.0: name a file, e.g. mobilenetV1X0.25_pretrain.tar); none: random."""
+
+    network: NetworkSettings = NetworkSettings()
+    """The network. With `weights`, what is not named here is taken from the checkpoint."""
+
+    data: DataSettings
+    """Label files, pictures and batches."""
+
+    augmentation: AugmentationSettings = AugmentationSettings()
+    """What is done to a training picture, from top to bottom."""
+
+    loss: LossSettings = LossSettings()
+    """What the network learns from."""
+
+    optimizer: OptimizerSettings = SgdSettings()
+    """How the weights are learned; kinds: sgd, adamw."""
+
+    scheduler: SchedulerSettings = CosineSettings()
+    """Learning rate over time; kinds: constant, multi_step, cosine, warm_restarts, one_cycle."""
+
+    ema: EmaSettings = EmaSettings()
+    """Moving average of the weights."""
+
+    trainer: TrainerSettings = TrainerSettings()
+    """Devices, precision and length of the training."""
+
+    validation: ValidationSettings = ValidationSettings()
+    """How the validation is done; its pictures and their scale are in `data`."""
+
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    """What is kept of the training."""
+
+    early_stopping: EarlyStoppingSettings = EarlyStoppingSettings()
+    """When to stop before the last epoch."""
+
+    loggers: LoggerSettings = LoggerSettings()
+    """Where the figures go."""
