@@ -1,0 +1,279 @@
+"""Prediction files: round trips, what old tools write, errors with their place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retinaface_cli.errors import LabelFormatError, RetinaFaceError
+from retinaface_cli.faces import FaceDetections, ImageDetections
+from retinaface_cli.formats.predictions import (
+    PredictionFormat,
+    detections_to_json,
+    read_predictions,
+    write_predictions,
+)
+
+LANDMARKS = [[12.5, 22.25], [18.0, 22.0], [15.0, 26.0], [12.0, 31.5], [18.125, 31.0]]
+FORMATS: tuple[tuple[PredictionFormat, str], ...] = (
+    ("json", "p.json"),
+    ("jsonl", "p.jsonl"),
+    ("coco", "p.json"),
+    ("wider", "p"),
+    ("csv", "p.csv"),
+)
+
+
+def two_faces(file_name: str = "a/x.jpg") -> ImageDetections:
+    landmarks = np.full((2, 5, 2), np.nan, np.float32)
+    landmarks[0] = LANDMARKS
+    landmarks[0, 3] = np.nan
+    boxes = np.array([[10, 20, 20.1234567, 35.5], [-3.25, 0, 4, 9]], np.float32)
+    return ImageDetections(file_name, FaceDetections(boxes, landmarks, np.array([0.9, 0.1], np.float32)), 640, 480)
+
+
+def write(path: Path, content: object) -> Path:
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return path
+
+
+def face(score: object = 0.5, **changes: object) -> dict[str, object]:
+    return {"bbox": [1, 2, 3, 4], "score": score, "landmarks": []} | changes
+
+
+def test_a_picture_becomes_the_documented_object() -> None:
+    assert detections_to_json(two_faces(), file_path="in/a/x.jpg") == {
+        "file_name": "a/x.jpg",
+        "file_path": "in/a/x.jpg",
+        "width": 640,
+        "height": 480,
+        "annotations": [
+            {
+                "bbox": [10.0, 20.0, 20.123, 35.5],
+                "score": 0.9,
+                "landmarks": [[12.5, 22.25], [18.0, 22.0], [15.0, 26.0], [-1.0, -1.0], [18.125, 31.0]],
+            },
+            {"bbox": [-3.25, 0.0, 4.0, 9.0], "score": 0.1, "landmarks": []},
+        ],
+    }
+
+
+def test_a_picture_without_faces_has_an_empty_list_and_no_unknown_keys() -> None:
+    empty = ImageDetections("x.jpg", FaceDetections.empty())
+    assert detections_to_json(empty, file_path=None) == {"file_name": "x.jpg", "annotations": []}
+
+
+@pytest.mark.parametrize(("format_name", "name"), FORMATS)
+def test_what_is_written_reads_back(tmp_path: Path, format_name: PredictionFormat, name: str) -> None:
+    images = [two_faces("a/x.jpg"), two_faces("b/x.jpg"), ImageDetections("é ü/17.png", FaceDetections.empty())]
+    write_predictions(tmp_path / name, images, format_name=format_name)
+    read = read_predictions(tmp_path / name)
+    expected = images[:2] if format_name == "coco" else images
+    assert [image.file_name for image in read] == [image.file_name for image in expected]
+    for got, wanted in zip(read, expected, strict=True):
+        np.testing.assert_allclose(got.faces.boxes, wanted.faces.boxes, atol=1.1e-3)
+        np.testing.assert_array_equal(got.faces.scores, wanted.faces.scores)
+        if format_name != "wider":
+            np.testing.assert_array_equal(got.faces.landmarks, wanted.faces.landmarks)
+    if format_name in ("json", "jsonl", "csv"):
+        assert (read[0].width, read[0].height) == (640, 480)
+
+
+@pytest.mark.parametrize(("format_name", "name"), FORMATS)
+def test_no_pictures_make_a_whole_file(tmp_path: Path, format_name: PredictionFormat, name: str) -> None:
+    write_predictions(tmp_path / name, [], format_name=format_name)
+    assert (tmp_path / name).exists()
+    if format_name in ("json", "coco", "csv"):
+        assert read_predictions(tmp_path / name) == []
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0, 1, width=32), max_size=20))
+def test_any_float32_score_survives_json(scores: list[float]) -> None:
+    ordered = np.sort(np.array(scores, np.float32))[::-1]
+    faces = FaceDetections(np.zeros((len(ordered), 4), np.float32), np.zeros((len(ordered), 5, 2), np.float32), ordered)
+    text = json.dumps(detections_to_json(ImageDetections("x", faces), file_path=None))
+    back = np.array([a["score"] for a in json.loads(text)["annotations"]], np.float32)
+    np.testing.assert_array_equal(back, ordered)
+
+
+@pytest.mark.parametrize(("format_name", "name"), FORMATS)
+def test_an_error_while_writing_leaves_the_old_result(tmp_path: Path, format_name: PredictionFormat, name: str) -> None:
+    def breaking() -> Iterator[ImageDetections]:
+        yield two_faces("new.jpg")
+        raise RuntimeError("out of power")
+
+    write_predictions(tmp_path / name, [two_faces("old.jpg")], format_name=format_name)
+    with pytest.raises(RuntimeError, match="power"):
+        write_predictions(tmp_path / name, breaking(), format_name=format_name)
+    assert [image.file_name for image in read_predictions(tmp_path / name)] == ["old.jpg"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_wider_files_hold_x_y_w_h_and_pictures_of_one_stem_stay_apart(tmp_path: Path) -> None:
+    images = [two_faces("0--Parade/x.jpg"), two_faces("0--Parade/x.png")]
+    write_predictions(tmp_path / "out", images, format_name="wider")
+    text = (tmp_path / "out/0--Parade/x.txt").read_text()
+    assert text == "0--Parade/x.jpg\n2\n10.0 20.0 10.123 15.5 0.9\n-3.25 0.0 7.25 9.0 0.1\n"
+    assert [image.file_name for image in read_predictions(tmp_path / "out")] == ["0--Parade/x.png", "0--Parade/x.jpg"]
+
+
+def test_a_folder_with_other_things_is_not_replaced(tmp_path: Path) -> None:
+    write(tmp_path / "photo.jpg", "")
+    with pytest.raises(RetinaFaceError, match=r"photo\.jpg"):
+        write_predictions(tmp_path, [two_faces()], format_name="wider")
+    assert (tmp_path / "photo.jpg").exists()
+
+
+def test_text_files_of_the_old_test_script_are_read(tmp_path: Path) -> None:
+    (tmp_path / "0--Parade").mkdir()
+    write(tmp_path / "0--Parade/0_Parade_1.txt", "0_Parade_1\n2\n10 20 30 40 0.25 \n1 2 3 4 0.5 \n")
+    write(tmp_path / "0--Parade/0_Parade_2.txt", "0_Parade_2\n0\n0 0 0 0 0\n")
+    first, second = read_predictions(tmp_path)
+    assert (first.file_name, second.file_name) == ("0--Parade/0_Parade_1", "0--Parade/0_Parade_2")
+    assert first.faces.boxes.tolist() == [[1, 2, 4, 6], [10, 20, 40, 60]]
+    assert first.faces.scores.tolist() == [0.5, 0.25]
+    assert len(second.faces) == 0
+
+
+def test_files_of_the_old_lightning_script_are_read_with_their_folder(tmp_path: Path) -> None:
+    (tmp_path / "labels/party").mkdir(parents=True)
+    old = {"file_name": "a.jpg", "annotations": [face(landmarks=LANDMARKS)], "file_path": "party/a.jpg"}
+    (tmp_path / "labels/party/a.json").write_text(json.dumps(old, indent=2))
+    (image,) = read_predictions(tmp_path)
+    assert image.file_name == "party/a.jpg"
+    np.testing.assert_array_equal(image.faces.landmarks[0], np.array(LANDMARKS, np.float32))
+
+
+def test_the_old_sign_of_no_face_is_no_face(tmp_path: Path) -> None:
+    sign = {"bbox": [], "score": -1, "landmarks": []}
+    path = write(tmp_path / "p.json", [{"file_name": "a.jpg", "annotations": [sign]}])
+    assert len(read_predictions(path)[0].faces) == 0
+
+
+def test_coco_results_are_grouped_by_id_and_named_by_the_given_names(tmp_path: Path) -> None:
+    results = [
+        {"image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.2},
+        {"image_id": 8, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.3},
+        {"image_id": 7, "category_id": 1, "bbox": [5, 5, 1, 1], "score": 0.9},
+    ]
+    path = write(tmp_path / "p.json", json.dumps(results, indent=1))
+    seven, eight = read_predictions(path, image_names={"7": "seven.jpg"})
+    assert (seven.file_name, eight.file_name) == ("seven.jpg", "8")
+    assert seven.faces.boxes.tolist() == [[5, 5, 6, 6], [1, 2, 4, 6]]
+
+
+def test_faces_are_sorted_by_score_and_equal_scores_keep_their_order(tmp_path: Path) -> None:
+    faces = [face(0.5, bbox=[0, 0, 1, 1]), face(0.9), face(0.5, bbox=[0, 0, 2, 2])]
+    path = write(tmp_path / "p.json", [{"file_name": "a.jpg", "annotations": faces}])
+    assert read_predictions(path)[0].faces.boxes[:, 2].tolist() == [3, 1, 2]
+
+
+def test_a_name_that_is_no_unicode_survives(tmp_path: Path) -> None:
+    name = b"caf\xe9.jpg".decode(errors="surrogateescape")
+    for format_name, file_name in FORMATS[:2]:
+        write_predictions(tmp_path / file_name, [two_faces(name)], format_name=format_name)
+        assert read_predictions(tmp_path / file_name)[0].file_name == name
+
+
+BROKEN_JSON: tuple[tuple[object, str], ...] = (
+    ("", r"empty"),
+    ("   \n", r"empty"),
+    ('[\n{"file_name": "a", "annotations": []},\n', r":2: the file is cut off"),
+    ('[\n{"file_name": "a", "annotations": []},\n{"file_na', r":3: not valid JSON"),
+    ("[1, 2", "not valid JSON"),
+    ("17", "expected a list of pictures"),
+    ([17], "entry 1: expected a picture object"),
+    ([{"file_name": "a"}], "file_name and annotations"),
+    ([{"file_name": "", "annotations": []}], "expected a file name"),
+    ([{"file_name": "a", "annotations": [17]}], "face 1: expected an object"),
+    ([{"file_name": "a", "annotations": [face(), {"bbox": [1, 2, 3, 4]}]}], "face 2: has no score; labels cannot"),
+    ([{"file_name": "a", "annotations": [{"score": 1}]}], "face 1: has no bbox"),
+    ([{"file_name": "a", "annotations": [face(), face(bbox=[1, 2, 3])]}], r"face 2: expected 4 numbers in bbox"),
+    ([{"file_name": "a", "annotations": [face(bbox=[1, 2, 3, None])]}], "not finite"),
+    ([{"file_name": "a", "annotations": [face(score=87.5)]}], r"score 87.5 is outside \[0, 1\]"),
+    ([{"file_name": "a", "annotations": [face(score=float("nan"))]}], "not finite"),
+    ([{"file_name": "a", "annotations": [face(score="high")]}], "expected 1 numbers in score"),
+    ([{"file_name": "a", "annotations": [face(), face(landmarks=[[1, 2]])]}], "face 2: expected 5 pairs"),
+    ([{"file_name": "a", "annotations": [], "width": -1, "height": 3}], "width and height"),
+    ([{"file_name": "a", "annotations": []}] * 2, "appears a second time"),
+    ([{"image_id": 3, "category_id": 1, "score": 0.5}], "expected bbox and score"),
+    ([{"image_id": 3, "bbox": [1, 2, 3, 4], "score": 0.5, "keypoints": [1, 2]}], "15 numbers"),
+    ([{"file_name": "a", "annotations": []}, {"image_id": 3, "bbox": [1, 2, 3, 4], "score": 0.5}], "mixes"),
+)
+
+
+@pytest.mark.parametrize(("content", "message"), BROKEN_JSON)
+def test_broken_json_is_one_error_with_its_place(tmp_path: Path, content: object, message: str) -> None:
+    with pytest.raises(LabelFormatError, match=message) as caught:
+        read_predictions(write(tmp_path / "p.json", content))
+    assert str(caught.value).startswith(str(tmp_path / "p.json"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"x\.txt:0: expected a name"),
+        ("x\nmany\n", r"x\.txt:2: expected the number of faces, got 'many'"),
+        ("x\n2\n1 2 3 4 0.5\n", r"x\.txt:2: expected 2 faces as the count says, got 1"),
+        ("x\n2\n1 2 3 4 0.5\n1 2 3 4\n", r"x\.txt:4: expected 5 numbers \(x y w h score\), got 4"),
+        ("x\n1\n1 2 three 4 0.5\n", r"x\.txt:3: expected x y w h score"),
+        ("x\n1\n1 2 3 4 2.5\n", r"score 2.5 is outside"),
+    ],
+)
+def test_broken_wider_files_are_one_error_with_their_line(tmp_path: Path, text: str, message: str) -> None:
+    write(tmp_path / "x.txt", text)
+    with pytest.raises(LabelFormatError, match=message):
+        read_predictions(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"p\.csv:1: expected a header with file_name, x_min"),
+        ("file_name,x_min,y_min,x_max,y_max\n", r"expected a header with score"),
+        ("file_name,x_min,y_min,x_max,y_max,score\na,1,2,3,x,0.5\n", r"p\.csv:2: expected numbers in x_min"),
+        ("file_name,x_min,y_min,x_max,y_max,score\n,1,2,3,4,0.5\n", r"p\.csv:2: expected a file name"),
+    ],
+)
+def test_broken_csv_is_one_error_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(LabelFormatError, match=message):
+        read_predictions(write(tmp_path / "p.csv", text))
+
+
+def test_a_missing_file_and_a_folder_without_predictions_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(LabelFormatError, match="no such file"):
+        read_predictions(tmp_path / "none.json")
+    with pytest.raises(LabelFormatError, match="holds no predictions"):
+        read_predictions(tmp_path)
+    with pytest.raises(LabelFormatError, match=r"expected a \.json"):
+        read_predictions(write(tmp_path / "p.pkl", "x"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(cut=st.integers(0, 400), byte=st.integers(0, 255))
+def test_a_wrong_byte_or_a_cut_gives_an_error_or_valid_faces(
+    tmp_path_factory: pytest.TempPathFactory, cut: int, byte: int
+) -> None:
+    folder = tmp_path_factory.mktemp("broken")
+    for format_name, name in FORMATS:
+        if format_name == "wider":
+            continue
+        path = folder / name
+        write_predictions(path, [two_faces("a.jpg"), two_faces("b.jpg")], format_name=format_name)
+        content = bytearray(path.read_bytes())
+        content[min(cut, len(content) - 1)] = byte
+        for broken in (bytes(content), path.read_bytes()[:cut]):
+            path.write_bytes(broken)
+            try:
+                images = read_predictions(path)
+            except LabelFormatError as error:
+                assert str(path) in str(error)
+                continue
+            assert all(np.isfinite(image.faces.boxes).all() for image in images)
