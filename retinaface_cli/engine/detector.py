@@ -15,8 +15,9 @@ from retinaface_cli.data.preprocessing import Resizer, RgbImage, TestScale, load
 from retinaface_cli.engine.weights import resolve_weights
 from retinaface_cli.errors import ImageReadError, SettingsError
 from retinaface_cli.faces import FaceDetections
+from retinaface_cli.geometry.anchors import padded_size
 from retinaface_cli.model.checkpoints import LoadedWeights, load_weights
-from retinaface_cli.model.inference_network import InferenceNetwork, padded_size
+from retinaface_cli.model.inference_network import InferenceNetwork
 from retinaface_cli.model.postprocess import PostprocessOptions, postprocess
 
 Precision = Literal["32", "bf16", "fp16"]
@@ -48,9 +49,7 @@ class FaceDetector:
         self.options = options or PostprocessOptions()
         if precision == "fp16" and self.device.type == "cpu":
             raise SettingsError("precision fp16 needs a GPU; on the CPU take 32 or bf16")
-        self._network = InferenceNetwork(
-            weights.build(), weights.network, device=self.device, dtype=_DTYPES[precision]
-        )
+        self._network = InferenceNetwork(weights.build(), weights.network, device=self.device, dtype=_DTYPES[precision])
 
     @classmethod
     def load(
@@ -89,7 +88,9 @@ class FaceDetector:
             options=PostprocessOptions(score_threshold=score_threshold, nms_iou_threshold=nms_iou_threshold),
         )
 
-    def with_options(self, *, scale: TestScale | None = None, options: PostprocessOptions | None = None) -> FaceDetector:
+    def with_options(
+        self, *, scale: TestScale | None = None, options: PostprocessOptions | None = None
+    ) -> FaceDetector:
         """A detector that shares this one's network and differs in scale or postprocessing."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from retinaface_cli.errors import CheckpointError
-from retinaface_cli.model.downloads import ProgressCallback, fetch_weights, list_published
+from retinaface_cli.model.downloads import fetch_weights, list_published
+from retinaface_cli.model.http_download import ProgressCallback
 
 
 def resolve_weights(name_or_path: str, *, on_progress: ProgressCallback | None = None) -> Path:

@@ -16,6 +16,12 @@ def level_shapes(image_size: tuple[int, int], strides: Sequence[int]) -> list[tu
     return [(-(-height // stride), -(-width // stride)) for stride in strides]
 
 
+def padded_size(image_size: tuple[int, int], *, multiple: int = 32) -> tuple[int, int]:
+    """(height, width) rounded up to multiples of the coarsest stride, as pictures in a mixed batch are padded."""
+    height, width = (-(-side // multiple) * multiple for side in image_size)
+    return height, width
+
+
 @lru_cache(maxsize=64)
 def generate_anchors(
     image_size: tuple[int, int],

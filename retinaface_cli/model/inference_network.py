@@ -10,26 +10,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from retinaface_cli.geometry.anchors import generate_anchors
+from retinaface_cli.geometry.anchors import generate_anchors, padded_size
 from retinaface_cli.model.folding import fold_batch_norm
 from retinaface_cli.model.outputs import HeadOutputs
 from retinaface_cli.model.retinaface import RetinaFace
 from retinaface_cli.settings.network import NetworkSettings, PreprocessingSettings
 
-PADDING_MULTIPLE = 32
-"""Pictures of different sizes are padded to multiples of the coarsest stride, in pixels."""
-
-
-def padded_size(image_size: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) rounded up to what a padded batch has."""
-    height, width = (-(-side // PADDING_MULTIPLE) * PADDING_MULTIPLE for side in image_size)
-    return height, width
-
 
 class InferenceNetwork(nn.Module):
     """BatchNorm folded, channels last, standard deviation and channel order folded into the first convolution.
 
-    Only the mean is left to be subtracted, on the device, since zero padding makes it the one part that cannot be folded.
+    Only the mean is left to be subtracted, on the device: with zero padding in the convolution it cannot be folded.
     """
 
     mean: Tensor
@@ -41,7 +32,7 @@ class InferenceNetwork(nn.Module):
         self.settings = settings
         folded = fold_batch_norm(network)
         _fold_preprocessing(folded, settings.preprocessing)
-        self.network = folded.to(device=device, dtype=dtype, memory_format=torch.channels_last).requires_grad_(False)
+        self.network = folded.to(device=device, dtype=dtype).to(memory_format=torch.channels_last).requires_grad_(False)
         mean = settings.preprocessing.mean
         in_rgb = mean if settings.preprocessing.color_order == "rgb" else mean[::-1]
         self.register_buffer("mean", torch.tensor(in_rgb, dtype=torch.float32, device=device))

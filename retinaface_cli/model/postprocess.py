@@ -74,4 +74,5 @@ def _suppress(
     """Indices of the boxes that stay, best first."""
     if options.nms_inclusive:
         boxes = boxes + boxes.new_tensor([0, 0, 1, 1])
-    return torchvision.ops.nms(boxes, scores, options.nms_iou_threshold)[: options.keep_top_k]
+    kept: Tensor = torchvision.ops.nms(boxes, scores, options.nms_iou_threshold)
+    return kept[: options.keep_top_k]
