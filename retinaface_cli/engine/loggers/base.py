@@ -1,0 +1,136 @@
+"""What all loggers of a run have in common."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from abc import abstractmethod
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+from retinaface_cli.errors import SettingsError
+from retinaface_cli.files import write_text_atomic
+
+
+class RunIds:
+    """By which ids a run is known to the services, kept in its folder so that a resumed run goes on under the same."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def get(self, service: str) -> str | None:
+        """The id that the run has at a service; None before it has one."""
+        return self._read().get(service)
+
+    def set(self, service: str, run_id: str) -> None:
+        """Keeps the id."""
+        write_text_atomic(self._path, json.dumps(self._read() | {service: run_id}, indent=2) + "\n")
+
+    def _read(self) -> dict[str, str]:
+        if not self._path.is_file():
+            return {}
+        ids: dict[str, str] = json.loads(self._path.read_text(encoding="utf-8"))
+        return ids
+
+
+class RunLogger(Logger):
+    """A logger that also takes pictures and is opened at the first use, in the first process only."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+        self._is_open = False
+
+    @property
+    def name(self) -> str:
+        """Name of the place."""
+        return self._name
+
+    @property
+    def version(self) -> str:
+        """Always empty: a run has a folder, no version."""
+        return ""
+
+    @rank_zero_only
+    def open(self) -> None:
+        """Makes the connection or file, so that a missing key shows before the first step.
+
+        Raises:
+            SettingsError: the service refuses.
+        """
+        if self._is_open:
+            return
+        try:
+            self._open()
+        except SettingsError:
+            raise
+        except Exception as error:  # each service has errors of its own kinds
+            reason = " ".join(str(error).split())
+            raise SettingsError(f"loggers.{self._name}: {type(error).__name__}: {reason}") from error
+        self._is_open = True
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *_: Any, **__: Any) -> None:
+        """Takes the settings of the run, a nested mapping."""
+        self.open()
+        self._write_settings(params if isinstance(params, dict) else vars(params))
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Takes figures by name at an optimizer step, counted from 0."""
+        self.open()
+        self._write_metrics({name: float(value) for name, value in metrics.items()}, step or 0)
+
+    @rank_zero_only
+    def log_picture(self, name: str, path: Path, *, step: int) -> None:
+        """Takes a picture file."""
+        self.open()
+        self._write_picture(name, path, step)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Ends the run: `success`, or another word for its failure."""
+        if self._is_open:
+            self._close(succeeded=status in ("success", "finished"))
+            self._is_open = False
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Makes the connection or file."""
+
+    @abstractmethod
+    def _write_metrics(self, metrics: dict[str, float], step: int) -> None:
+        """Writes figures."""
+
+    def _write_settings(self, settings: dict[str, Any]) -> None:
+        """Writes the settings; a place that has no room for them passes them over."""
+
+    def _write_picture(self, name: str, path: Path, step: int) -> None:
+        """Writes a picture; a place that has no room for pictures passes it over."""
+
+    def _close(self, *, succeeded: bool) -> None:
+        """Ends the run."""
+
+
+def require_package(service: str, module: str, package: str) -> None:
+    """Checks that a logger's package is there, without importing it.
+
+    Raises:
+        SettingsError: it is not; the message has the command that installs it.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise SettingsError(f"loggers.{service}: the package {package} is not installed: pip install {package}")
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings as pairs of dotted key and value; lists come whole."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,168 @@
+"""The folder of a training run: where everything lies, and how a fresh one is chosen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from retinaface_cli.errors import SettingsError
+
+DEFAULT_PARENT = Path("runs/train")
+LAST = "last.ckpt"
+BEST = "best.ckpt"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of one run.
+
+    Attributes:
+        path: the folder itself.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved settings, with comments."""
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """All figures, a line a logged step."""
+        return self.path / "metrics.csv"
+
+    @property
+    def curves(self) -> Path:
+        """The figures as curves."""
+        return self.path / "curves.png"
+
+    @property
+    def train_batch(self) -> Path:
+        """What the network saw in its first batch."""
+        return self.path / "train_batch.jpg"
+
+    @property
+    def val_predictions(self) -> Path:
+        """What the network finds in some validation pictures."""
+        return self.path / "val_predictions.jpg"
+
+    @property
+    def report(self) -> Path:
+        """How the run came about and what came of it."""
+        return self.path / "report.json"
+
+    @property
+    def best_weights(self) -> Path:
+        """The weights of the best epoch, ready for `infer -w`."""
+        return self.path / "best.safetensors"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint, from which training can go on."""
+        return self.checkpoints / LAST
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint of the best epoch."""
+        return self.checkpoints / BEST
+
+    @property
+    def logger_ids(self) -> Path:
+        """By which ids the run is known to the services that log it."""
+        return self.path / "logger_ids.json"
+
+
+def claim_run_folder(output: Path | None, experiment_name: str, *, parent: Path = DEFAULT_PARENT) -> RunFolder:
+    """Makes a folder for a fresh run; never one in which another run lies.
+
+    Args:
+        output: the folder itself; it may be there already if it is empty.
+        experiment_name: where no output is named: the folder's name in `parent`, with -2, -3, ... where it is taken.
+        parent: folder of all runs.
+
+    Raises:
+        SettingsError: `output` holds another run, or is a file.
+    """
+    if output is not None:
+        if output.is_file() or (output.is_dir() and any(output.iterdir())):
+            raise SettingsError(
+                f"{output}: is there already; go on with that run by --resume last, or name another --output"
+            )
+        output.mkdir(parents=True, exist_ok=True)
+        return RunFolder(output)
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        folder = parent / (experiment_name if number == 1 else f"{experiment_name}-{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+            continue
+        return RunFolder(folder)
+
+
+def find_checkpoint(
+    resume: str, output: Path | None, experiment_name: str | None, *, parent: Path = DEFAULT_PARENT
+) -> Path:
+    """The checkpoint that --resume names.
+
+    Args:
+        resume: a checkpoint, the folder of a run, or `last`: the newest last.ckpt of this experiment.
+        output: folder of the run, where one is named.
+        experiment_name: name of the experiment; None: of any.
+        parent: folder of all runs.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    if resume != "last":
+        path = Path(resume)
+        found = RunFolder(path).last if path.is_dir() else path
+        if not found.is_file():
+            raise SettingsError(f"--resume {resume}: no such checkpoint: {found}")
+        return found
+    if output is not None:
+        candidates = [RunFolder(output).last]
+    else:
+        folders = sorted(parent.glob("*")) if parent.is_dir() else []
+        candidates = [RunFolder(folder).last for folder in folders if _belongs(folder.name, experiment_name)]
+    existing = [path for path in candidates if path.is_file()]
+    if not existing:
+        where = output or parent / (experiment_name or "*")
+        raise SettingsError(
+            f"--resume last: no {LAST} in {where}/checkpoints; name a checkpoint, or leave --resume out"
+        )
+    return max(existing, key=lambda path: path.stat().st_mtime_ns)
+
+
+def folder_of_checkpoint(checkpoint: Path) -> RunFolder | None:
+    """The run that a checkpoint lies in; None where it lies elsewhere."""
+    folder = RunFolder(checkpoint.absolute().parent.parent)
+    return RunFolder(checkpoint.parent.parent) if folder.checkpoints == checkpoint.absolute().parent else None
+
+
+def is_first_process(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether this is the process that writes files, of all those that torchrun, SLURM or Lightning have started."""
+    variables = os.environ if environment is None else environment
+    if "RANK" in variables:
+        return variables["RANK"] == "0"
+    if "LOCAL_RANK" in variables:
+        return variables["LOCAL_RANK"] == "0" and variables.get("NODE_RANK", variables.get("GROUP_RANK", "0")) == "0"
+    return variables.get("SLURM_PROCID", variables.get("NODE_RANK", "0")) == "0"
+
+
+def _belongs(folder_name: str, experiment_name: str | None) -> bool:
+    """Whether a folder is `name` or `name-2`, `name-3`, ..."""
+    if experiment_name is None or folder_name == experiment_name:
+        return True
+    number = folder_name.removeprefix(f"{experiment_name}-")
+    return folder_name.startswith(f"{experiment_name}-") and number.isdecimal()
