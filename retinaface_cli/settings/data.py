@@ -194,6 +194,9 @@ class DataSettings(Settings):
     held_out: float = Field(default=0.1, ge=0, lt=1)
     """Part of the training pictures held out where `validation` is empty; 0: no validation."""
 
+    skip_unreadable: bool = False
+    """Whether pictures that are missing or broken are left out, and reported; else the training does not start."""
+
     image_size: int = Field(default=640, ge=32)
     """Side of the square network input in training, in pixels."""
 
@@ -204,7 +207,7 @@ class DataSettings(Settings):
     """Longest side of a validation picture at the network input, in pixels; original: as it is."""
 
     validation_batch_size: int = Field(default=8, gt=0)
-    """Validation pictures a step on each device; with `original` one at a time is used."""
+    """Validation pictures a step on each device, as far as there are as many of one size."""
 
     num_workers: int | None = Field(default=None, ge=0)
     """Processes that prepare batches for each device, 0: none; empty: as many as there are free cores, at most 8."""

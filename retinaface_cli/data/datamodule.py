@@ -1,0 +1,134 @@
+"""The data side of a training run for Lightning: loaders of every process, each with its share."""
+
+from __future__ import annotations
+
+import os
+
+import cv2
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from retinaface_cli.data.batches import ValidationBatch, collate_training, collate_validation
+from retinaface_cli.data.dataset import TrainingDataset, ValidationDataset
+from retinaface_cli.data.pictures import TrainingData
+from retinaface_cli.data.preprocessing import TestScale
+from retinaface_cli.data.sampling import EpochBatches, ResumableLoader, SameSizeBatches, Share
+from retinaface_cli.settings.data import AugmentationSettings, DataSettings
+
+_MAX_WORKERS = 8
+"""Where the settings leave the number open; more seldom make a single device faster."""
+
+
+class FaceDataModule(pl.LightningDataModule):
+    """Loaders of training and validation batches.
+
+    The samplers share the pictures out among the processes themselves: the Trainer must be made with
+    `use_distributed_sampler=False`.
+    """
+
+    def __init__(
+        self,
+        data: TrainingData,
+        settings: DataSettings,
+        *,
+        augmentation: AugmentationSettings,
+        seed: int,
+        validation_fill: tuple[int, int, int] = (124, 116, 104),
+    ) -> None:
+        """Makes the data module.
+
+        Args:
+            data: pictures and labels, as load_training_data checked them.
+            settings: sizes of pictures and batches.
+            augmentation: how training pictures are changed.
+            seed: of the order and of the augmentation.
+            validation_fill: red, green and blue of the padding of validation pictures; the network's mean colour.
+
+        Raises:
+            SettingsError: an extra transform of the augmentation cannot be used.
+        """
+        super().__init__()
+        self._data = data
+        self._settings = settings
+        self._seed = seed
+        scale = None if settings.validation_scale == "original" else settings.validation_scale
+        self._train = TrainingDataset(
+            [picture for source in data.train for picture in source.pictures],
+            augmentation,
+            image_size=settings.image_size,
+            seed=seed,
+        )
+        self._validation = ValidationDataset(
+            [picture for source in data.validation for picture in source.pictures],
+            scale=TestScale(long_side=scale),
+            fill=validation_fill,
+        )
+
+    @property
+    def validation_dataset(self) -> ValidationDataset:
+        """The validation pictures; batches' indices refer to it."""
+        return self._validation
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Training batches of this process."""
+        sampler = EpochBatches(
+            [len(source.pictures) for source in self._data.train],
+            weights=[source.weight for source in self._data.train],
+            batch_size=self._settings.batch_size,
+            seed=self._seed,
+            share=self._share(),
+        )
+        workers = count_workers(self._settings.num_workers, num_processes=self._processes_here())
+        return ResumableLoader(
+            self._train,
+            batch_sampler=sampler,
+            collate_fn=collate_training,
+            num_workers=workers,
+            worker_init_fn=start_worker,
+            persistent_workers=workers > 0,
+            pin_memory=self._uses_gpu(),
+        )
+
+    def val_dataloader(self) -> DataLoader[ValidationBatch] | list[DataLoader[ValidationBatch]]:
+        """Validation batches of this process; an empty list where there are no validation pictures."""
+        if not len(self._validation):
+            return []
+        workers = count_workers(self._settings.num_workers, num_processes=self._processes_here())
+        return DataLoader(
+            self._validation,  # type: ignore[arg-type]  # the collate function turns samples into batches
+            batch_sampler=SameSizeBatches(
+                self._validation.padded_sizes,
+                batch_size=self._settings.validation_batch_size,
+                share=self._share(),
+            ),
+            collate_fn=collate_validation,
+            num_workers=min(workers, 4),
+            worker_init_fn=start_worker,
+            pin_memory=self._uses_gpu(),
+        )
+
+    def _share(self) -> Share:
+        if self.trainer is None:
+            return Share()
+        return Share(self.trainer.global_rank, self.trainer.world_size)
+
+    def _processes_here(self) -> int:
+        """Number of processes on this machine, which share its cores."""
+        return 1 if self.trainer is None else max(1, self.trainer.num_devices)
+
+    def _uses_gpu(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+
+def count_workers(num_workers: int | None, *, num_processes: int = 1) -> int:
+    """Number of worker processes: as told, else this process's part of the cores, at most 8; none on a single core."""
+    if num_workers is not None:
+        return num_workers
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    part = cores // num_processes
+    return 0 if part < 2 else min(part, _MAX_WORKERS)
+
+
+def start_worker(_: int) -> None:
+    """Keeps OpenCV in a worker to one thread: its thread pool does not survive a fork, and cores are shared anyway."""
+    cv2.setNumThreads(0)
