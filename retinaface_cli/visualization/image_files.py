@@ -1,0 +1,63 @@
+"""Writing of pictures, whole or not at all, and the names that they get."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from retinaface_cli.errors import RetinaFaceError
+from retinaface_cli.files import atomic_path
+
+JPEG_QUALITY = 95
+
+_MAX_JPEG_SIDE = 65_500  # libjpeg's bound
+
+
+def save_image(path: Path, image: npt.NDArray[np.uint8], *, quality: int = JPEG_QUALITY) -> None:
+    """Writes a picture as .jpg, .png or whatever OpenCV writes for the path's ending; parent folders are made.
+
+    Args:
+        path: what stood there before is replaced once the new file is complete.
+        image: (H, W, 3) uint8 RGB.
+        quality: of JPEG files, in [1, 100].
+
+    Raises:
+        RetinaFaceError: the ending is unknown, the picture empty or too large for the format, or the disk refuses.
+    """
+    suffix = path.suffix.lower()
+    if suffix in (".jpg", ".jpeg") and max(image.shape[:2]) > _MAX_JPEG_SIDE:
+        raise RetinaFaceError(
+            f"{path}: {image.shape[1]} x {image.shape[0]} pixels are too many for a JPEG (at most {_MAX_JPEG_SIDE} "
+            "a side); write a .png"
+        )
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix in (".jpg", ".jpeg") else []
+    try:
+        is_done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    except cv2.error as error:
+        raise RetinaFaceError(f"{path}: cannot be written as {suffix or 'a picture'} ({error.err})") from None
+    if not is_done:
+        raise RetinaFaceError(f"{path}: cannot be written as {suffix}")
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(data.tobytes())
+    except OSError as error:
+        raise RetinaFaceError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def output_name(name: str, suffix: str) -> str:
+    """The name of a picture made from the picture `name`, never the same for two of them.
+
+    `a/x.jpg` stays `a/x.jpg` and `a/x.png` becomes `a/x.png.jpg`; a picture that is already named like that gets one
+    more ending.
+
+    Args:
+        name: with forward slashes.
+        suffix: wanted ending, with its dot.
+    """
+    path = PurePosixPath(name)
+    inner_suffix = PurePosixPath(path.stem).suffix
+    has_two_suffixes = any(character.isalpha() for character in inner_suffix)
+    return name if path.suffix == suffix and not has_two_suffixes else name + suffix

@@ -1,0 +1,82 @@
+"""Contact sheets: many pictures on one, each with a line of text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from retinaface_cli.faces import FaceDetections, FaceLabels
+from retinaface_cli.visualization.text import Color, paint, shorten, text_mask
+
+Faces = TypeVar("Faces", FaceLabels, FaceDetections)
+
+_BACKGROUND = 28
+_TEXT_COLOR: Color = (225, 225, 225)
+_GAP = 8
+
+
+def contact_sheet(
+    images: Sequence[npt.NDArray[np.uint8]], *, captions: Sequence[str], num_columns: int, cell_width: int
+) -> npt.NDArray[np.uint8]:
+    """Lays pictures out in rows on a dark ground.
+
+    Args:
+        images: (H, W, 3) uint8 each, at most cell_width wide, at least one.
+        captions: a line for each; too long ones lose their middle.
+        num_columns: pictures a row.
+        cell_width: in pixels, without the gap between pictures.
+
+    Returns:
+        (H, W, 3) uint8; each row is as high as its highest picture.
+    """
+    digit_height = max(8, cell_width // 32)
+    lines = [text_mask(shorten(text, cell_width, digit_height=digit_height), digit_height) for text in captions]
+    cells = [_cell(image, line, cell_width) for image, line in zip(images, lines, strict=True)]
+    num_columns = min(num_columns, len(cells))
+    rows = [_row(cells[start : start + num_columns], num_columns) for start in range(0, len(cells), num_columns)]
+    return np.pad(np.concatenate(rows), ((_GAP, 0), (_GAP, 0), (0, 0)), constant_values=_BACKGROUND)
+
+
+def shrink(image: npt.NDArray[np.uint8], max_side: int) -> tuple[npt.NDArray[np.uint8], float]:
+    """The picture with no side longer than max_side, and the factor by which it shrank (1: not at all)."""
+    height, width = image.shape[:2]
+    factor = min(1.0, max_side / max(height, width))
+    if factor == 1.0:
+        return image, 1.0
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), factor  # type: ignore[return-value]
+
+
+def scale_faces(faces: Faces, factor: float) -> Faces:
+    """The faces of a picture that was scaled by a factor."""
+    return replace(
+        faces,
+        boxes=(faces.boxes * factor).astype(np.float32),
+        landmarks=(faces.landmarks * factor).astype(np.float32),
+    )
+
+
+def _cell(image: npt.NDArray[np.uint8], line: npt.NDArray[np.uint8], cell_width: int) -> npt.NDArray[np.uint8]:
+    """A picture in the middle of its cell, its caption below it."""
+    height, width = image.shape[:2]
+    cell = np.full((height + line.shape[0] + _GAP // 2, cell_width, 3), _BACKGROUND, np.uint8)
+    left = (cell_width - width) // 2
+    cell[:height, left : left + width] = image
+    paint(cell, line, left=(cell_width - line.shape[1]) // 2, top=height + _GAP // 4, color=_TEXT_COLOR)
+    return cell
+
+
+def _row(cells: Sequence[npt.NDArray[np.uint8]], num_columns: int) -> npt.NDArray[np.uint8]:
+    """Cells side by side, lower ones filled up at the top, missing ones empty."""
+    height = max(cell.shape[0] for cell in cells) + _GAP
+    cell_width = cells[0].shape[1] + _GAP
+    row = np.full((height, cell_width * num_columns, 3), _BACKGROUND, np.uint8)
+    for index, cell in enumerate(cells):
+        bottom = height - _GAP
+        row[bottom - cell.shape[0] : bottom, index * cell_width : index * cell_width + cell.shape[1]] = cell
+    return row
