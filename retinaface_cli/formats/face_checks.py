@@ -1,0 +1,191 @@
+"""Every face is checked once, where it is read: what can be mended is mended, the rest marked, and all is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from retinaface_cli.faces import LANDMARK_MIRROR_ORDER, FaceLabels, ImageLabels
+from retinaface_cli.formats.face_table import FaceTable, Float64Array, IntArray
+from retinaface_cli.formats.label_set import MAX_EXAMPLES, Action, Finding
+
+MAX_COORDINATE = 1e7
+"""Pixels beyond this are no place in a picture; below it areas and differences are exact enough in float32."""
+
+BORDER_TOLERANCE = 0.01
+"""Pixels that a box may pass the border, as rounding in a file does, without being called a fault."""
+
+LANDMARK_MARGIN = 2.0
+"""A landmark farther from its box than this many times the box's longer side is not that face's."""
+
+_CLEAR_TURN = 0.05
+"""Part of the box's area below which a face is too much in profile to tell which eye is left."""
+
+_MIN_VOTES, _MIN_MIRRORED_PART = 3, 0.75
+"""Clear faces, and part of them with the eyes the other way round, from which a source is taken to be mirrored."""
+
+BoolArray = npt.NDArray[np.bool_]
+InvalidPolicy = Literal["ignore", "keep", "drop"]
+
+
+@dataclass(frozen=True)
+class CheckedFaces:
+    """Pictures whose faces are valid, and what was wrong with them."""
+
+    images: tuple[ImageLabels, ...]
+    findings: tuple[Finding, ...]
+
+
+def check_faces(table: FaceTable, *, invalid: InvalidPolicy = "ignore", min_size: float = 0.0) -> CheckedFaces:
+    """Makes valid faces of what a reader took from a source.
+
+    After this boxes are finite, ordered and inside the picture; boxes without area are ignored; landmarks are finite
+    and near their face.
+
+    Args:
+        table: faces as read.
+        invalid: what becomes of faces that the source marks as invalid; `drop` also removes all other ignored faces.
+        min_size: faces whose shorter side is under this many pixels are ignored.
+    """
+    noticed: list[Finding] = list(table.findings)
+
+    def note(reason: str, action: Action, faces: BoolArray) -> None:
+        index = np.flatnonzero(faces)
+        if len(index):
+            examples = tuple(table.place(face) for face in index[:MAX_EXAMPLES].tolist())
+            noticed.append(Finding(reason, action, len(index), examples))
+
+    is_lost = ~_all(np.abs(table.boxes) <= MAX_COORDINATE)
+    note(f"box not finite or beyond {MAX_COORDINATE:,.0f} pixels, face dropped", "dropped", is_lost)
+    boxes, has_no_area = _check_boxes(table, is_lost, note)
+    landmarks, has_landmarks = _check_landmarks(table, boxes, note)
+    is_small = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf) < min_size
+    is_small &= ~has_no_area & ~is_lost
+    note(f"face under {min_size:g} pixels, ignored", "ignored", is_small)
+    marked = table.ignore if invalid != "keep" else np.zeros_like(table.ignore)
+    ignore = marked | has_no_area | is_small
+    keep = ~is_lost
+    if invalid == "drop":
+        note("ignored face, dropped as asked", "dropped", ignore & keep)
+        keep &= ~ignore
+    faces = FaceLabels(
+        boxes=boxes.astype(np.float32)[keep],
+        landmarks=landmarks.astype(np.float32)[keep],
+        has_landmarks=has_landmarks[keep],
+        ignore=ignore[keep],
+        attributes={name: values.astype(np.float32)[keep] for name, values in table.attributes.items()},
+    )
+    return CheckedFaces(_split(table, faces, keep), tuple(noticed))
+
+
+Note = Callable[[str, Action, BoolArray], None]
+
+
+def _check_boxes(table: FaceTable, is_lost: BoolArray, note: Note) -> tuple[Float64Array, BoolArray]:
+    """Ordered and clipped boxes, and which of them have no area."""
+    boxes = np.where(is_lost[:, None], 0.0, table.boxes)
+    is_turned = _any(boxes[:, 2:] < boxes[:, :2])
+    boxes = np.concatenate((np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])), axis=1)
+    negative = is_turned if not table.boxes_are_corners else np.zeros_like(is_turned)
+    if table.boxes_are_corners:
+        note("corners of the box in the wrong order, sorted", "mended", is_turned)
+    note("box of negative width or height, ignored", "ignored", negative)
+    empty = _any(boxes[:, 2:] <= boxes[:, :2]) & ~is_lost
+    note("box without area, ignored", "ignored", empty)
+
+    sizes = np.repeat(table.image_sizes, table.num_faces, axis=0)  # (N, 2)
+    limits = np.where(sizes > 0, sizes, np.inf)[:, [1, 0, 1, 0]]  # (N, 4)
+    clipped = np.clip(boxes, 0, limits)
+    outside = _any(clipped[:, 2:] <= clipped[:, :2]) & ~empty & ~is_lost
+    over = _any(np.abs(clipped - boxes) > BORDER_TOLERANCE) & ~outside
+    note("box over the border of the picture, clipped", "mended", over)
+    note("box outside the picture, clipped and ignored", "ignored", outside)
+    return clipped, empty | outside | negative
+
+
+def _check_landmarks(table: FaceTable, boxes: Float64Array, note: Note) -> tuple[Float64Array, BoolArray]:
+    """Landmarks with NaN where they are missing or cannot be this face's, and which are there."""
+    landmarks, has = table.landmarks, table.has_landmarks
+    has = has & ~_all(landmarks == -1)
+    finite = _all(np.abs(landmarks) <= MAX_COORDINATE)
+    note("landmark that is no finite number, taken as missing", "mended", _any(has & ~finite))
+    has &= finite
+    margin = LANDMARK_MARGIN * (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=1)[:, None]
+    with np.errstate(invalid="ignore"):
+        far = (landmarks < (boxes[:, :2] - margin)[:, None]) | (landmarks > (boxes[:, 2:] + margin)[:, None])
+    far_points = has & _any(far)
+    note("landmark far outside the box, taken as missing", "mended", _any(far_points))
+    has &= ~far_points
+    landmarks = np.where(has[:, :, None], landmarks, np.nan)
+    return _check_sides(table, boxes, landmarks, has, note)
+
+
+def _check_sides(
+    table: FaceTable, boxes: Float64Array, landmarks: Float64Array, has: BoolArray, note: Note
+) -> tuple[Float64Array, BoolArray]:
+    """Swaps left and right where a whole source has them the other way round; single faces are reported only."""
+    turn = _turn(boxes, landmarks)
+    is_mirrored = turn < -_CLEAR_TURN
+    num_clear = int(np.count_nonzero(np.abs(turn) > _CLEAR_TURN))
+    swap = not table.is_order_known and num_clear >= _MIN_VOTES
+    if swap and np.count_nonzero(is_mirrored) > _MIN_MIRRORED_PART * num_clear:
+        order = list(LANDMARK_MIRROR_ORDER)
+        note("eyes and mouth corners named from the person's view, swapped", "mended", _any(has))
+        return landmarks[:, order], has[:, order]
+    note("eyes and mouth corners right to left, kept", "kept", is_mirrored)
+    return landmarks, has
+
+
+def _turn(boxes: Float64Array, landmarks: Float64Array) -> Float64Array:
+    """(N,) how clearly the eyes and the mouth corners run from the face's image-left to its image-right.
+
+    Above 0 they do, whatever the rotation of the face in the picture; below 0 the face is mirrored; 0 where a point is
+    missing or eyes and mouth disagree. The value is the smaller of two cross products over the area of the box.
+    """
+    left_eye, right_eye, _, left_mouth, right_mouth = np.moveaxis(landmarks, 1, 0)
+    down = (left_mouth + right_mouth - left_eye - right_eye) / 2
+    area = np.maximum((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), 1)
+    eyes, mouth = right_eye - left_eye, right_mouth - left_mouth
+    turns = np.stack([(side[:, 0] * down[:, 1] - side[:, 1] * down[:, 0]) / area for side in (eyes, mouth)])
+    agree = np.isfinite(turns).all(axis=0) & (np.sign(turns[0]) == np.sign(turns[1]))
+    smaller = np.where(np.abs(turns[0]) < np.abs(turns[1]), turns[0], turns[1])
+    return np.where(agree, smaller, 0.0)
+
+
+def _split(table: FaceTable, faces: FaceLabels, keep: BoolArray) -> tuple[ImageLabels, ...]:
+    """The faces dealt out to their pictures."""
+    counts: IntArray = np.bincount(table.image_index[keep], minlength=len(table.file_names))
+    ends = np.cumsum(counts)
+    images = []
+    for i, (name, (height, width)) in enumerate(zip(table.file_names, table.image_sizes.tolist(), strict=True)):
+        part = slice(ends[i] - counts[i], ends[i])
+        images.append(ImageLabels(name, _slice(faces, part), width=width or None, height=height or None))
+    return tuple(images)
+
+
+def _slice(faces: FaceLabels, part: slice) -> FaceLabels:
+    """A run of faces, as views of the same arrays; attributes that none of them has are left out."""
+    attributes = {name: values[part] for name, values in faces.attributes.items()}
+    return FaceLabels(
+        boxes=faces.boxes[part],
+        landmarks=faces.landmarks[part],
+        has_landmarks=faces.has_landmarks[part],
+        ignore=faces.ignore[part],
+        attributes=attributes,
+    )
+
+
+def _all(values: BoolArray) -> BoolArray:
+    """Whether all values along the last axis are true."""
+    result: BoolArray = np.logical_and.reduce(values, axis=-1)
+    return result
+
+
+def _any(values: BoolArray) -> BoolArray:
+    """Whether any value along the last axis is true."""
+    result: BoolArray = np.logical_or.reduce(values, axis=-1)
+    return result

@@ -1,0 +1,158 @@
+"""The official MATLAB labels of WIDER FACE: `wider_face_{train,val}.mat`, and the easy, medium and hard lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from retinaface_cli.errors import LabelFormatError
+from retinaface_cli.faces import BoolArray
+from retinaface_cli.formats.face_table import FaceTable, Float64Array, no_landmarks, no_sizes
+from retinaface_cli.formats.text_lines import read_bytes
+from retinaface_cli.formats.wider_text import WIDER_ATTRIBUTES
+
+DIFFICULTIES = ("easy", "medium", "hard")
+"""The three lists of the protocol."""
+
+
+@dataclass(frozen=True, eq=False)
+class WiderPicture:
+    """One picture of the ground truth.
+
+    Attributes:
+        boxes_xywh: (N, 4) as labelled: left, top, width, height in whole pixels; nothing is clipped or left out.
+        is_counted: difficulty -> (N,) faces that count; the others are ignored.
+    """
+
+    boxes_xywh: Float64Array
+    is_counted: Mapping[str, BoolArray]
+
+
+@dataclass(frozen=True, eq=False)
+class _MatPicture:
+    """One picture of a .mat file: its name, and (N, 4) boxes, attributes or the counted indices."""
+
+    name: str
+    values: Mapping[str, npt.NDArray[Any]]
+
+
+def read_wider_ground_truth(folder: Path) -> dict[str, WiderPicture]:
+    """Reads the folder `ground_truth` of the WIDER FACE evaluation tools.
+
+    Args:
+        folder: holds wider_face_val.mat, wider_easy_val.mat, wider_medium_val.mat and wider_hard_val.mat.
+
+    Returns:
+        `<event>/<name>.jpg` -> boxes and which of them count, in the order of the files.
+
+    Raises:
+        LabelFormatError: a file is missing or cannot be understood, or the files do not fit each other.
+    """
+    pictures = _read_mat(folder / "wider_face_val.mat", ("face_bbx_list",))
+    lists = {name: _read_mat(folder / f"wider_{name}_val.mat", ("gt_list",)) for name in DIFFICULTIES}
+    result = {}
+    for i, picture in enumerate(pictures):
+        boxes = picture.values["face_bbx_list"].reshape(-1, 4).astype(np.float64)
+        masks = {}
+        for name, entries in lists.items():
+            path = folder / f"wider_{name}_val.mat"
+            if i >= len(entries) or entries[i].name != picture.name:
+                raise LabelFormatError(f"{path}: expected the pictures of wider_face_val.mat, lacks {picture.name}")
+            masks[name] = _counted(entries[i].values["gt_list"], len(boxes), f"{path}: {picture.name}")
+        result[picture.name] = WiderPicture(boxes, masks)
+    return result
+
+
+def read_wider_mat(path: Path) -> FaceTable:
+    """Reads the official labels from a .mat file: boxes and attributes.
+
+    Raises:
+        LabelFormatError: the file cannot be understood.
+    """
+    fields = ("face_bbx_list", *(f"{name}_label_list" for name in WIDER_ATTRIBUTES))
+    pictures = _read_mat(path, fields)
+    boxes_list = [picture.values["face_bbx_list"].reshape(-1, 4) for picture in pictures]
+    num_faces = np.array([len(boxes) for boxes in boxes_list], np.intp)
+    boxes = np.concatenate(boxes_list, dtype=np.float64) if boxes_list else np.zeros((0, 4))
+    boxes[:, 2:] += boxes[:, :2]
+    landmarks, has_landmarks = no_landmarks(len(boxes))
+    attributes = {name: _attribute(pictures, num_faces, name, path) for name in WIDER_ATTRIBUTES}
+    return FaceTable(
+        format_name="wider-mat",
+        file_names=[picture.name for picture in pictures],
+        num_faces=num_faces,
+        boxes=boxes,
+        landmarks=landmarks,
+        has_landmarks=has_landmarks,
+        ignore=attributes["invalid"] == 1,
+        image_sizes=no_sizes(len(pictures)),
+        sources=[path] * len(pictures),
+        lines=np.zeros(len(boxes), np.intp),
+        attributes=attributes,
+        boxes_are_corners=False,
+    )
+
+
+def _attribute(pictures: list[_MatPicture], num_faces: npt.NDArray[np.intp], name: str, path: Path) -> Float64Array:
+    """One attribute of all faces."""
+    result = []
+    for picture, wanted in zip(pictures, num_faces.tolist(), strict=True):
+        values = picture.values[f"{name}_label_list"].ravel()
+        if len(values) != wanted:
+            raise LabelFormatError(f"{path}: {picture.name}: expected {wanted} values of {name}, got {len(values)}")
+        result.append(values.astype(np.float64))
+    return np.concatenate(result) if result else np.zeros(0)
+
+
+def _counted(indices: npt.NDArray[Any], num_faces: int, place: str) -> BoolArray:
+    """(N,) mask of the faces that a gt_list names by indices from 1."""
+    index = indices.ravel().astype(np.float64)
+    if not ((index >= 1) & (index <= num_faces)).all():
+        raise LabelFormatError(f"{place}: expected face numbers from 1 to {num_faces}, got {index.tolist()}")
+    mask = np.zeros(num_faces, np.bool_)
+    mask[index.astype(np.intp) - 1] = True
+    return mask
+
+
+def _read_mat(path: Path, fields: tuple[str, ...]) -> list[_MatPicture]:
+    """The pictures of a .mat file with the wanted fields, in the file's order."""
+    content = _load_mat(path)
+    missing = [name for name in ("event_list", "file_list", *fields) if name not in content]
+    if missing:
+        found = ", ".join(name for name in content if not name.startswith("__"))
+        raise LabelFormatError(
+            f"{path}: expected a WIDER FACE .mat with {', '.join(missing)}, found {found or 'nothing'}"
+        )
+    try:
+        return list(_pictures(content, fields))
+    except (IndexError, TypeError, ValueError, AttributeError) as error:
+        raise LabelFormatError(f"{path}: not laid out as the WIDER FACE .mat files are: {error}") from None
+
+
+def _load_mat(path: Path) -> dict[str, Any]:
+    """The variables of a .mat file."""
+    from scipy.io import loadmat  # takes a third of a second, which other formats need not pay
+
+    data = read_bytes(path)
+    try:
+        content: dict[str, Any] = loadmat(BytesIO(data))
+    except Exception as error:  # scipy raises whatever its parts raise on broken files
+        raise LabelFormatError(f"{path}: not a MATLAB 5 file: {error}") from None
+    return content
+
+
+def _pictures(content: Mapping[str, Any], fields: tuple[str, ...]) -> Any:
+    """Walks events and files; names get the ending .jpg, which the .mat files leave out."""
+    for i, event in enumerate(content["event_list"].ravel()):
+        event_name = str(event.item())
+        for j, file in enumerate(content["file_list"].ravel()[i].ravel()):
+            values = {name: np.asarray(content[name].ravel()[i].ravel()[j]) for name in fields}
+            if any(array.dtype.kind not in "iufb" for array in values.values()):
+                raise ValueError(f"{event_name}/{file.item()}: expected numbers")
+            yield _MatPicture(f"{event_name}/{file.item()}.jpg", values)
