@@ -25,9 +25,6 @@ class IouMatchingSettings(Settings):
     forced_iou_threshold: float = Field(default=0.2, ge=0, le=1)
     """The best anchor of a face is positive whatever the match threshold, if its IoU reaches this."""
 
-    ignored_overlap_threshold: float = Field(default=0.5, gt=0, le=1)
-    """An anchor with at least this part of its area in an ignored face is no background."""
-
     @model_validator(mode="after")
     def _check_order(self) -> IouMatchingSettings:
         if self.background_iou_threshold > self.match_iou_threshold:
@@ -43,9 +40,6 @@ class AtssMatchingSettings(Settings):
 
     num_nearest: int = Field(default=9, gt=0)
     """Candidates of a face: this many anchors of each level, those with the nearest centres."""
-
-    ignored_overlap_threshold: float = Field(default=0.5, gt=0, le=1)
-    """An anchor with at least this part of its area in an ignored face is no background."""
 
 
 MatchingSettings = Annotated[
@@ -63,7 +57,7 @@ class CrossEntropySettings(Settings):
     negatives_per_positive: float = Field(default=7, gt=0)
     """Hard negatives taken from a picture for each of its positives."""
 
-    min_negatives: int = Field(default=0, ge=0)
+    min_negatives: int = Field(default=7, ge=0)
     """Hard negatives taken from a picture at least, also from one without faces."""
 
 
@@ -121,11 +115,11 @@ class WingSettings(Settings):
     name: Literal["wing"] = "wing"
     """Kind of loss."""
 
-    width: float = Field(default=2.0, gt=0)
-    """Error, in encoded units (tenths of the anchor), from which the loss is linear."""
+    width: float = Field(default=1.0, gt=0)
+    """Error, in tenths of the anchor's side, from which the loss is linear."""
 
-    curvature: float = Field(default=0.5, gt=0)
-    """Errors far under this, in encoded units, are already linear again."""
+    curvature: float = Field(default=0.2, gt=0)
+    """Error, in tenths of the anchor's side, at which the logarithm bends: smaller weighs small errors more."""
 
 
 BoxLossSettings = Annotated[
