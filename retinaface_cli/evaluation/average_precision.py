@@ -14,7 +14,7 @@ import numpy as np
 from retinaface_cli.evaluation.matching import FaceMatches, FloatValues, match_faces
 from retinaface_cli.faces import BoolArray, ImageDetections, ImageLabels
 
-OLD_SCORE_THRESHOLD = 0.1
+OLD_SCORE_THRESHOLD = float(np.float32(0.1))
 """The older training code measured on detections that score above this, which cuts the recall."""
 
 

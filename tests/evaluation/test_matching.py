@@ -1,0 +1,55 @@
+"""Claims of detections on faces."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import retinaface_cli.evaluation.matching as matching
+from retinaface_cli.evaluation.matching import concatenate_labels, match_faces, pairwise_iou
+from tests.evaluation.pictures import detected, labelled, random_pictures
+
+A = (0, 0, 20, 20)
+B = (100, 0, 130, 30)
+
+
+def test_overlap_with_and_without_border() -> None:
+    a = np.array([[0, 0, 10, 10], [20, 20, 20, 20]], np.float32)
+    b = np.array([[5, 0, 15, 10], [0, 0, 10, 10], [20, 20, 20, 20]], np.float32)
+    assert pairwise_iou(a, b, 0.0).tolist() == [[50 / 150, 1.0, 0.0], [0.0, 0.0, 0.0]]
+    assert pairwise_iou(a, b, 1.0).tolist() == [[66 / 176, 1.0, 0.0], [0.0, 0.0, 1.0]]
+
+
+def test_boxes_turned_inside_out_overlap_nothing() -> None:
+    inverted = np.array([[10, 10, 2, 3]], np.float32)
+    assert pairwise_iou(inverted, np.array([[0, 0, 10, 10]], np.float32), 0.0).tolist() == [[0.0]]
+
+
+def test_claims_point_into_the_faces_of_all_pictures() -> None:
+    labels = [labelled(A, B, name="a.jpg"), labelled(name="none.jpg"), labelled(B, A, name="b.jpg")]
+    detections = [detected((0.5, B), (0.9, B), name="a.jpg"), detected((0.9, A), (0.1, (0, 0, 1, 1)), name="b.jpg")]
+    matches = match_faces(labels, detections)
+    assert matches.face_images.tolist() == [0, 0, 2, 2]
+    assert matches.detection_images.tolist() == [0, 0, 2, 2]
+    assert matches.claims.tolist() == [1, 1, 3, -1]
+    assert matches.is_first.tolist() == [True, False, True, False]
+    assert matches.scores.tolist() == pytest.approx([0.9, 0.5, 0.9, 0.1])
+    is_true, is_counted = matches.judge(np.array([True, False, True, True]))
+    assert is_true.tolist() == [False, False, True, False]
+    assert is_counted.tolist() == [False, False, True, True]
+
+
+def test_crowded_pictures_are_matched_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, detections = random_pictures(0)
+    whole = match_faces(labels, detections)
+    monkeypatch.setattr(matching, "_MAX_PAIRS", 16)
+    parts = match_faces(labels, detections)
+    np.testing.assert_array_equal(parts.claims, whole.claims)
+    np.testing.assert_array_equal(parts.ious, whole.ious)
+
+
+def test_attributes_that_a_picture_lacks_become_unknown() -> None:
+    joined = concatenate_labels([labelled(A, blur=[2]).faces, labelled(B, pose=[1]).faces])
+    np.testing.assert_array_equal(joined.attributes["blur"], np.array([2, np.nan], np.float32))
+    np.testing.assert_array_equal(joined.attributes["pose"], np.array([np.nan, 1], np.float32))
+    assert len(concatenate_labels([])) == 0
