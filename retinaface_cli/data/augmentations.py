@@ -6,14 +6,14 @@ import difflib
 import os
 import random
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from retinaface_cli.data.preprocessing import RgbImage
 from retinaface_cli.errors import SettingsError
-from retinaface_cli.faces import LANDMARK_MIRROR_ORDER, NUM_LANDMARKS, FaceLabels, FloatArray
+from retinaface_cli.faces import LANDMARK_MIRROR_ORDER, NUM_LANDMARKS, BoolArray, FaceLabels, FloatArray
 from retinaface_cli.settings.data import (
     AugmentationSettings,
     ColorSettings,
@@ -34,8 +34,9 @@ _YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
 _MARKERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], np.float32)
 """Corner of a unit frame that goes through the pipeline as key points; it shows size and mirroring of the whole."""
 
-_POINTS_A_FACE = NUM_LANDMARKS + 1
-"""The landmarks and the centre of the whole box."""
+_CENTER = NUM_LANDMARKS
+_POINTS_A_FACE = NUM_LANDMARKS + 5
+"""The landmarks, the centre of the whole box, and the corners of what is seen of it."""
 
 _MIN_SIDE = 0.01
 """Boxes with a visible side below this many network pixels are gone."""
@@ -124,25 +125,31 @@ class Augmentation:
         faces, boxes = faces.select(kept), boxes[kept]
         centers = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
         centered = np.all((centers > content[:2]) & (centers < content[2:]), axis=-1)
-        points = np.concatenate([faces.landmarks, centers[:, None]], axis=1)  # (N, 6, 2)
+        points = np.concatenate([faces.landmarks, centers[:, None], _corners(boxes)], axis=1)  # (N, 10, 2)
         self._pipeline.set_random_state(rng, random.Random(int(rng.integers(2**63))))
-        result, boxes, index, points, (area_factor, is_mirrored) = _run(self._pipeline, image, boxes, points)
-        faces = faces.select(index)
-        centered = centered[index] & np.all((points[index, -1] > 0) & (points[index, -1] < self.image_size), axis=-1)
-        visibility = _areas(boxes) / np.maximum(_areas(faces.boxes) * area_factor, 1e-9)
-        is_small = np.min(boxes[:, 2:] - boxes[:, :2], axis=-1, initial=np.inf) < self.settings.min_face_size
-        is_cut = (visibility < self.settings.min_visibility) | ~centered
-        order = list(LANDMARK_MIRROR_ORDER) if is_mirrored else list(range(NUM_LANDMARKS))
-        landmarks = points[index][:, order]
-        is_inside = np.all((landmarks >= 0) & (landmarks <= self.image_size), axis=-1)
-        has_landmarks = faces.has_landmarks[:, order] & is_inside
-        return result, FaceLabels(
-            boxes=boxes,
+        moved = _run(self._pipeline, image, boxes, points)
+        centered &= self._is_inside(moved.points[:, _CENTER])
+        visibility = _areas(moved.boxes) / np.maximum(_areas(faces.boxes) * moved.area_factor, 1e-9)
+        is_small = (
+            np.min(moved.boxes[:, 2:] - moved.boxes[:, :2], axis=-1, initial=np.inf) < self.settings.min_face_size
+        )
+        is_cut = (visibility < self.settings.min_visibility) | ~centered | moved.is_removed
+        order = list(LANDMARK_MIRROR_ORDER) if moved.is_mirrored else list(range(NUM_LANDMARKS))
+        landmarks = moved.points[:, order]
+        has_landmarks = faces.has_landmarks[:, order] & self._is_inside(landmarks)
+        result = FaceLabels(
+            boxes=moved.boxes,
             landmarks=np.where(has_landmarks[..., None], landmarks, np.nan),
             has_landmarks=has_landmarks,
             ignore=faces.ignore | is_small | is_cut,
             attributes=faces.attributes,
         )
+        return moved.image, result.select(_areas(moved.boxes) > 0)
+
+    def _is_inside(self, points: FloatArray) -> BoolArray:
+        """(...) whether points (..., 2) lie in the picture; missing ones do not."""
+        result: BoolArray = np.all((points >= 0) & (points <= self.image_size), axis=-1)
+        return result
 
 
 def known_transforms() -> dict[str, type[A.BasicTransform]]:
@@ -205,7 +212,7 @@ def _try_out(transform: A.BasicTransform, *, image_size: int) -> None:
     blank = np.full((image_size, image_size, 3), 128, np.uint8)
     box = np.array([[0.25, 0.25, 0.75, 0.75]], np.float32) * image_size
     points = np.full((1, _POINTS_A_FACE, 2), image_size / 2, np.float32)
-    result, *_ = _run(_compose([A.NoOp(), transform]), blank, box, points)
+    result = _run(_compose([A.NoOp(), transform]), blank, box, points).image
     if result.shape != blank.shape or result.dtype != np.uint8:
         raise ValueError(f"the picture must stay {blank.shape} uint8, got {result.shape} {result.dtype}")
 
@@ -220,15 +227,28 @@ def _compose(transforms: list[A.BasicTransform]) -> A.Compose:
     )
 
 
-def _run(
-    pipeline: A.Compose, image: RgbImage, boxes: FloatArray, points: FloatArray
-) -> tuple[RgbImage, FloatArray, np.ndarray[tuple[int], np.dtype[np.intp]], FloatArray, tuple[float, bool]]:
-    """Runs the pipeline.
+class _Moved(NamedTuple):
+    """A picture and its N faces behind the pipeline.
 
-    Returns:
-        Picture; boxes (M, 4) that are left, clipped; their indices (M,); all points (N, 6, 2), NaN where they were
-        NaN; and of the whole map the factor of areas and whether it mirrors.
+    Attributes:
+        image: (S, S, 3) uint8 RGB.
+        boxes: (N, 4) clipped to the picture; empty ones for faces of which nothing is left.
+        points: (N, 10, 2); NaN where they were NaN.
+        is_removed: (N,) boxes that a transform took out although a part of them is still seen.
+        area_factor: by which the whole map changes areas.
+        is_mirrored: whether it swaps left and right.
     """
+
+    image: RgbImage
+    boxes: FloatArray
+    points: FloatArray
+    is_removed: BoolArray
+    area_factor: float
+    is_mirrored: bool
+
+
+def _run(pipeline: A.Compose, image: RgbImage, boxes: FloatArray, points: FloatArray) -> _Moved:
+    """Runs the pipeline on a picture with boxes (N, 4) inside it and points (N, 10, 2)."""
     size = np.array([image.shape[1], image.shape[0]], np.float32)
     unknown = np.isnan(points)
     markers = size / 2 + _MARKERS * size / 8
@@ -241,12 +261,24 @@ def _run(
     moved = np.asarray(result["keypoints"], np.float32)[:, :2] + np.float32(0.5)
     if len(moved) != len(flat):
         raise ValueError(f"key points must stay, got {len(moved)} of {len(flat)}")
+    moved_points = np.where(unknown, np.nan, moved[:-3].reshape(points.shape)).astype(np.float32)
+    corners = moved_points[:, _CENTER + 1 :]  # (N, 4, 2)
+    around = np.concatenate([corners.min(axis=1, initial=np.inf), corners.max(axis=1, initial=-np.inf)], axis=-1)
+    moved_boxes = _clip(around.reshape(-1, 4), np.array([0, 0, *size], np.float32))
     left = np.asarray(result["bboxes"], np.float32).reshape(-1, 5)
+    index = left[:, 4].round().astype(np.intp)
+    moved_boxes[index] = left[:, :4]
+    is_removed = np.ones(len(boxes), np.bool_)
+    is_removed[index] = False
     axes = (moved[-2:] - moved[-3]) / (size / 8)  # (2, 2) where the unit steps in x and y went
     determinant = float(axes[0, 0] * axes[1, 1] - axes[0, 1] * axes[1, 0])
-    moved_points = np.where(unknown, np.nan, moved[:-3].reshape(points.shape)).astype(np.float32)
-    index = left[:, 4].round().astype(np.intp)
-    return result["image"], left[:, :4], index, moved_points, (abs(determinant), determinant < 0)
+    return _Moved(result["image"], moved_boxes, moved_points, is_removed, abs(determinant), determinant < 0)
+
+
+def _corners(boxes: FloatArray) -> FloatArray:
+    """(N, 4, 2) corners of boxes (N, 4)."""
+    result: FloatArray = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
+    return result
 
 
 def _clip(boxes: FloatArray, limits: FloatArray) -> FloatArray:

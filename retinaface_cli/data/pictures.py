@@ -20,7 +20,7 @@ from retinaface_cli.settings.data import DataSettings, LabelSource
 _NUM_THREADS = 8
 """Threads that look at files; they mostly wait for the disk."""
 
-_MAX_LISTED = 5
+_MAX_LISTED = 3
 """Number of files named in one message."""
 
 
@@ -136,12 +136,13 @@ def _load_source(source: LabelSource, *, skip_unreadable: bool) -> PictureSource
     with ThreadPoolExecutor(_NUM_THREADS) as threads:
         sizes = list(threads.map(_size_or_error, paths))
     broken = [size for size in sizes if isinstance(size, ImageReadError)]
-    findings = [f"{source.labels}: {finding.describe()}" for finding in label_set.findings]
+    findings = [_name_file(finding.describe(), source.labels) for finding in label_set.findings]
     if broken:
         message = f"{source.labels}: {len(broken)} of {len(paths)} pictures cannot be read{_list(broken)}"
-        if len(broken) == len(paths) or not skip_unreadable:
-            hint = "name their folder with `images` beside `labels`"
-            raise ImageReadError(f"{message}; {hint}, or leave them out with data.skip_unreadable=true")
+        if len(broken) == len(paths):
+            raise ImageReadError(f"{message}; name their folder with `images` beside `labels`")
+        if not skip_unreadable:
+            raise ImageReadError(f"{message}; mend them, or leave them out with data.skip_unreadable=true")
         findings.append(f"{message}; left out")
     pairs = [
         (image, path, size)
@@ -159,12 +160,16 @@ def _load_source(source: LabelSource, *, skip_unreadable: bool) -> PictureSource
 
 
 def _image_root(source: LabelSource, label_set: LabelSet) -> Path:
-    """The folder that picture names are relative to."""
-    if source.images is None:
-        return source.labels.parent if label_set.image_root is None else label_set.image_root
-    if not source.images.is_dir():
-        raise ImageReadError(f"{source.images}: no such folder of pictures (images of {source.labels})")
-    return source.images
+    """The folder that picture names are relative to: as named, as the format says, or beside the label file."""
+    if source.images is not None:
+        if not source.images.is_dir():
+            raise ImageReadError(f"{source.images}: no such folder of pictures (images of {source.labels})")
+        return source.images
+    if label_set.image_root is not None:
+        return label_set.image_root
+    beside = source.labels.parent
+    first = label_set.images[0].file_name
+    return next((root for root in (beside, beside / "images") if (root / first).is_file()), beside)
 
 
 def _size_or_error(path: Path) -> tuple[int, int] | ImageReadError:
@@ -206,6 +211,11 @@ def _hold_out(source: PictureSource, part: float) -> tuple[PictureSource, Pictur
         PictureSource(source.labels, source.format_name, kept_part, source.weight, source.findings),
         PictureSource(source.labels, source.format_name, held_part, 1.0, ()),
     )
+
+
+def _name_file(finding: str, labels: Path) -> str:
+    """The finding with the label file's name in front, unless its examples name it anyway."""
+    return finding if str(labels) in finding else f"{labels}: {finding}"
 
 
 def _list(items: Sequence[object]) -> str:

@@ -27,7 +27,7 @@ class LabelSource(Settings):
     """The label file, in any format that `retinaface convert-labels` reads."""
 
     images: Path | None = None
-    """Folder that the file's picture names are relative to; empty: the folder that the format prescribes."""
+    """Folder that picture names are relative to; empty: as the format says, else the file's folder or images in it."""
 
     weight: float = Field(default=1.0, gt=0)
     """How often an epoch shows each of its pictures: 2 shows all twice, .5 a fresh random half in each epoch."""
