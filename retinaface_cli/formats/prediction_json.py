@@ -10,11 +10,14 @@ from typing import Any
 from pydantic_core import from_json
 
 from retinaface_cli.errors import LabelFormatError
-from retinaface_cli.faces import ImageDetections
+from retinaface_cli.faces import FaceDetections, ImageDetections
+from retinaface_cli.formats.prediction_scan import ScannedPicture, scan_picture
 from retinaface_cli.formats.prediction_values import (
+    build_faces,
     decimal_faces,
     faces_from_annotations,
     faces_from_coco,
+    mark_missing,
     relative_name,
     sized,
 )
@@ -89,9 +92,11 @@ def read_prediction_json(path: Path, *, image_names: Mapping[str, str]) -> list[
     images: dict[str, ImageDetections] = {}
     coco: dict[str, list[tuple[str, dict[str, Any]]]] = {}
     for place, entry in _entries(path):
-        if not isinstance(entry, dict):
+        if isinstance(entry, ScannedPicture):
+            _add(images, _scanned_picture(entry, place), place)
+        elif not isinstance(entry, dict):
             raise LabelFormatError(f"{place}: expected a picture object, got {_short(entry)}")
-        if "image_id" in entry and "annotations" not in entry:
+        elif "image_id" in entry and "annotations" not in entry:
             name = entry.get("file_name") or image_names.get(str(entry["image_id"]), str(entry["image_id"]))
             coco.setdefault(relative_name(name, place), []).append((place, entry))
         else:
@@ -124,17 +129,28 @@ def _add(images: dict[str, ImageDetections], image: ImageDetections, place: str)
 
 
 def _picture(entry: dict[str, Any], place: str) -> ImageDetections:
-    """One picture object; the name is `file_path` where that ends in `file_name` and is relative, else `file_name`."""
+    """One picture from its JSON object."""
     annotations = entry.get("annotations")
     if not isinstance(annotations, list) or not isinstance(entry.get("file_name"), str):
         raise LabelFormatError(
             f"{place}: expected a picture with file_name and annotations, got keys {', '.join(map(str, entry))[:80]}"
         )
-    name, file_path = entry["file_name"], entry.get("file_path")
-    if isinstance(file_path, str) and not file_path.startswith("/") and file_path.endswith("/" + name):
+    return _named_picture(entry, faces_from_annotations(annotations, place), place)
+
+
+def _scanned_picture(entry: ScannedPicture, place: str) -> ImageDetections:
+    """One picture from the numbers of its line."""
+    faces = build_faces(entry.boxes, entry.scores, mark_missing(entry.landmarks), place=place)
+    return _named_picture(entry.head, faces, place)
+
+
+def _named_picture(entry: dict[str, Any], faces: FaceDetections, place: str) -> ImageDetections:
+    """The picture of the faces; the name is `file_path` where that ends in `file_name` and is relative."""
+    name, file_path = entry.get("file_name"), entry.get("file_path")
+    if isinstance(file_path, str) and not file_path.startswith("/") and file_path.endswith(f"/{name}"):
         name = file_path
     width, height = sized(entry, place)
-    return ImageDetections(relative_name(name, place), faces_from_annotations(annotations, place), width, height)
+    return ImageDetections(relative_name(name, place), faces, width, height)
 
 
 def _entries(path: Path) -> Iterator[tuple[str, object]]:
@@ -179,7 +195,8 @@ def _entries_by_line(path: Path) -> Iterator[tuple[str, object]]:
             elif text == b"]" and opened:
                 closed = True
             else:
-                yield f"{path}:{number}", _parse(text, f"{path}:{number}")
+                place = f"{path}:{number}"
+                yield place, scan_picture(text) or _parse(text, place)
     if opened and not closed:
         raise LabelFormatError(f"{path}:{number}: the file is cut off: expected a closing ]")
 

@@ -124,10 +124,15 @@ def landmark_array(values: Sequence[Any], place: str) -> FloatValues:
         points = np.array([values[index] for index in known], np.float64).reshape(len(known), NUM_LANDMARKS, 2)
     except (TypeError, ValueError):
         points = np.array([_points(values[index], f"{place}: face {index + 1}") for index in known], np.float64)
-    points = points.reshape(-1, NUM_LANDMARKS, 2)
-    points[(points == -1).all(axis=2) | ~np.isfinite(points).all(axis=2)] = np.nan
-    result[known] = points
+    result[known] = mark_missing(points.reshape(-1, NUM_LANDMARKS, 2))
     return result
+
+
+def mark_missing(points: FloatValues) -> FloatValues:
+    """(N, 5, 2) points with NaN in place of those at -1, -1."""
+    x, y = points[..., 0], points[..., 1]
+    is_missing = ((x == -1) & (y == -1)) | ~np.isfinite(x + y)
+    return np.where(is_missing[..., None], np.nan, points)
 
 
 def relative_name(name: object, place: str) -> str:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from retinaface_cli.errors import LabelFormatError, RetinaFaceError
 from retinaface_cli.faces import FaceDetections, ImageDetections
+from retinaface_cli.formats.prediction_scan import scan_picture
 from retinaface_cli.formats.predictions import (
     PredictionFormat,
     detections_to_json,
@@ -254,6 +255,53 @@ def test_a_missing_file_and_a_folder_without_predictions_are_told_apart(tmp_path
         read_predictions(tmp_path)
     with pytest.raises(LabelFormatError, match=r"expected a \.json"):
         read_predictions(write(tmp_path / "p.pkl", "x"))
+
+
+def full_faces(file_name: str, *, has_landmarks: bool) -> ImageDetections:
+    landmarks = np.full((2, 5, 2), np.nan, np.float32)
+    if has_landmarks:
+        landmarks[:] = LANDMARKS
+    boxes = np.array([[10, 20, 20.5, 35.5], [-3.25, 0, 4, 9]], np.float32)
+    return ImageDetections(file_name, FaceDetections(boxes, landmarks, np.array([0.9, 1e-5], np.float32)))
+
+
+@pytest.mark.parametrize("has_landmarks", [True, False])
+def test_lines_of_uniform_faces_take_the_fast_way_to_the_same_faces(tmp_path: Path, has_landmarks: bool) -> None:
+    write_predictions(tmp_path / "p.jsonl", [full_faces("a.jpg", has_landmarks=has_landmarks)], format_name="jsonl")
+    line = (tmp_path / "p.jsonl").read_bytes().strip()
+    scanned = scan_picture(line)
+    assert scanned is not None
+    general = json.loads(line)["annotations"]
+    assert scanned.head == {"file_name": "a.jpg", "annotations": []}
+    assert scanned.boxes.tolist() == [face["bbox"] for face in general]
+    assert scanned.scores.tolist() == [face["score"] for face in general] == [0.9, 1e-5]
+    if has_landmarks:
+        assert scanned.landmarks.tolist() == [face["landmarks"] for face in general]
+    else:
+        assert np.isnan(scanned.landmarks).all()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    has_landmarks=st.booleans(),
+    place=st.integers(0, 330),
+    text=st.text('0123456789.,-e[]{}" ', max_size=3),
+    num_replaced=st.integers(0, 3),
+)
+def test_the_fast_way_never_reads_what_is_no_json_or_another_number(
+    has_landmarks: bool, place: int, text: str, num_replaced: int
+) -> None:
+    content = detections_to_json(full_faces("a.jpg", has_landmarks=has_landmarks), file_path=None)
+    line = json.dumps(content).encode()
+    broken = line[:place] + text.encode() + line[place + num_replaced :]
+    scanned = scan_picture(broken)
+    if scanned is None:
+        return
+    annotations = json.loads(broken)["annotations"]
+    assert scanned.boxes.tolist() == [face["bbox"] for face in annotations]
+    assert scanned.scores.tolist() == [face["score"] for face in annotations]
+    if has_landmarks:
+        assert scanned.landmarks.tolist() == [face["landmarks"] for face in annotations]
 
 
 @settings(max_examples=60, deadline=None)
