@@ -12,6 +12,9 @@ from retinaface_cli.settings.base import Settings
 Limit = Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, le=1)]
 
 
+_PRECISIONS = {"32": "32-true", "16": "16-mixed", "fp16": "16-mixed", "bf16": "bf16-mixed"}
+
+
 class TrainerSettings(Settings):
     """Devices, precision and length of the training."""
 
@@ -72,6 +75,31 @@ class TrainerSettings(Settings):
     num_sanity_val_steps: int = Field(default=1, ge=0)
     """Validation batches tried before the first step, so that a mistake there shows at once."""
 
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _expand_precision(cls, value: Any) -> Any:
+        """Lets 32, 16 and bf16 stand for the full names."""
+        return _PRECISIONS.get(str(value), value)
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _read_devices(cls, value: Any) -> Any:
+        """Reads `2` and `0,1` as the command line gives them."""
+        if not isinstance(value, str) or value == "auto":
+            return value
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        if not all(part.lstrip("-").isdecimal() for part in parts):
+            raise ValueError("expected auto, a number, or indices such as 0,1")
+        return tuple(int(part) for part in parts) if "," in value else int(value)
+
+    @field_validator("limit_train_batches", "limit_val_batches", mode="before")
+    @classmethod
+    def _read_limit(cls, value: Any) -> Any:
+        """Reads `50` as a number of batches and `0.1` as a part, as the command line gives them."""
+        if not isinstance(value, str):
+            return value
+        return int(value) if value.isdecimal() else float(value)
+
 
 class ValidationSettings(Settings):
     """How faces are read off the network when it is measured on the validation pictures."""
@@ -81,6 +109,10 @@ class ValidationSettings(Settings):
 
     nms_iou_threshold: float = Field(default=0.4, gt=0, le=1)
     """Overlap (IoU) above which the weaker of two boxes is dropped."""
+
+    wider_ground_truth: Path | None = None
+    """Folder `ground_truth` of WIDER FACE's evaluation tools (wider_easy_val.mat and others), for AP on easy, medium
+    and hard faces too; empty: only on all faces of the labels."""
 
 
 class CheckpointSettings(Settings):

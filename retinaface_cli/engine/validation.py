@@ -1,0 +1,105 @@
+"""Measuring a network on the validation pictures: collects what was found, over all processes, and computes figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+import torch.distributed as dist
+
+from retinaface_cli.data.batches import ValidationBatch
+from retinaface_cli.evaluation.average_precision import score_ap50
+from retinaface_cli.evaluation.landmarks import score_landmarks
+from retinaface_cli.evaluation.matching import FloatValues, match_faces
+from retinaface_cli.evaluation.wider_face import evaluate_wider_face
+from retinaface_cli.faces import FaceDetections, FaceLabels, ImageDetections, ImageLabels
+from retinaface_cli.formats.wider_ground_truth import DIFFICULTIES, WiderPicture
+
+
+@dataclass(frozen=True, eq=False)
+class ValidatedPicture:
+    """One validation picture with its true and found faces, both in pixels of the original picture.
+
+    Attributes:
+        file_name: as in the label file.
+        labels: true faces.
+        detections: found faces.
+    """
+
+    file_name: str
+    labels: FaceLabels
+    detections: FaceDetections
+
+
+class ValidationRecorder:
+    """Collects the results of one pass over the validation pictures."""
+
+    def __init__(self, wider_ground_truth: Mapping[str, WiderPicture] | None = None) -> None:
+        """Starts with nothing.
+
+        Args:
+            wider_ground_truth: WIDER FACE's own labels, `<event>/<name>.jpg` -> faces; None: no such figures.
+        """
+        self._wider_ground_truth = wider_ground_truth or {}
+        self._pictures: dict[int, ValidatedPicture] = {}
+
+    def add(self, batch: ValidationBatch, detections: Sequence[FaceDetections]) -> None:
+        """Takes note of what was found in a batch, in original pixels; a picture that came before is replaced."""
+        pictures = zip(batch.indices, batch.file_names, batch.faces, detections, strict=True)
+        for index, file_name, labels, found in pictures:
+            self._pictures[index] = ValidatedPicture(file_name, labels, found)
+
+    def measure(self) -> dict[str, float]:
+        """The figures over the pictures of all processes, each picture once, the same in every process.
+
+        All processes must call it together. The recorder is empty afterwards.
+        """
+        pictures, self._pictures = self._pictures, {}
+        if not (dist.is_available() and dist.is_initialized()):
+            return self._measure_pictures(pictures)
+        parts: list[dict[int, ValidatedPicture]] | None = (
+            [{} for _ in range(dist.get_world_size())] if dist.get_rank() == 0 else None
+        )
+        dist.gather_object(pictures, parts)
+        figures: list[dict[str, float]] = [{}]
+        if parts is not None:
+            figures = [self._measure_pictures({i: picture for part in parts for i, picture in part.items()})]
+        dist.broadcast_object_list(figures)
+        return figures[0]
+
+    def _measure_pictures(self, pictures: Mapping[int, ValidatedPicture]) -> dict[str, float]:
+        """Figure name -> value; what cannot be measured on these pictures is left out."""
+        labels = [ImageLabels(str(index), picture.labels) for index, picture in sorted(pictures.items())]
+        detections = [ImageDetections(str(index), picture.detections) for index, picture in sorted(pictures.items())]
+        matches = match_faces(labels, detections)
+        points = score_landmarks(matches)
+        figures: dict[str, float | None] = {
+            "ap50": score_ap50(matches).ap,
+            "nme_eyes": points.nme_eyes,
+            "nme_box": points.nme_box,
+            **self._measure_wider([pictures[index] for index in sorted(pictures)]),
+        }
+        return {name: value for name, value in figures.items() if value is not None}
+
+    def _measure_wider(self, pictures: Sequence[ValidatedPicture]) -> dict[str, float]:
+        """AP of the three subsets over the pictures that WIDER FACE's labels know, with its own boxes."""
+        found = {wider_name(picture.file_name): picture for picture in pictures}
+        known = {name: self._wider_ground_truth[name] for name in sorted(found) if name in self._wider_ground_truth}
+        if not known:
+            return {}
+        labels = [ImageLabels(name, FaceLabels.from_boxes(_corners(truth.boxes_xywh))) for name, truth in known.items()]
+        detections = [ImageDetections(name, found[name].detections) for name in known]
+        subsets = {kind: [truth.is_counted[kind] for truth in known.values()] for kind in DIFFICULTIES}
+        report = evaluate_wider_face(labels, detections, subsets=subsets)
+        return {f"wider_{kind}": subset.ap for kind, subset in report.subsets.items()}
+
+
+def wider_name(file_name: str) -> str:
+    """`<event>/<name>.jpg` of any path to a picture of WIDER FACE: its last two parts."""
+    return "/".join(PurePosixPath(file_name).parts[-2:])
+
+
+def _corners(boxes_xywh: FloatValues) -> FloatValues:
+    return np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1)
