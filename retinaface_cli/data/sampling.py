@@ -72,6 +72,11 @@ class EpochBatches(Sampler[list[SampleKey]]):
         )
         self._num_batches = max(1, -(-num_samples // (batch_size * share.world_size)))
 
+    @property
+    def sampler(self) -> EpochBatches:
+        """Itself: of a batch sampler, Lightning looks for `sampler.set_epoch`."""
+        return self
+
     def set_epoch(self, epoch: int) -> None:
         """Chooses the epoch whose order comes next; Lightning calls it before each."""
         self.epoch = epoch
