@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from retinaface_cli.settings.loss import BoxLossSettings, IouLossSettings, Smoot
 _EPSILON = 1e-7
 
 
+@runtime_checkable
 class BoxLoss(Protocol):
     """A loss on the boxes of positives."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from retinaface_cli.settings.loss import (
 )
 
 
+@runtime_checkable
 class ClassificationLoss(Protocol):
     """A loss on face or background."""
 

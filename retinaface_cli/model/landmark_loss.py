@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import Tensor
 from retinaface_cli.settings.loss import LandmarkLossSettings, SmoothL1Settings, WingSettings
 
 
+@runtime_checkable
 class LandmarkLoss(Protocol):
     """A loss on the landmarks of positives."""
 

@@ -52,8 +52,7 @@ def collect_positives(matches: Matches, targets: FaceTargets, anchors: Float[Ten
     """Lays the positives of a batch out one after another."""
     face_index = matches.face_index.flatten()
     is_positive = face_index >= 0
-    num_places = matches.max_positives if is_positive.device.type != "cpu" else int(is_positive.sum())
-    index, is_real = _compact(is_positive, num_places)
+    index, is_real = _compact(is_positive, _num_places(matches))
     anchors = anchors[index % len(anchors)]
     faces = face_index[index].clamp(min=0)
     center, half = anchors[:, :2], anchors[:, 2:] / 2
@@ -68,6 +67,13 @@ def collect_positives(matches: Matches, targets: FaceTargets, anchors: Float[Ten
         has_landmarks=has_landmarks,
         quality=torch.ones_like(anchors[:, 0]),
     )
+
+
+def _num_places(matches: Matches) -> int:
+    """Places for the positives: as many as there are on the CPU, which need not be waited for, else as there can be."""
+    if matches.face_index.device.type == "cpu":
+        return int((matches.face_index >= 0).sum())
+    return matches.max_positives
 
 
 def _compact(mask: Bool[Tensor, "K"], num_places: int) -> tuple[Int64[Tensor, "P"], Bool[Tensor, "P"]]:

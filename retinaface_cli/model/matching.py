@@ -7,7 +7,7 @@ the number of faces.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ _CLAIM = 0x40000000 << _INDEX_BITS
 """Puts a rank above all IoUs: the bits of 1.0 are 0x3F800000, and the sum of both still fits 31 bits."""
 
 
+@runtime_checkable
 class Matcher(Protocol):
     """Gives the faces of a batch to anchors."""
 
