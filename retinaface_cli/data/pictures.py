@@ -20,6 +20,9 @@ from retinaface_cli.settings.data import DataSettings, LabelSource
 _NUM_THREADS = 8
 """Threads that look at files; they mostly wait for the disk."""
 
+_NUM_PROBED = 20
+"""Pictures that are looked for to find the folder of all."""
+
 _MAX_LISTED = 3
 """Number of files named in one message."""
 
@@ -168,8 +171,8 @@ def _image_root(source: LabelSource, label_set: LabelSet) -> Path:
     if label_set.image_root is not None:
         return label_set.image_root
     beside = source.labels.parent
-    first = label_set.images[0].file_name
-    return next((root for root in (beside, beside / "images") if (root / first).is_file()), beside)
+    some = [image.file_name for image in label_set.images[:_NUM_PROBED]]
+    return max((beside, beside / "images"), key=lambda root: sum((root / name).is_file() for name in some))
 
 
 def _size_or_error(path: Path) -> tuple[int, int] | ImageReadError:
