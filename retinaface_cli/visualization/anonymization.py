@@ -13,8 +13,11 @@ from retinaface_cli.faces import FloatArray
 
 AnonymizationMethod = Literal["blur", "pixelate"]
 
-_MARGIN = 0.15
+_MARGIN = 0.2
 """Part of the box's width and height that is hidden beyond it on each side: chin, ears, hair line."""
+
+_FADING_PART = 0.07
+"""Part of the hidden region's side, well inside the margin, over which a blurred patch fades into the picture."""
 
 _MAX_CELLS = 6
 """Cells that are left of the longer side of a face; blurred faces carry no more than pixelated ones."""
@@ -38,13 +41,18 @@ def anonymize_faces(
     hidden = np.array(image, order="C")
     height, width = image.shape[:2]
     finite = boxes[np.flatnonzero(np.isfinite(boxes.sum(axis=1)))]
-    sizes = finite[:, 2:] - finite[:, :2]
-    low = np.floor(np.clip(finite[:, :2] - _MARGIN * sizes, 0, [width, height])).astype(int)
-    high = np.ceil(np.clip(finite[:, 2:] + _MARGIN * sizes, 0, [width, height])).astype(int)
-    for (left, top), (right, bottom) in zip(low.tolist(), high.tolist(), strict=True):
-        if right > left and bottom > top:
-            region = hidden[top:bottom, left:right]
-            hidden[top:bottom, left:right] = _coarsened(region, method)
+    margins = _MARGIN * (finite[:, 2:] - finite[:, :2])
+    for x1, y1, x2, y2 in np.concatenate([finite[:, :2] - margins, finite[:, 2:] + margins], axis=1).tolist():
+        left, right = max(0, math.floor(x1)), min(width, math.ceil(x2))
+        top, bottom = max(0, math.floor(y1)), min(height, math.ceil(y2))
+        if min(right - left, bottom - top, x2 - x1, y2 - y1) <= 0:
+            continue
+        region = hidden[top:bottom, left:right]
+        patch = _coarsened(region, method)
+        if method == "blur":
+            opacity = _opacity(range(top, bottom), y1, y2)[:, None] * _opacity(range(left, right), x1, x2)
+            patch = _mixed(patch, region, opacity)
+        hidden[top:bottom, left:right] = patch
     return hidden
 
 
@@ -56,3 +64,20 @@ def _coarsened(region: npt.NDArray[np.uint8], method: AnonymizationMethod) -> np
     means = cv2.resize(region, num_cells, interpolation=cv2.INTER_AREA)
     enlargement = cv2.INTER_NEAREST if method == "pixelate" else cv2.INTER_CUBIC
     return cv2.resize(means, (width, height), interpolation=enlargement)  # type: ignore[return-value]
+
+
+def _opacity(pixels: range, low: float, high: float) -> FloatArray:
+    """Opacity of pixels of one axis: rising from both ends of what is hidden, also where the picture cuts it off.
+
+    Were it to rise from the picture's border, a face that the border cuts would show there.
+    """
+    positions = (np.array(pixels, np.float32) + 0.5 - low) / (high - low)
+    rising: FloatArray = np.clip(np.minimum(positions, 1 - positions) / _FADING_PART, 0, 1).astype(np.float32)
+    return rising
+
+
+def _mixed(patch: npt.NDArray[np.uint8], region: npt.NDArray[np.uint8], opacity: FloatArray) -> npt.NDArray[np.uint8]:
+    """The patch (h, w, 3) over the region with an opacity (h, w)."""
+    mixed = region + (patch.astype(np.float32) - region) * opacity[:, :, None]
+    rounded: npt.NDArray[np.uint8] = np.rint(mixed).astype(np.uint8)
+    return rounded

@@ -6,9 +6,9 @@ and bright pictures, small and large.
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import cv2
@@ -21,8 +21,8 @@ from retinaface_cli.visualization.text import Color, paint, text_mask, trimmed
 RgbImage = npt.NDArray[np.uint8]
 """(H, W, 3), red first."""
 
-Segment = npt.NDArray[np.int32]
-"""(P, 2) corners of an open line in sixteenths of a pixel."""
+Bars = list[tuple[int, int, int, int]]
+"""Filled rectangles: left, top, right, bottom in whole pixels, right and bottom not included."""
 
 _SHIFT = 4
 """OpenCV draws at positions in units of 1 / 2^_SHIFT pixels."""
@@ -41,8 +41,8 @@ class DrawStyle:
         point_colors: of the five points, in the order of LANDMARK_NAMES.
         line_width: of boxes, in pixels.
         point_radius: of points, in pixels.
-        box_outset: by how many line widths the line lies outside the box, so that two boxes in the same place show.
-        point_scale: factor of the size of points, so that two points in the same place show.
+        is_outer: whether lines lie around the place of a line with this box, and points are larger, so that these
+            faces show around others in the same place.
         has_rim: whether lines and points get a dark rim.
         has_landmarks: whether the five points are drawn.
         has_scores: whether scores of detections are written.
@@ -58,15 +58,17 @@ class DrawStyle:
     )
     line_width: int | None = None
     point_radius: float | None = None
-    box_outset: float = 0.0
-    point_scale: float = 1.0
+    is_outer: bool = False
     has_rim: bool = True
     has_landmarks: bool = True
     has_scores: bool = True
 
 
-LABEL_STYLE = DrawStyle(color=(86, 200, 255), box_outset=1.0, point_scale=1.4)
-"""True faces: blue, around detections."""
+LABEL_STYLE = DrawStyle(color=(86, 200, 255))
+"""True faces: blue."""
+
+OUTER_LABEL_STYLE = replace(LABEL_STYLE, is_outer=True)
+"""True faces under detections that are to be drawn on the same picture."""
 
 PREDICTION_STYLE = DrawStyle(color=(255, 176, 0))
 """Detected faces: orange, which people of every colour vision tell from the blue."""
@@ -119,7 +121,7 @@ def _choose_sizes(boxes: FloatArray, image_size: tuple[int, int], style: DrawSty
     longest = max(image_size)
     sides = np.sqrt(np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), 1)).astype(np.float32)
     line_widths = np.clip(np.rint(np.minimum(longest / 500, sides / 14)), 1, None).astype(np.intp)
-    point_radii = style.point_scale * np.clip(0.035 * sides, 0.6, max(1.5, longest / 320))
+    point_radii = (1.4 if style.is_outer else 1.0) * np.clip(0.035 * sides, 0.6, max(1.5, longest / 320))
     digit_heights = np.clip(np.rint(np.minimum(longest / 75, 0.3 * sides)), _MIN_DIGIT_HEIGHT, None).astype(np.intp)
     if style.line_width is not None:
         line_widths[:] = style.line_width
@@ -130,20 +132,22 @@ def _choose_sizes(boxes: FloatArray, image_size: tuple[int, int], style: DrawSty
 
 def _draw_boxes(canvas: RgbImage, boxes: FloatArray, is_dashed: BoolArray, sizes: _Sizes, style: DrawStyle) -> None:
     """All rims first, half transparent, then all lines, so that no rim covers another face's line."""
-    outsets = (style.box_outset * sizes.line_widths)[:, None] * np.array([-1, -1, 1, 1], np.float32)
-    lines = [
-        _dashes(box, length=4 + 3 * width) if dashed else [_to_fixed(_corners(box))]
-        for box, dashed, width in zip(
-            _bounded(boxes + outsets, canvas), is_dashed, sizes.line_widths.tolist(), strict=True
-        )
+    widths = sizes.line_widths.tolist()
+    corners = boxes
+    if style.is_outer:
+        outsets = np.array([width + _rim_width(width) for width in widths], np.float32)
+        corners = boxes + outsets[:, None] * np.array([-1, -1, 1, 1], np.float32)
+    bars = [
+        _dashed_bars(box, width) if dashed else _solid_bars(box, width)
+        for box, dashed, width in zip(_bounded(corners, canvas).tolist(), is_dashed.tolist(), widths, strict=True)
     ]
     if style.has_rim:
         rims = canvas.copy()
-        for line, width in zip(lines, sizes.line_widths.tolist(), strict=True):
-            cv2.polylines(rims, line, False, _BLACK, width + 2 * _rim_width(width), cv2.LINE_AA, _SHIFT)
+        for box_bars, width in zip(bars, widths, strict=True):
+            _fill(rims, box_bars, _BLACK, growth=_rim_width(width))
         cv2.addWeighted(rims, _RIM_OPACITY, canvas, 1 - _RIM_OPACITY, 0, dst=canvas)
-    for line, width in zip(reversed(lines), sizes.line_widths[::-1].tolist(), strict=True):
-        cv2.polylines(canvas, line, False, style.color, width, cv2.LINE_AA, _SHIFT)
+    for box_bars in reversed(bars):
+        _fill(canvas, box_bars, style.color)
 
 
 def _draw_points(canvas: RgbImage, landmarks: FloatArray, sizes: _Sizes, style: DrawStyle) -> None:
@@ -220,26 +224,39 @@ def _bounded(points: FloatArray, canvas: RgbImage) -> FloatArray:
     return np.clip(points, -longest, 2 * longest).astype(np.float32)
 
 
-def _corners(box: FloatArray) -> FloatArray:
-    """(5, 2) the way round a box, back to its start."""
-    x1, y1, x2, y2 = box.tolist()
-    return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2], [x1, y1]], np.float32)
+def _solid_bars(box: Sequence[float], width: int) -> Bars:
+    """The four sides of a box as bars with the box's edge along their middle, on whole pixels so they are sharp."""
+    left, top = (math.floor(value - width / 2 + 0.5) for value in box[:2])
+    right, bottom = (math.ceil(value + width / 2 - 0.5) for value in box[2:])
+    return [
+        (left, top, right, top + width),
+        (left, bottom - width, right, bottom),
+        (left, top, left + width, bottom),
+        (right - width, top, right, bottom),
+    ]
 
 
-def _dashes(box: FloatArray, *, length: float) -> list[Segment]:
-    """The sides of a box as dashes and gaps of about that length; every side begins and ends with a dash."""
-    corners = _corners(box)
-    dashes: list[Segment] = []
-    for start, end in itertools.pairwise(corners):
-        side = float(np.abs(end - start).sum())
-        num_dashes = max(1, round((side / length + 1) / 2))
-        positions = np.arange(2 * num_dashes)[:, None] / (2 * num_dashes - 1)  # (2D, 1)
-        points = _to_fixed((start + positions * (end - start)).astype(np.float32))
-        dashes += list(points.reshape(-1, 2, 2))
+def _dashed_bars(box: Sequence[float], width: int) -> Bars:
+    """The sides as dashes and gaps about four times as long as wide; every side begins and ends with a dash."""
+    dashes: Bars = []
+    for left, top, right, bottom in _solid_bars(box, width):
+        is_flat = right - left > bottom - top
+        start, end = (left, right) if is_flat else (top, bottom)
+        num_dashes = max(1, round(((end - start) / (4 * width) + 1) / 2))
+        cuts = np.rint(np.linspace(start, end, 2 * num_dashes)).astype(int).tolist()
+        for first, last in zip(cuts[::2], cuts[1::2], strict=True):
+            dashes.append((first, top, last, bottom) if is_flat else (left, first, right, last))
     return dashes
 
 
-def _to_fixed(points: FloatArray) -> Segment:
+def _fill(canvas: RgbImage, bars: Bars, color: Color, *, growth: int = 0) -> None:
+    """Fills bars, grown by some pixels on each side."""
+    for left, top, right, bottom in bars:
+        rows = slice(max(0, top - growth), max(0, bottom + growth))
+        canvas[rows, max(0, left - growth) : max(0, right + growth)] = color
+
+
+def _to_fixed(points: FloatArray) -> npt.NDArray[np.int32]:
     """Continuous pixels to OpenCV's units, in which whole numbers are the middles of pixels."""
-    fixed: Segment = np.rint((points - 0.5) * (1 << _SHIFT)).astype(np.int32)
+    fixed: npt.NDArray[np.int32] = np.rint((points - 0.5) * (1 << _SHIFT)).astype(np.int32)
     return fixed

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from retinaface_cli.faces import FaceDetections, FaceLabels
 from retinaface_cli.visualization.text import Color, paint, shorten, text_mask
 
-Faces = TypeVar("Faces", FaceLabels, FaceDetections)
+Faces = TypeVar("Faces", bound=FaceLabels | FaceDetections)
 
 _BACKGROUND = 28
 _TEXT_COLOR: Color = (225, 225, 225)
