@@ -16,7 +16,7 @@ BackboneName = Literal[
 class AnchorSettings(Settings):
     """Square anchors: sizes in pixels of the network input, a tuple a level, and the level's stride in pixels."""
 
-    sizes: tuple[tuple[float, ...], ...] = ((16, 32), (64, 128), (256, 512))
+    sizes: tuple[tuple[float, ...], ...] = ((16.0, 32.0), (64.0, 128.0), (256.0, 512.0))
     """Side lengths of the anchors at every cell of each level, in pixels of the network input."""
 
     strides: tuple[int, ...] = (8, 16, 32)
@@ -59,7 +59,7 @@ class PreprocessingSettings(Settings):
 
 PREPROCESSINGS: dict[str, PreprocessingSettings] = {
     "imagenet-rgb": PreprocessingSettings(),
-    "mean-bgr": PreprocessingSettings(color_order="bgr", mean=(104, 117, 123), std=(1, 1, 1)),
+    "mean-bgr": PreprocessingSettings(color_order="bgr", mean=(104.0, 117.0, 123.0), std=(1.0, 1.0, 1.0)),
 }
 """The two conventions of the old checkpoints by name (ternaus; biubug6, facexlib and yakhyo)."""
 

@@ -1,0 +1,48 @@
+"""Weights on the command line: fetching them with a progress bar, saying what was assumed, listing those on offer."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+from retinaface_cli.engine.weights import resolve_weights
+from retinaface_cli.errors import SettingsError
+from retinaface_cli.model.checkpoints import LoadedWeights, load_weights
+from retinaface_cli.model.downloads import list_published
+from retinaface_cli.settings.inference import InferSettings
+
+
+def load_weights_with_progress(settings: InferSettings, *, console: Console) -> LoadedWeights:
+    """Loads the weights that the settings name, and prints what had to be assumed about them.
+
+    Raises:
+        CheckpointError: see model.checkpoints.load_weights.
+        SettingsError: no weights are named.
+    """
+    if not settings.weights:
+        raise SettingsError("no weights: name a file or published weights with -w (retinaface infer --list-weights)")
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(f"fetching {settings.weights}", visible=False, total=None)
+        path = resolve_weights(
+            settings.weights,
+            on_progress=lambda done, total: progress.update(task, completed=done, total=total, visible=True),
+        )
+    weights = load_weights(path, preprocessing=settings.preprocessing, anchors=settings.anchors)
+    for note in weights.notes:
+        console.print(note, highlight=False, markup=False)
+    return weights
+
+
+def print_published_weights(console: Console) -> None:
+    """Prints the table of weights that -w takes by name."""
+    table = Table(title="Published weights", caption="AP on WIDER FACE val at original size, as published")
+    for heading in ("name", "backbone", "MB", "easy", "medium", "hard", "licence", "cached"):
+        table.add_column(heading, justify="right" if heading in ("MB", "easy", "medium", "hard") else "left")
+    for weights in list_published():
+        scores = [f"{ap:.2f}" for ap in weights.wider_face_ap] if weights.wider_face_ap else ["-"] * 3
+        size = f"{weights.megabytes:.1f}"
+        cached = "yes" if weights.is_cached else "no"
+        table.add_row(weights.name, weights.backbone, size, *scores, weights.licence, cached)
+    console.print(table)
