@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Collection
 from typing import Any, Literal, get_args, get_origin
 
 import yaml
@@ -13,22 +14,25 @@ from retinaface_cli.settings.base import Settings
 _WIDTH = 118
 
 
-def render_settings(settings: Settings, *, heading: str = "") -> str:
+def render_settings(settings: Settings, *, heading: str = "", without: Collection[str] = ()) -> str:
     """The settings as YAML that `load_settings` reads back to the same object, each value under its description.
 
     Args:
         settings: any group of settings.
         heading: lines of comment at the top.
+        without: settings of the top that are left out.
     """
-    lines = [f"# {line}" for line in heading.splitlines()]
-    lines += _render_group(settings, indent=0)
+    lines = [f"# {line}" for line in heading.splitlines()] + [""] * bool(heading)
+    lines += _render_group(settings, indent=0, without=without)
     return "\n".join(lines) + "\n"
 
 
-def _render_group(settings: Settings, *, indent: int) -> list[str]:
+def _render_group(settings: Settings, *, indent: int, without: Collection[str] = ()) -> list[str]:
     """The lines of one group, keys in the order of the schema; a blank line before each group at the top."""
     lines: list[str] = []
     for name, field in type(settings).model_fields.items():
+        if name in without:
+            continue
         value = getattr(settings, name)
         if indent == 0 and isinstance(value, Settings):
             lines.append("")

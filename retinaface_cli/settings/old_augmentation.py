@@ -14,7 +14,7 @@ _DONE_ELSEWHERE = {
     "ToTensorV2": "always done",
     "HorizontalFlip": "augmentation.flip.horizontal",
 }
-_GONE_ARGUMENTS = {"always_apply": False, "eps": None}
+_GONE_ARGUMENTS = {"always_apply": False, "eps": 1e-07}
 """Arguments that albumentations no longer has, and the value at which their loss changes nothing."""
 
 

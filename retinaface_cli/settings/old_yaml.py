@@ -251,6 +251,7 @@ def _translate_augmentation(translation: Translation) -> None:
             translation.put("network.preprocessing", normalization)
             translation.note("mapped", "train_aug Normalize", f"network.preprocessing: mean {normalization['mean']}")
     translation.put("augmentation", augmentation)
+    translation.put("ema", {"enabled": False})
     for key in ("val_aug", "test_aug"):
         translation.drop(key, "validation pictures are resized (data.validation_scale) and normalised, nothing else")
 

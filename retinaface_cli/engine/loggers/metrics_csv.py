@@ -57,6 +57,19 @@ class MetricsCsv(RunLogger):
         return text.getvalue()
 
 
+def read_curves(path: Path) -> dict[str, tuple[list[int], list[float]]]:
+    """Every figure of a metrics.csv by name: the steps at which it was written, and its values."""
+    curves: dict[str, tuple[list[int], list[float]]] = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            for name, value in row.items():
+                if name not in ("step", "epoch") and value:
+                    steps, values = curves.setdefault(name, ([], []))
+                    steps.append(int(row["step"]))
+                    values.append(float(value))
+    return curves
+
+
 def _read_before(path: Path, step: int) -> tuple[list[str], list[dict[str, str]]]:
     """Columns, and the whole lines of earlier steps; the last line may be cut off where the run was killed."""
     with path.open(encoding="utf-8", newline="") as file:

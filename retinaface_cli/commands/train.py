@@ -1,0 +1,177 @@
+"""The workflow of `retinaface train`: check, prepare a folder, train, report."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.console import Console
+
+from retinaface_cli.commands.train_devices import check_devices
+from retinaface_cli.commands.train_errors import explain_error
+from retinaface_cli.commands.train_report import print_data, print_notes, print_result, print_start
+from retinaface_cli.commands.train_settings import TrainRequest
+from retinaface_cli.commands.train_start import Start, build_start, restart
+from retinaface_cli.commands.train_trainer import build_callbacks, build_trainer
+from retinaface_cli.data.datamodule import FaceDataModule
+from retinaface_cli.data.pictures import TrainingData, load_training_data
+from retinaface_cli.engine.checkpoint_keeper import CheckpointKeeper
+from retinaface_cli.engine.loggers import RunLogger, build_loggers
+from retinaface_cli.engine.run_folder import (
+    DEFAULT_PARENT,
+    RunFolder,
+    claim_run_folder,
+    folder_of_checkpoint,
+    is_first_process,
+)
+from retinaface_cli.engine.run_report import RunStatus, describe_circumstances, write_report
+from retinaface_cli.engine.training_guards import TrainingInterruptedError
+from retinaface_cli.engine.training_module import FaceTrainingModule
+from retinaface_cli.files import write_text_atomic
+from retinaface_cli.settings.documentation import render_settings
+from retinaface_cli.settings.network import PreprocessingSettings
+from retinaface_cli.settings.training import TrainSettings
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A prepared run; without folder and keeper it writes nothing."""
+
+    request: TrainRequest
+    start: Start
+    data: TrainingData
+    folder: RunFolder | None
+    keeper: CheckpointKeeper | None
+    loggers: tuple[RunLogger, ...]
+    facts: dict[str, Any]
+
+    @property
+    def settings(self) -> TrainSettings:
+        return self.start.settings
+
+
+def run(request: TrainRequest) -> None:
+    """Trains a network.
+
+    Raises:
+        RetinaFaceError: something that the user can mend; all that can be known is checked before the first step.
+    """
+    console = Console(quiet=not is_first_process(), highlight=False, soft_wrap=True)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    print_notes(console, request.notes, source=request.source)
+    check_devices(request.settings.trainer)
+    pl.seed_everything(request.settings.seed, verbose=False)
+    data = load_training_data(request.settings.data)
+    print_data(console, data)
+    checkpoint = request.checkpoint
+    start = build_start(request.settings) if checkpoint is None else restart(request.settings, checkpoint)
+    prepared = _prepare(request, start, data)
+    print_start(console, start, folder=prepared.folder)
+    _train(prepared, console)
+
+
+def _prepare(request: TrainRequest, start: Start, data: TrainingData) -> _Run:
+    """Makes the folder of the run, and what writes into it."""
+    settings = start.settings
+    facts = {
+        **describe_circumstances(),
+        "seed": settings.seed,
+        "data_fingerprint": data.fingerprint,
+        "data": [source.summary for source in (*data.train, *data.validation)],
+        "start": list(start.notes),
+    }
+    if settings.trainer.fast_dev_run:
+        return _Run(request, start, data, None, None, (), facts)
+    folder = _choose_folder(request)
+    loggers = build_loggers(
+        settings.loggers, folder=folder, experiment_name=settings.experiment_name, resume_step=start.step
+    )
+    if is_first_process():
+        heading = f"All settings of this run, from {request.source}"
+        write_text_atomic(folder.config, render_settings(settings, heading=heading))
+        write_report(folder.report, status="running", facts=facts)
+    keeper = CheckpointKeeper(folder, settings, data_fingerprint=data.fingerprint)
+    return _Run(request, start, data, folder, keeper, tuple(loggers), facts)
+
+
+def _choose_folder(request: TrainRequest) -> RunFolder:
+    """The folder of the run that goes on, or a fresh one, made by the first process only."""
+    settings = request.settings
+    if request.checkpoint is not None:
+        found = folder_of_checkpoint(request.checkpoint)
+        if found is not None:
+            return found
+    if is_first_process():
+        return claim_run_folder(settings.output, settings.experiment_name)
+    return RunFolder(settings.output or DEFAULT_PARENT / settings.experiment_name)
+
+
+def _train(run: _Run, console: Console) -> None:
+    """Trains, and leaves a report whatever happens."""
+    began = time.monotonic()
+    status: RunStatus = "failed"
+    try:
+        status = _fit(run, console)
+    except TrainingInterruptedError as interruption:
+        status = "interrupted"
+        assert run.folder is not None
+        console.print(f"{interruption}; go on with: retinaface train --resume {run.folder.path}")
+    except Exception as error:
+        explained = explain_error(error, run.settings, last=run.folder.last if run.folder else None)
+        if explained is error:
+            raise
+        raise explained from None
+    finally:
+        if run.folder is not None and run.keeper is not None and is_first_process():
+            seconds = time.monotonic() - began
+            write_report(run.folder.report, status=status, facts=run.facts | _describe_outcome(run.keeper, seconds))
+    if run.folder is not None and run.keeper is not None and status != "interrupted":
+        print_result(console, run.folder, run.keeper, run.settings, seconds=time.monotonic() - began)
+
+
+def _fit(run: _Run, console: Console) -> RunStatus:
+    """Runs Lightning's loop."""
+    settings = run.settings
+    module = FaceTrainingModule(settings, run.start.network)
+    data_module = FaceDataModule(
+        run.data,
+        settings.data,
+        augmentation=settings.augmentation,
+        seed=settings.seed,
+        validation_fill=_mean_color(settings.network.preprocessing),
+    )
+    trainer = build_trainer(
+        settings,
+        folder=run.folder,
+        callbacks=build_callbacks(settings, folder=run.folder, keeper=run.keeper, console=console),
+        loggers=run.loggers,
+        num_batches=len(data_module.train_dataloader()),
+    )
+    for logger in run.loggers:
+        logger.log_hyperparams(settings.model_dump(mode="json"))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # it is a setting, and documented
+        trainer.fit(module, datamodule=data_module, ckpt_path=run.request.checkpoint)
+    return "stopped early" if trainer.should_stop else "finished"
+
+
+def _describe_outcome(keeper: CheckpointKeeper, seconds: float) -> dict[str, Any]:
+    return {
+        "duration_seconds": round(seconds, 1),
+        "best": {
+            "epoch": None if keeper.best_epoch is None else keeper.best_epoch + 1,
+            "score": keeper.best_score,
+        },
+    }
+
+
+def _mean_color(preprocessing: PreprocessingSettings) -> tuple[int, int, int]:
+    """Red, green and blue of the network's mean, 0 to 255."""
+    mean = preprocessing.mean if preprocessing.color_order == "rgb" else preprocessing.mean[::-1]
+    red, green, blue = (min(255, max(0, round(value))) for value in mean)
+    return red, green, blue

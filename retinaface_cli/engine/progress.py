@@ -1,0 +1,199 @@
+"""How a training shows itself: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ProgressBar
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from torch import Tensor
+
+_SECONDS_BETWEEN_UPDATES = 0.5
+_SECONDS_BETWEEN_LINES = 30.0
+_SMOOTHING = 0.9
+
+
+class StepTimer:
+    """Seconds a training step takes, smoothed; the first step, with its start-up, does not count."""
+
+    def __init__(self) -> None:
+        self._seconds: float | None = None
+        self._last: float | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """Of one step; None before two steps are done."""
+        return self._seconds
+
+    def pause(self) -> None:
+        """Leaves the time to the next tick out, because something else than training goes on."""
+        self._last = None
+
+    def tick(self, now: float) -> None:
+        """Takes note of the end of a step, in seconds of any clock."""
+        if self._last is not None:
+            taken = now - self._last
+            self._seconds = taken if self._seconds is None else _SMOOTHING * self._seconds + (1 - _SMOOTHING) * taken
+        self._last = now
+
+
+class TrainingProgress(ProgressBar):
+    """Epoch, step/s, pictures/s, losses, learning rate, AP and the time that is left."""
+
+    def __init__(self, *, pictures_per_step: int, monitor: str, console: Console | None = None) -> None:
+        super().__init__()
+        self._console = console or Console(highlight=False)
+        self._pictures_per_step = pictures_per_step
+        self._monitor = monitor
+        self._timer = StepTimer()
+        self._validation_seconds = 0.0
+        self._validation_start = 0.0
+        self._last_shown = 0.0
+        self._best: float | None = None
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._is_enabled = True
+
+    def disable(self) -> None:
+        """Shows nothing; Lightning calls it in all processes but the first."""
+        self._is_enabled = False
+
+    def enable(self) -> None:
+        """Shows itself again."""
+        self._is_enabled = True
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Opens the bar."""
+        del pl_module
+        self._timer.pause()
+        if self._is_enabled and self._console.is_terminal:
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[figures]}"),
+                console=self._console,
+                refresh_per_second=4,
+            )
+            self._task = self._progress.add_task(self._epoch_name(trainer), total=None, figures="")
+            self._progress.start()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the bar anew."""
+        del pl_module
+        self._timer.pause()
+        if self._progress is not None and self._task is not None:
+            self._progress.reset(
+                self._task, total=int(trainer.num_training_batches), description=self._epoch_name(trainer)
+            )
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Moves the bar; figures are asked from the device only now and then."""
+        del pl_module, outputs, batch
+        now = time.monotonic()
+        self._timer.tick(now)
+        if not self._is_enabled:
+            return
+        if self._progress is not None and self._task is not None:
+            if now - self._last_shown > _SECONDS_BETWEEN_UPDATES:
+                self._last_shown = now
+                self._progress.update(self._task, figures=self._figures(trainer))
+            self._progress.update(self._task, completed=batch_idx + 1)
+        elif now - self._last_shown > _SECONDS_BETWEEN_LINES:
+            self._last_shown = now
+            place = f"{self._epoch_name(trainer)}, step {batch_idx + 1}/{int(trainer.num_training_batches)}"
+            self._console.print(f"{place}: {self._figures(trainer)}", soft_wrap=True)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Takes the time."""
+        del pl_module
+        self._validation_start = time.monotonic()
+        if self._progress is not None and self._task is not None and not trainer.sanity_checking:
+            self._progress.update(self._task, description=f"{self._epoch_name(trainer)} validation")
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Takes the time."""
+        del pl_module
+        if not trainer.sanity_checking:
+            self._validation_seconds = time.monotonic() - self._validation_start
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """One line that stays, with the figures of the epoch."""
+        del pl_module
+        if not self._is_enabled:
+            return
+        metrics = _as_numbers(trainer.callback_metrics)
+        score = metrics.get(self._monitor)
+        is_best = score is not None and (self._best is None or score > self._best)
+        if is_best:
+            self._best = score
+        line = f"{self._epoch_name(trainer)}: {self._figures(trainer)}{'  best so far' if is_best else ''}"
+        self._console.print(line, soft_wrap=True)
+        self._last_shown = time.monotonic()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Closes the bar."""
+        del trainer, pl_module
+        self._close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Closes the bar, so that the terminal is as it was."""
+        del trainer, pl_module, exception
+        self._close()
+
+    def _close(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _epoch_name(self, trainer: pl.Trainer) -> str:
+        return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+
+    def _figures(self, trainer: pl.Trainer) -> str:
+        """All figures in one line."""
+        metrics = _as_numbers(trainer.callback_metrics)
+        parts = [f"{_short(name)} {value:.3f}" for name, value in metrics.items() if _is_training_loss(name)]
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        parts.append(f"lr {rate:.2g}")
+        parts += [f"{_short(name)} {value:.4f}" for name, value in metrics.items() if name.startswith("val/ap")]
+        if self._timer.seconds:
+            per_second = 1 / self._timer.seconds
+            parts.append(f"{per_second:.2f} step/s")
+            parts.append(f"{per_second * self._pictures_per_step:.1f} pictures/s")
+            parts.append(f"{format_duration(self._seconds_left(trainer))} left")
+        return "  ".join(parts)
+
+    def _seconds_left(self, trainer: pl.Trainer) -> float:
+        """Of the whole training, validations counted."""
+        steps_an_epoch = int(trainer.num_training_batches)
+        done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        epochs_after = (trainer.max_epochs or 0) - trainer.current_epoch - 1
+        steps = epochs_after * steps_an_epoch + max(0, steps_an_epoch - done)
+        return steps * (self._timer.seconds or 0.0) + (epochs_after + 1) * self._validation_seconds
+
+
+def format_duration(seconds: float) -> str:
+    """A duration for people: `45 s`, `12 min`, `3 h 05 min`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _as_numbers(metrics: Mapping[str, Tensor]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _is_training_loss(name: str) -> bool:
+    return name.startswith("train/") and "loss" in name and not name.endswith(("_step", "_epoch"))
+
+
+def _short(name: str) -> str:
+    """`train/box_loss` as `box`, `train/loss` as `loss`, `val/ap50` as `ap50`."""
+    return name.rpartition("/")[2].removesuffix("_loss")

@@ -1,0 +1,138 @@
+"""What ends a training before its time, and ends it well: signals, and losses that are no numbers."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+
+from retinaface_cli.data.batches import TrainingBatch
+from retinaface_cli.engine.checkpoint_keeper import CheckpointKeeper
+from retinaface_cli.errors import RetinaFaceError
+
+_MAX_LISTED = 16
+
+
+class TrainingInterruptedError(Exception):
+    """A signal asked the training to stop, and its state is saved."""
+
+    def __init__(self, signal_name: str, *, step: int) -> None:
+        super().__init__(f"stopped by {signal_name} after step {step}")
+
+
+class NonFiniteLossError(RetinaFaceError):
+    """The loss of a batch was no finite number."""
+
+
+class LossGuard(Callback):
+    """Stops the training when a loss is not finite, and names the pictures of its batch.
+
+    The losses are looked at every few steps, so that a GPU never waits, and always before a checkpoint is written: no
+    checkpoint is ever made of spoilt weights.
+    """
+
+    def __init__(self, *, check_every_n_steps: int) -> None:
+        self._period = check_every_n_steps
+        self._unchecked: list[tuple[int, Tensor, tuple[str, ...]]] = []
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Remembers the loss and, every few steps, looks at those that were remembered."""
+        del pl_module, batch_idx
+        assert isinstance(batch, TrainingBatch)
+        loss: Tensor = outputs["loss"] if isinstance(outputs, dict) else outputs
+        self._unchecked.append((trainer.global_step, loss.detach(), batch.file_names))
+        if len(self._unchecked) >= self._period or loss.device.type == "cpu":
+            self._check()
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Looks at the losses before a checkpoint is written."""
+        del trainer, pl_module, checkpoint
+        self._check()
+
+    def _check(self) -> None:
+        """Raises NonFiniteLossError if one of the remembered losses is not finite."""
+        unchecked, self._unchecked = self._unchecked, []
+        if not unchecked:
+            return
+        losses = torch.stack([loss for _, loss, _ in unchecked])
+        for (step, _, file_names), loss in zip(unchecked, losses.tolist(), strict=True):
+            if not -float("inf") < loss < float("inf"):
+                names = ", ".join(file_names[:_MAX_LISTED])
+                raise NonFiniteLossError(f"the loss became {loss} at step {step}, in the batch of {names}")
+
+
+_Handler = Callable[[int, FrameType | None], Any] | int | None
+_STEPS_BETWEEN_TALKS = 8
+"""Several processes ask each other for signals only so often, because the answer keeps a GPU waiting."""
+
+
+class SignalGuard(Callback):
+    """Saves and stops at SIGTERM and Ctrl-C, after the step that is running; a second Ctrl-C stops at once.
+
+    It takes the place of Lightning's own handler, which saves nothing.
+    """
+
+    def __init__(self, keeper: CheckpointKeeper) -> None:
+        self._keeper = keeper
+        self._received: str | None = None
+        self._previous: dict[signal.Signals, _Handler] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Takes the signals over."""
+        del trainer, pl_module
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            self._previous[signum] = signal.getsignal(signum)
+            signal.signal(signum, self._receive)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Saves and stops if a signal came in any of the processes."""
+        del pl_module, outputs, batch
+        period = trainer.accumulate_grad_batches * (1 if trainer.world_size == 1 else _STEPS_BETWEEN_TALKS)
+        if (batch_idx + 1) % period == 0 and self._is_stopping(trainer):
+            self._keeper.save_last(trainer)
+            self._stop(trainer)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stops if a signal came during the validation, after which everything is saved already."""
+        del pl_module
+        if self._keeper.has_saved and self._is_stopping(trainer):
+            self._stop(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Gives the signals back."""
+        del trainer, pl_module
+        self._restore()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Gives the signals back."""
+        del trainer, pl_module, exception
+        self._restore()
+
+    def _is_stopping(self, trainer: pl.Trainer) -> bool:
+        return trainer.strategy.reduce_boolean_decision(self._received is not None, all=False)
+
+    def _stop(self, trainer: pl.Trainer) -> None:
+        raise TrainingInterruptedError(self._received or "a signal", step=trainer.global_step)
+
+    def _restore(self) -> None:
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+        self._previous = {}
+
+    def _receive(self, signum: int, frame: FrameType | None) -> None:
+        del frame
+        if self._received is not None and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._received = signal.Signals(signum).name

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from retinaface_cli.errors import SettingsError
+from retinaface_cli.settings.base import load_settings, validate_settings
+from retinaface_cli.settings.documentation import render_settings
+from retinaface_cli.settings.presets import starter_config
+from retinaface_cli.settings.trainer import TrainerSettings
+from retinaface_cli.settings.training import TrainSettings
+from tests.conftest import REPOSITORY
+
+MINIMAL = {"data": {"train": [{"labels": "label.txt"}]}}
+EXAMPLES = sorted((REPOSITORY / "examples" / "configs").glob("*.yaml"))
+
+
+def _settings(**changes: object) -> TrainSettings:
+    return validate_settings(TrainSettings, {**MINIMAL, **changes}, source="test")
+
+
+def test_only_the_training_labels_have_no_default() -> None:
+    with pytest.raises(SettingsError, match=r"test: data: missing, and it has no default"):
+        validate_settings(TrainSettings, {}, source="test")
+    assert _settings().trainer.max_epochs == 100
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimzer": {"lr": 1}}, r"optimzer: unknown setting; did you mean optimizer\?"),
+        ({"trainer": {"max_epoch": 3}}, r"trainer\.max_epoch: unknown setting; did you mean max_epochs\?"),
+        ({"trainer": {"max_epochs": "many"}}, r"trainer\.max_epochs: .*integer.*got 'many'"),
+        ({"trainer": {"max_epochs": 0}}, r"trainer\.max_epochs: .*greater than 0.*got 0"),
+        ({"optimizer": {"name": "sdg"}}, r"optimizer\.name: unknown kind 'sdg'; did you mean sgd\?"),
+        ({"loss": {"box": {"name": "giou", "beta": 1}}}, r"loss\.box\.beta: unknown setting"),
+        ({"loggers": {"wandb": {"projcet": "x"}}}, r"loggers\.wandb\.projcet: unknown setting; did you mean project\?"),
+        ({"experiment_name": "a/b"}, r"experiment_name: "),
+        ({"trainer": {"devices": "two"}}, r"trainer\.devices: expected auto, a number, or indices"),
+    ],
+)
+def test_a_wrong_key_or_value_is_refused_with_its_place(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        _settings(**changes)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [("auto", "auto"), ("2", 2), (2, 2), ("0,1", (0, 1)), ([1, 3], (1, 3)), ("-1", -1)],
+)
+def test_devices_are_a_number_or_indices(given: object, wanted: object) -> None:
+    assert TrainerSettings.model_validate({"devices": given}).devices == wanted
+
+
+@pytest.mark.parametrize(("given", "wanted"), [("32", "32-true"), (16, "16-mixed"), ("bf16", "bf16-mixed")])
+def test_precision_has_short_names(given: object, wanted: str) -> None:
+    assert TrainerSettings.model_validate({"precision": given}).precision == wanted
+
+
+@pytest.mark.parametrize(("given", "wanted"), [("3", 3), (3, 3), ("0.5", 0.5), (1.0, 1.0), ("0", 0)])
+def test_a_limit_is_a_number_of_batches_or_a_part_of_them(given: object, wanted: float) -> None:
+    limit = TrainerSettings.model_validate({"limit_train_batches": given}).limit_train_batches
+    assert limit == wanted
+    assert type(limit) is type(wanted)
+
+
+def test_a_logger_is_switched_on_by_true_or_by_its_settings() -> None:
+    loggers = _settings(loggers={"tensorboard": True, "wandb": {"offline": True}, "mlflow": False}).loggers
+    assert loggers.tensorboard is not None
+    assert loggers.wandb is not None and loggers.wandb.offline
+    assert loggers.mlflow is None and loggers.comet is None
+    assert loggers.csv
+
+
+def test_the_rendered_settings_read_back_to_the_same(tmp_path: Path) -> None:
+    settings = _settings(
+        loggers={"wandb": {"tags": ["a", "b: c"]}},
+        data={"train": [{"labels": "a.txt", "weight": 2}, {"labels": "b.json", "images": "b"}]},
+        augmentation={"extra": [{"name": "CLAHE", "arguments": {"p": 0.5}}]},
+        loss={"box": {"name": "diou"}, "matching": {"name": "atss"}},
+    )
+    path = tmp_path / "config.yaml"
+    path.write_text(render_settings(settings, heading="two\nlines"), encoding="utf-8")
+    assert load_settings(TrainSettings, path) == settings
+
+
+def test_every_rendered_setting_stands_under_its_description() -> None:
+    lines = render_settings(_settings(), heading="heading").splitlines()
+    values = [i for i, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")]
+    assert len(values) > 100
+    assert all(lines[i - 1].lstrip().startswith("# ") for i in values)
+    assert "  # Number of devices on each machine, or a list of their indices; auto or -1: all that are there." in lines
+    assert max(map(len, lines)) <= 120
+
+
+def test_the_choices_of_a_setting_are_listed() -> None:
+    text = " ".join(line.strip("# ") for line in render_settings(_settings()).splitlines())
+    assert "One of: 32-true, 16-mixed, bf16-mixed." in text
+
+
+@pytest.mark.parametrize("name", ["mobilenet0.25", "resnet50", "custom"])
+def test_a_starter_config_is_whole(name: str) -> None:
+    values = yaml.safe_load(starter_config(name))
+    settings = validate_settings(TrainSettings, values, source=name)
+    assert settings.experiment_name == name
+    assert settings.data.train[0].images is not None
+
+
+def test_a_starter_from_weights_leaves_the_network_to_the_checkpoint() -> None:
+    assert "network" not in yaml.safe_load(starter_config("custom"))
+    assert "network" in yaml.safe_load(starter_config("resnet50"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_every_example_config_is_valid(path: Path) -> None:
+    assert load_settings(TrainSettings, path).experiment_name
+
+
+def test_there_are_example_configs() -> None:
+    assert {"mobilenet0.25.yaml", "mobilenet0.25_old_recipe.yaml", "resnet50.yaml", "custom.yaml"} <= {
+        path.name for path in EXAMPLES
+    }
