@@ -140,7 +140,7 @@ def _choose_style(faces: FaceLabels | FaceDetections, settings: VisualizeSetting
     is_outer = isinstance(faces, FaceLabels) and settings.predictions is not None
     style = OUTER_LABEL_STYLE if is_outer else LABEL_STYLE if isinstance(faces, FaceLabels) else PREDICTION_STYLE
     if settings.style == "classic":
-        style = replace(CLASSIC_STYLE, color=LABEL_STYLE.color) if is_outer else CLASSIC_STYLE
+        style = replace(CLASSIC_STYLE, color=LABEL_STYLE.color, is_outer=True) if is_outer else CLASSIC_STYLE
     return replace(
         style,
         has_scores=style.has_scores and settings.scores,

@@ -52,7 +52,7 @@ def collect_pictures(settings: VisualizeSettings, console: Console) -> list[Pict
     found = find_sources(settings.images)
     sources = [source for source in found if not source.is_video]
     if len(sources) < len(found):
-        say(console, f"{len(found) - len(sources)} videos are left out; infer --visualize draws on videos")
+        say(console, f"videos are left out ({len(found) - len(sources)}); infer --visualize draws on them")
     labels: Sequence[ImageLabels | None] = [None] * len(sources)
     predictions: Sequence[ImageDetections | None] = [None] * len(sources)
     if settings.labels is not None:
