@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retinaface_cli.evaluation.matching import FaceMatches, FloatValues, match_faces
+from retinaface_cli.evaluation.matching import FaceMatches, FloatValues, Indices, match_faces
 from retinaface_cli.faces import BoolArray, ImageDetections, ImageLabels
 
 OLD_SCORE_THRESHOLD = float(np.float32(0.1))
@@ -102,11 +102,7 @@ def score_ap50(matches: FaceMatches) -> AveragePrecisionReport:
 
 
 def precision_recall(
-    matches: FaceMatches,
-    counted: BoolArray,
-    *,
-    score_threshold: float = -1.0,
-    considered: BoolArray | None = None,
+    matches: FaceMatches, counted: BoolArray, *, score_threshold: float = -1.0, among: Indices | None = None
 ) -> PrecisionRecallCurve:
     """Precision and recall at every distinct score of the counted detections.
 
@@ -114,16 +110,14 @@ def precision_recall(
         matches: the detections of the data set.
         counted: (F,) the faces to be found.
         score_threshold: only detections that score above this are taken.
-        considered: (D,) only these detections are taken; None: all.
+        among: indices of the detections that are taken, by falling score; None: all.
     """
-    is_true, is_counted = matches.judge(counted)
-    scores = matches.scores
+    among = matches.falling if among is None else among
+    is_true, is_counted = matches.judge(counted, among=among)
+    scores = matches.scores[among]
     kept = is_counted & (scores > score_threshold)
-    if considered is not None:
-        kept &= considered
-    order = np.argsort(-scores[kept], kind="stable")
-    falling = scores[kept][order]
-    num_true = np.cumsum(is_true[kept][order])
+    falling = scores[kept]
+    num_true = np.cumsum(is_true[kept])
     last = np.flatnonzero(np.append(falling[1:] < falling[:-1], True)[: len(falling)])  # the last of each run of equals
     return PrecisionRecallCurve(
         scores=falling[last], precision=num_true[last] / (last + 1), recall=num_true[last] / max(int(counted.sum()), 1)

@@ -10,7 +10,7 @@ import numpy as np
 
 from retinaface_cli.evaluation.average_precision import precision_recall
 from retinaface_cli.evaluation.landmarks import LandmarkErrors
-from retinaface_cli.evaluation.matching import FaceMatches
+from retinaface_cli.evaluation.matching import FaceMatches, Indices
 from retinaface_cli.faces import BoolArray, FloatArray
 
 HEIGHT_LIMITS = (16, 32, 64, 128)
@@ -59,13 +59,13 @@ class FaceGroup:
         kind: what parts the groups.
         name: of the group.
         faces: (F,) whether a face belongs to it.
-        considered: (D,) detections that are judged; None: all.
+        among: indices of the detections that are judged, by falling score; None: all.
     """
 
     kind: str
     name: str
     faces: BoolArray
-    considered: BoolArray | None = None
+    among: Indices | None = None
 
 
 def evaluate_groups(matches: FaceMatches, errors: LandmarkErrors | None = None) -> tuple[GroupResult, ...]:
@@ -86,8 +86,9 @@ def height_groups(matches: FaceMatches) -> list[FaceGroup]:
     own_buckets = np.digitize(_heights(matches.detections.boxes), HEIGHT_LIMITS)
     limits = [str(limit) for limit in HEIGHT_LIMITS]
     names = [f"< {limits[0]} px", *(f"{a}-{b} px" for a, b in itertools.pairwise(limits)), f">= {limits[-1]} px"]
+    own_buckets = np.where(matches.claims >= 0, -1, own_buckets)[matches.falling]  # what claims a face may count in all
     return [
-        FaceGroup("height", name, buckets == index, (matches.claims >= 0) | (own_buckets == index))
+        FaceGroup("height", name, buckets == index, matches.falling[(own_buckets == -1) | (own_buckets == index)])
         for index, name in enumerate(names)
     ]
 
@@ -112,16 +113,19 @@ def event_groups(matches: FaceMatches) -> list[FaceGroup]:
         return []
     number = {name: index for index, name in enumerate(names)}
     event = np.array([number[name] for name in events])
-    of_faces, of_detections = event[matches.face_images], event[matches.detection_images]
+    of_faces, of_detections = event[matches.face_images], event[matches.detection_images[matches.falling]]
+    by_event = np.argsort(of_detections, kind="stable")
+    parts = np.split(matches.falling[by_event], np.cumsum(np.bincount(of_detections, minlength=len(names)))[:-1])
     return [
-        FaceGroup("event", name or ".", of_faces == index, of_detections == index) for index, name in enumerate(names)
+        FaceGroup("event", name or ".", of_faces == index, among)
+        for index, (name, among) in enumerate(zip(names, parts, strict=True))
     ]
 
 
 def _score(matches: FaceMatches, group: FaceGroup, errors: LandmarkErrors | None) -> GroupResult:
     """Result on one group."""
     counted = group.faces & ~matches.faces.ignore
-    curve = precision_recall(matches, counted, considered=group.considered)
+    curve = precision_recall(matches, counted, among=group.among)
     nme_box = None
     if errors is not None:
         own = errors.face_errors()[counted[errors.faces]]

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from retinaface_cli.faces import BoolArray, FaceDetections, FaceLabels, ImageDetections, ImageLabels
+from retinaface_cli.faces import BoolArray, FaceDetections, FaceLabels, FloatArray, ImageDetections, ImageLabels
 
 FloatValues = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
-_MAX_PAIRS = 1 << 20
-"""Pairs of boxes looked at in one go, so that crowded pictures do not fill the memory."""
+_MAX_PAIRS = 1 << 16
+"""Pairs of boxes looked at in one go: few enough for the processor's cache, and for the memory in a crowd."""
+
+_SLACK = 1e-2
+_RELATIVE_SLACK = 1e-6
+"""Pixels, and part of the coordinate, by which boxes are too large in the first look; above float32's rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +37,6 @@ class FaceMatches:
         detections: all detections (D of them).
         detection_images: (D,) index of each detection's picture.
         claims: (D,) index of the claimed face, -1 where no face overlaps enough.
-        ious: (D,) overlap with the best face of the picture, 0 where there is none.
         is_first: (D,) whether the claim is the first on its face.
     """
 
@@ -42,27 +46,31 @@ class FaceMatches:
     detections: FaceDetections
     detection_images: Indices
     claims: Indices
-    ious: FloatValues
     is_first: BoolArray
 
-    @property
+    @cached_property
     def scores(self) -> FloatValues:
         """(D,) scores in float64."""
         return self.detections.scores.astype(np.float64)
 
-    def judge(self, counted: BoolArray) -> tuple[BoolArray, BoolArray]:
-        """Finds (D,) true positives and (D,) detections that count at all.
+    @cached_property
+    def falling(self) -> Indices:
+        """(D,) indices of all detections by falling score; equal scores keep their order."""
+        return np.argsort(-self.detections.scores, kind="stable")
+
+    def judge(self, counted: BoolArray, *, among: Indices | None = None) -> tuple[BoolArray, BoolArray]:
+        """Finds true positives, and the detections that count at all: (D,) each, or as many as `among` has.
 
         A detection that claims a face outside `counted` is neither right nor wrong; one that claims a face for the
         second time, or none, is a false positive.
 
         Args:
             counted: (F,) the faces to be found.
+            among: indices of detections that are looked at, in this order; None: all.
         """
-        claims_any = self.claims >= 0
-        on_counted = np.zeros(len(self.claims), np.bool_)
-        on_counted[claims_any] = counted[self.claims[claims_any]]
-        return on_counted & self.is_first, on_counted | ~claims_any
+        claims, is_first = (self.claims, self.is_first) if among is None else (self.claims[among], self.is_first[among])
+        on_counted = np.append(counted, False)[claims]  # no claim, -1, points at the last
+        return on_counted & is_first, on_counted | (claims < 0)
 
 
 def match_faces(
@@ -77,48 +85,46 @@ def match_faces(
     Args:
         labels: the pictures to be measured on; their names are distinct.
         detections: at most one entry a picture; pictures without one have no detections.
-        iou_threshold: least overlap of a claim.
+        iou_threshold: least overlap of a claim, above 0.
         border: pixels added to every width and height before the overlap is taken; 1 in the WIDER FACE tool.
 
     Raises:
         ValueError: a picture appears twice, or detections name a picture that the labels do not have.
     """
     found = _by_name(labels, detections)
-    sorted_faces = [_by_score(found[image.file_name]) for image in labels]
+    faces = concatenate_labels([image.faces for image in labels])
+    sorted_detections = [_by_score(found[image.file_name]) for image in labels]
+    joined = _concatenate_detections(sorted_detections)
     num_faces = [len(image.faces) for image in labels]
-    starts = np.concatenate([[0], np.cumsum(num_faces, dtype=np.intp)])
-    best = [
-        _best_faces(boxes.boxes, image.faces.boxes, border) for boxes, image in zip(sorted_faces, labels, strict=True)
-    ]
-    detection_images = np.repeat(np.arange(len(labels)), [len(faces) for faces in sorted_faces])
-    ious = np.concatenate([iou for _, iou in best] or [np.zeros(0)])
-    claims = np.concatenate([index for index, _ in best] or [np.zeros(0, np.intp)]) + starts[detection_images]
-    claims = np.where((ious >= iou_threshold) & (ious > 0), claims, -1)
+    num_detections = [len(one) for one in sorted_detections]
+    pairs = _near_pairs(joined.boxes, faces.boxes, num_detections, num_faces, iou_threshold, border)
+    claims = _best_claims(joined.boxes, faces.boxes, pairs, iou_threshold=iou_threshold, border=border)
     return FaceMatches(
         file_names=tuple(image.file_name for image in labels),
-        faces=concatenate_labels([image.faces for image in labels]),
+        faces=faces,
         face_images=np.repeat(np.arange(len(labels)), num_faces),
-        detections=_concatenate_detections(sorted_faces),
-        detection_images=detection_images,
+        detections=joined,
+        detection_images=np.repeat(np.arange(len(labels)), num_detections),
         claims=claims,
-        ious=ious,
-        is_first=_first_claims(claims, int(starts[-1])),
+        is_first=_first_claims(claims, len(faces)),
     )
 
 
-def pairwise_iou(boxes_a: npt.NDArray[np.float32], boxes_b: npt.NDArray[np.float32], border: float) -> FloatValues:
-    """(N, M) intersection over union in float64; `border` pixels are added to every width and height."""
-    a, b = boxes_a.astype(np.float64)[:, :, None], boxes_b.astype(np.float64).T  # (N, 4, 1), (4, M)
-    width = np.minimum(a[:, 2], b[2])
-    width -= np.maximum(a[:, 0], b[0]) - border
-    height = np.minimum(a[:, 3], b[3])
-    height -= np.maximum(a[:, 1], b[1]) - border
-    intersection = np.maximum(width, 0, out=width)
-    intersection *= np.maximum(height, 0, out=height)
-    area_a = np.maximum(a[:, 2] - a[:, 0] + border, 0) * np.maximum(a[:, 3] - a[:, 1] + border, 0)
+def pair_ious(boxes_a: FloatArray, boxes_b: FloatArray, *, border: float = 0.0) -> FloatValues:
+    """(N,) intersection over union of each box of the first with that of the second in the same row, in float64.
+
+    Args:
+        boxes_a: (N, 4).
+        boxes_b: (N, 4).
+        border: pixels added to every width and height.
+    """
+    a, b = boxes_a.astype(np.float64).T, boxes_b.astype(np.float64).T  # (4, N)
+    width = np.maximum(np.minimum(a[2], b[2]) - np.maximum(a[0], b[0]) + border, 0)
+    height = np.maximum(np.minimum(a[3], b[3]) - np.maximum(a[1], b[1]) + border, 0)
+    intersection = width * height
+    area_a = np.maximum(a[2] - a[0] + border, 0) * np.maximum(a[3] - a[1] + border, 0)
     area_b = np.maximum(b[2] - b[0] + border, 0) * np.maximum(b[3] - b[1] + border, 0)
-    union = area_a + area_b
-    union -= intersection
+    union = area_a + area_b - intersection
     ious: FloatValues = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
     return ious
 
@@ -171,19 +177,64 @@ def _by_score(faces: FaceDetections) -> FaceDetections:
     return faces.select(np.argsort(-faces.scores, kind="stable"))
 
 
-def _best_faces(
-    boxes: npt.NDArray[np.float32], face_boxes: npt.NDArray[np.float32], border: float
-) -> tuple[Indices, FloatValues]:
-    """(N,) index of the face that overlaps most with each box (the first of equal ones), and that overlap."""
-    if len(face_boxes) == 0 or len(boxes) == 0:
-        return np.zeros(len(boxes), np.intp), np.zeros(len(boxes))
-    rows = max(1, _MAX_PAIRS // len(face_boxes))
-    if len(boxes) > rows:
-        parts = [_best_faces(boxes[start : start + rows], face_boxes, border) for start in range(0, len(boxes), rows)]
-        return np.concatenate([index for index, _ in parts]), np.concatenate([iou for _, iou in parts])
-    ious = pairwise_iou(boxes, face_boxes, border)
-    best = ious.argmax(axis=1)
-    return best, ious[np.arange(len(boxes)), best]
+def _near_pairs(
+    boxes: FloatArray,
+    face_boxes: FloatArray,
+    num_detections: Sequence[int],
+    num_faces: Sequence[int],
+    iou_threshold: float,
+    border: float,
+) -> tuple[Indices, Indices]:
+    """Indices of all pairs of detection and face of one picture that may overlap enough, by detection, then by face.
+
+    Along one axis, two lengths with an overlap t have centres at most (1 - t) / (1 + t) times half their sum apart: the
+    boxes shrunk by this factor about their centres must meet.
+    """
+    factor = (1 - iou_threshold) / (1 + iou_threshold)
+    cores, face_cores = _shrink(boxes, factor, border), _shrink(face_boxes, factor, border)
+    rows: list[Indices] = []
+    columns: list[Indices] = []
+    row_end = column_end = 0
+    for height, width in zip(num_detections, num_faces, strict=True):
+        row_start, column_start = row_end, column_end
+        row_end, column_end = row_start + height, column_start + width
+        step = max(1, _MAX_PAIRS // max(width, 1))
+        b = face_cores[:, column_start:column_end]
+        for start in range(row_start, row_end if width else row_start, step):
+            a = cores[:, start : min(start + step, row_end), None]
+            meets = (a[0] <= b[2]) & (b[0] <= a[2]) & (a[1] <= b[3]) & (b[1] <= a[3])
+            flat = meets.ravel().nonzero()[0]
+            row, column = np.divmod(flat, width)
+            rows.append(row + start)
+            columns.append(column + column_start)
+    empty = np.zeros(0, np.intp)
+    return np.concatenate([empty, *rows]), np.concatenate([empty, *columns])
+
+
+def _shrink(boxes: FloatArray, factor: float, border: float) -> FloatArray:
+    """(4, N) corners of the boxes with their border, shrunk about their centres."""
+    low, high = boxes[:, :2].T, boxes[:, 2:].T + np.float32(border)
+    center = (low + high) / 2
+    half = (high - low) / 2 * np.float32(factor) + np.float32(_SLACK) + np.abs(center) * np.float32(_RELATIVE_SLACK)
+    return np.concatenate([center - half, center + half])
+
+
+def _best_claims(
+    boxes: FloatArray, face_boxes: FloatArray, pairs: tuple[Indices, Indices], *, iou_threshold: float, border: float
+) -> Indices:
+    """(D,) the face that overlaps most with each box, the first of equal ones; -1 where none overlaps enough."""
+    rows, columns = pairs
+    ious = pair_ious(boxes[rows], face_boxes[columns], border=border)
+    enough = ious >= iou_threshold
+    rows, columns, ious = rows[enough], columns[enough], ious[enough]
+    claims = np.full(len(boxes), -1)
+    if len(rows) == 0:
+        return claims
+    starts = np.flatnonzero(np.append(True, rows[1:] != rows[:-1]))
+    best = np.repeat(np.maximum.reduceat(ious, starts), np.diff(np.append(starts, len(rows))))
+    is_best = np.flatnonzero(ious == best)
+    claims[rows[is_best[::-1]]] = columns[is_best[::-1]]  # of several values for one place the last is kept
+    return claims
 
 
 def _first_claims(claims: Indices, num_faces: int) -> BoolArray:
