@@ -6,59 +6,115 @@ READERS and WRITERS name the formats.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from retinaface_cli.errors import LabelFormatError
-from retinaface_cli.faces import ImageLabels
-from retinaface_cli.files import atomic_path
-from retinaface_cli.formats.canonical import read_canonical, read_json_lines_labels
-from retinaface_cli.formats.canonical_writing import write_canonical, write_json_lines
+from retinaface_cli.formats.canonical import (
+    read_canonical,
+    read_json_lines_labels,
+    recognizes_canonical,
+    recognizes_json_lines,
+)
+from retinaface_cli.formats.coco import read_coco, recognizes_coco
+from retinaface_cli.formats.csv_labels import read_csv, recognizes_csv
 from retinaface_cli.formats.face_checks import InvalidPolicy, check_faces
 from retinaface_cli.formats.face_table import FaceTable
+from retinaface_cli.formats.fddb import read_fddb, recognizes_fddb
+from retinaface_cli.formats.label_reader import LabelReader, ReadingOptions
 from retinaface_cli.formats.label_set import Finding, LabelSet
-from retinaface_cli.formats.retinaface_text import read_label_txt, read_labelv2_txt
-from retinaface_cli.formats.wider_ground_truth import read_wider_mat
-from retinaface_cli.formats.wider_text import read_wider_text
+from retinaface_cli.formats.label_writing import WRITERS, LabelWriter, write_labels
+from retinaface_cli.formats.labelme import read_labelme, recognizes_labelme
+from retinaface_cli.formats.pascal_voc import read_voc, recognizes_voc
+from retinaface_cli.formats.picture_places import find_image_root, find_pictures, measure_pictures, rename_pictures
+from retinaface_cli.formats.recognition import recognize_format
+from retinaface_cli.formats.repeated import join_repeated
+from retinaface_cli.formats.retinaface_text import (
+    read_label_txt,
+    read_labelv2_txt,
+    recognizes_label_txt,
+    recognizes_labelv2_txt,
+)
+from retinaface_cli.formats.wider_folder import read_wider, recognizes_wider
+from retinaface_cli.formats.yolo import read_yolo, recognizes_yolo
 
-__all__ = ["READERS", "WRITERS", "Finding", "LabelSet", "read_labels", "write_labels"]
+__all__ = ["READERS", "WRITERS", "Finding", "LabelReader", "LabelSet", "LabelWriter", "read_labels", "write_labels"]
 
-READERS: Mapping[str, Callable[[Path], FaceTable]] = {
-    "json": read_canonical,
-    "jsonl": read_json_lines_labels,
-    "retinaface": read_label_txt,
-    "scrfd": read_labelv2_txt,
-    "wider": read_wider_text,
-    "wider-mat": read_wider_mat,
+
+def _single(read: Callable[[Path], FaceTable]) -> Callable[[Path, ReadingOptions], FaceTable]:
+    """The reader of a format that is one file and leaves nothing to choose."""
+    return lambda path, _: read(path)
+
+
+READERS: Mapping[str, LabelReader] = {
+    "json": LabelReader("our JSON: a list of pictures", recognizes_canonical, _single(read_canonical)),
+    "jsonl": LabelReader("our JSON Lines", recognizes_json_lines, _single(read_json_lines_labels)),
+    "retinaface": LabelReader("RetinaFace label.txt (# path)", recognizes_label_txt, _single(read_label_txt)),
+    "scrfd": LabelReader("SCRFD labelv2.txt (# path width height)", recognizes_labelv2_txt, _single(read_labelv2_txt)),
+    "fddb": LabelReader("FDDB ellipse lists", recognizes_fddb, read_fddb),
+    "wider": LabelReader("WIDER FACE folder, bbx_gt.txt or .mat", recognizes_wider, read_wider),
+    "labelme": LabelReader("labelme JSON", recognizes_labelme, read_labelme),
+    "coco": LabelReader("COCO JSON", recognizes_coco, read_coco),
+    "voc": LabelReader("Pascal VOC XML", recognizes_voc, read_voc),
+    "yolo": LabelReader("YOLO folder or data.yaml", recognizes_yolo, read_yolo),
+    "csv": LabelReader("CSV table", recognizes_csv, read_csv),
 }
-
-WRITERS: Mapping[str, Callable[[Path, Sequence[ImageLabels]], None]] = {
-    "json": write_canonical,
-    "jsonl": write_json_lines,
-}
+"""Format name -> reader; a source is of the first format that recognizes it."""
 
 
 def read_labels(
-    path: Path, *, format_name: str | None = None, invalid: InvalidPolicy = "ignore", min_size: float = 0.0
+    path: Path,
+    *,
+    format_name: str | None = None,
+    split: str | None = None,
+    images: Path | None = None,
+    classes: Sequence[str] = (),
+    invalid: InvalidPolicy = "ignore",
+    min_size: float = 0.0,
+    measure: bool = False,
+    strict: bool = False,
 ) -> LabelSet:
-    """Reads labels and checks every face; see check_faces for invalid and min_size."""
-    table = READERS[format_name or _guess(path)](path)
+    """Reads a file or folder of labels and checks every face.
+
+    Args:
+        path: file or folder; `.gz` files are unpacked on the fly.
+        format_name: a key of READERS; None: found out by looking.
+        split: train, val or test, where the source holds several.
+        images: folder of the pictures; None: looked for where the format has it.
+        classes: names of the classes that are faces, where the source holds other objects too.
+        invalid: what becomes of faces that the source marks as invalid.
+        min_size: faces whose shorter side is under this many pixels are ignored.
+        measure: whether to read the sizes of the pictures, which must then be found; those that are missing or
+            broken are left out and counted.
+        strict: whether any finding is an error.
+
+    Raises:
+        LabelFormatError: where, what was found, what was expected.
+    """
+    name, source = (format_name, path) if format_name else recognize_format(path, READERS)
+    if not source.exists():
+        raise LabelFormatError(f"{source}: no such file or folder of labels")
+    table = READERS[name].read(source, ReadingOptions(split, images, tuple(classes)))
+    table = _place_pictures(table, source, images=images, split=split, measure=measure)
     checked = check_faces(table, invalid=invalid, min_size=min_size)
-    return LabelSet(checked.images, table.format_name, table.image_root, checked.findings)
+    pictures, repeated = join_repeated(checked.images, str(source))
+    result = LabelSet(pictures, name, table.image_root, checked.findings + repeated)
+    if strict and result.findings:
+        raise LabelFormatError("\n".join(f"{source}: {finding.describe()}" for finding in result.findings))
+    return result
 
 
-def write_labels(path: Path, images: Sequence[ImageLabels], *, format_name: str | None = None) -> None:
-    """Writes labels, whole or not at all."""
-    with atomic_path(path) as temporary:
-        WRITERS[format_name or path.suffix.lstrip(".").lower()](temporary, images)
-
-
-def _guess(path: Path) -> str:
-    names = {".json": "json", ".jsonl": "jsonl", ".mat": "wider-mat"}
-    if path.suffix in names:
-        return names[path.suffix]
-    try:
-        with path.open(encoding="utf-8") as file:
-            return "retinaface" if file.read(1) == "#" else "wider"
-    except OSError as error:
-        raise LabelFormatError(f"{path}: cannot be read: {error}") from None
+def _place_pictures(
+    table: FaceTable, source: Path, *, images: Path | None, split: str | None, measure: bool
+) -> FaceTable:
+    """Finds out where the pictures lie and, if asked, how large they are."""
+    if images is not None and table.image_root != images:
+        table = rename_pictures(table, find_pictures(images, table.file_names))
+    elif table.image_root is None:
+        table = dataclasses.replace(table, image_root=find_image_root(source, table.file_names, split=split))
+    if not measure:
+        return table
+    if table.image_root is None:
+        raise LabelFormatError(f"{source}: found no pictures beside it; name their folder with --images")
+    return measure_pictures(table, table.image_root)

@@ -18,7 +18,9 @@ from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import NUM_LANDMARKS
 from retinaface_cli.formats.face_table import FaceTable, Float64Array, no_landmarks
 from retinaface_cli.formats.json_text import as_numbers, parse_json, read_json, read_json_lines, shorten
+from retinaface_cli.formats.label_reader import Glimpse
 from retinaface_cli.formats.text_lines import read_bytes
+from retinaface_cli.formats.values import as_name, as_size
 
 _MISSING_POINT = [-1, -1]
 
@@ -26,13 +28,26 @@ _MAX_ATTRIBUTE = 1e38
 """What float32 can hold."""
 
 
+def recognizes_canonical(glimpse: Glimpse) -> bool:
+    """A JSON list."""
+    return glimpse.head.startswith(b"[")
+
+
+def recognizes_json_lines(glimpse: Glimpse) -> bool:
+    """Objects with file_name and annotations; where there is one alone, it may be spread over lines."""
+    head = glimpse.head
+    return head.startswith(b"{") and b'"file_name"' in head[:4096] and b'"images"' not in head[:4096]
+
+
 @dataclass(frozen=True)
 class _Record:
-    """One picture of the file: its place for messages, its line (0: unknown), and the parsed object."""
+    """One picture of the file: its place for messages, its line (0: unknown), its name, size and faces."""
 
     place: str
     line: int
-    content: Mapping[str, Any]
+    file_name: str
+    size: tuple[int, int]
+    annotations: list[dict[str, Any]]
 
 
 def read_canonical(path: Path) -> FaceTable:
@@ -66,6 +81,8 @@ def _json_records(path: Path) -> Iterator[_Record]:
             yield from (_record(value, f"{path}:{i}", i) for i, value in enumerate(values, 2))
             return
     content = read_json(path)
+    if isinstance(content, dict) and "file_name" in content:  # one picture alone, as old inference scripts write it
+        content = [content]
     if not isinstance(content, list):
         raise LabelFormatError(f"{path}: expected a list of pictures, got {shorten(content)}")
     yield from (_record(value, f"{path}: picture {i}", 0) for i, value in enumerate(content, 1))
@@ -75,17 +92,16 @@ def _record(value: object, place: str, line: int) -> _Record:
     """Checks what belongs to the picture itself."""
     if not isinstance(value, dict):
         raise LabelFormatError(f"{place}: expected a picture with file_name and annotations, got {shorten(value)}")
-    name = value.get("file_name")
-    if not isinstance(name, str) or not name:
-        raise LabelFormatError(f"{place}: expected a file_name, got {shorten(name)}")
+    name = as_name(value.get("file_name"), f"{place}: file_name")
     faces = value.get("annotations")
     if not isinstance(faces, list) or not all(isinstance(face, dict) for face in faces):
         raise LabelFormatError(f"{place}: {name}: expected a list of annotations, got {shorten(faces)}")
-    return _Record(f"{place} ({name})", line, value)
+    size = as_size(value.get("height"), value.get("width"), place)
+    return _Record(f"{place} ({name})", line, name, size, faces)
 
 
 def _build_table(path: Path, records: Sequence[_Record], format_name: str) -> FaceTable:
-    faces = [(record, face) for record in records for face in record.content["annotations"]]
+    faces = [(record, face) for record in records for face in record.annotations]
     annotations = [face for _, face in faces]
     boxes = as_numbers([face.get("bbox") for face in annotations], (4,))
     if boxes is None:
@@ -93,13 +109,13 @@ def _build_table(path: Path, records: Sequence[_Record], format_name: str) -> Fa
     landmarks, has_landmarks = _landmarks(faces)
     return FaceTable(
         format_name=format_name,
-        file_names=[record.content["file_name"] for record in records],
-        num_faces=np.array([len(record.content["annotations"]) for record in records], np.intp),
+        file_names=[record.file_name for record in records],
+        num_faces=np.array([len(record.annotations) for record in records], np.intp),
         boxes=boxes,
         landmarks=landmarks,
         has_landmarks=has_landmarks,
         ignore=np.array([_flag(record, face) for record, face in faces], np.bool_),
-        image_sizes=np.array([_image_size(record) for record in records], np.intp).reshape(-1, 2),
+        image_sizes=np.array([record.size for record in records], np.intp).reshape(-1, 2),
         sources=[path] * len(records),
         lines=np.array([record.line for record, _ in faces], np.intp),
         attributes=_attributes(faces),
@@ -138,17 +154,6 @@ def _flag(record: _Record, face: Mapping[str, Any]) -> bool:
     if value in (0, 1):  # True and False are 1 and 0
         return bool(value)
     raise LabelFormatError(f"{record.place}: ignore: expected true or false, got {shorten(value)}")
-
-
-def _image_size(record: _Record) -> tuple[int, int]:
-    """Height and width, 0 where unknown."""
-    height, width = record.content.get("height"), record.content.get("width")
-    if height is None or width is None:
-        return 0, 0
-    for value in (height, width):
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 2**31:
-            raise LabelFormatError(f"{record.place}: expected width and height in pixels, got {width!r} x {height!r}")
-    return height, width
 
 
 def _attributes(faces: Sequence[tuple[_Record, dict[str, Any]]]) -> dict[str, Float64Array]:

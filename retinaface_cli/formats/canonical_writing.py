@@ -11,6 +11,7 @@ import numpy as np
 from retinaface_cli.faces import NUM_LANDMARKS, FaceLabels, ImageLabels
 from retinaface_cli.formats.decimals import number_words, shortest_decimals
 from retinaface_cli.formats.flat_labels import flatten_labels
+from retinaface_cli.formats.json_text import attribute_texts
 
 _LANDMARKS = "[" + ", ".join(["[%s, %s]"] * NUM_LANDMARKS) + "]"
 
@@ -60,13 +61,7 @@ def _landmark_texts(faces: FaceLabels) -> list[str]:
 
 def _extra_texts(faces: FaceLabels) -> list[str]:
     """The optional keys of each face: ignore, and the attributes that are known."""
-    inner: list[list[str]] = [[] for _ in range(len(faces))] if faces.attributes else []
-    for name, values in faces.attributes.items():
-        key = json.dumps(name, ensure_ascii=False)
-        index = np.flatnonzero(np.isfinite(values))
-        for i, word in zip(index.tolist(), number_words(shortest_decimals(values[index])), strict=True):
-            inner[i].append(f"{key}: {word}")
-    texts = [f', "attributes": {{{", ".join(known)}}}' if known else "" for known in inner] or [""] * len(faces)
+    texts = attribute_texts(faces.attributes, len(faces))
     for i in np.flatnonzero(faces.ignore).tolist():
         texts[i] = ', "ignore": true' + texts[i]
     return texts

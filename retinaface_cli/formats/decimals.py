@@ -37,3 +37,12 @@ def number_words(values: npt.NDArray[np.float64]) -> list[str]:
         return []
     text = to_json(values.ravel().tolist()).decode("ascii")
     return (text[1:-1] + ",").replace(".0,", ",")[:-1].split(",")
+
+
+def decimal_boxes_xywh(boxes: FloatArray) -> Float64Array:
+    """(N, 4) left, top, width and height of (N, 4) corners, such that left + width gives the same x_max in float32."""
+    corners = shortest_decimals(boxes)
+    sizes = corners[:, 2:] - corners[:, :2]
+    short = np.round(sizes, _MAX_DECIMALS)
+    is_same = (corners[:, :2] + short).astype(np.float32) == boxes[:, 2:]
+    return np.concatenate([corners[:, :2], np.where(is_same, short, sizes)], axis=1)

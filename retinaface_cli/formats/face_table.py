@@ -15,6 +15,12 @@ from retinaface_cli.formats.label_set import Finding
 Float64Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.intp]
 
+OCCLUDED_LANDMARKS = "occluded_landmarks"
+"""Attribute: the sum of 1, 2, 4, 8, 16 for an occluded left eye, right eye, nose, left and right mouth corner."""
+
+OCCLUSION_BITS = 2 ** np.arange(NUM_LANDMARKS)
+"""What each occluded point adds to the attribute, in the order of LANDMARK_NAMES."""
+
 
 @dataclass(frozen=True, eq=False)
 class FaceTable:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 from pydantic_core import from_json
 
 from retinaface_cli.errors import LabelFormatError
+from retinaface_cli.faces import FloatArray
+from retinaface_cli.formats.decimals import number_words, shortest_decimals
 from retinaface_cli.formats.face_table import Float64Array
 from retinaface_cli.formats.text_lines import read_bytes
 
@@ -62,3 +65,22 @@ def shorten(value: object) -> str:
     """A value as text for a message, cut to a readable length."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def attribute_texts(attributes: Mapping[str, FloatArray], num_faces: int) -> list[str]:
+    """For each face `, "attributes": {...}` with those that are known, or nothing; to stand behind other keys."""
+    texts = [""] * num_faces
+    if not attributes:
+        return texts
+    known = np.stack([np.isfinite(values) for values in attributes.values()], axis=1)  # (N, K)
+    for pattern in np.unique(known, axis=0):
+        if not pattern.any():
+            continue
+        index = np.flatnonzero((known == pattern).all(axis=1))
+        chosen = [(name, values) for (name, values), has in zip(attributes.items(), pattern, strict=True) if has]
+        keys = [json.dumps(name, ensure_ascii=False).replace("%", "%%") for name, _ in chosen]
+        template = ', "attributes": {' + ", ".join(f"{key}: %s" for key in keys) + "}"
+        words = zip(*(number_words(shortest_decimals(values[index])) for _, values in chosen), strict=True)
+        for i, group in zip(index.tolist(), words, strict=True):
+            texts[i] = template % group
+    return texts

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from retinaface_cli.errors import LabelFormatError, RetinaFaceError
+from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import ImageDetections
+from retinaface_cli.files import atomic_folder
 from retinaface_cli.formats.prediction_values import FloatValues, build_faces, decimal_faces, landmark_array
 
 
@@ -44,20 +43,14 @@ def write_prediction_wider(folder: Path, images: Iterable[ImageDetections]) -> N
     Raises:
         RetinaFaceError: the folder is there and holds other things than text files.
     """
-    _check_replaceable(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:40]}."))
-    try:
-        temporary.chmod(0o755)
-        for image in images:
-            _write_file(temporary, image)
-        if folder.exists():
-            folder.replace(temporary.with_name(temporary.name + ".old"))
-        temporary.replace(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    shutil.rmtree(temporary.with_name(temporary.name + ".old"), ignore_errors=True)
+    with atomic_folder(folder, replaceable=(".txt",)) as temporary:
+        write_wider_files(temporary, images)
+
+
+def write_wider_files(root: Path, images: Iterable[ImageDetections]) -> None:
+    """Writes a text file a picture below a folder that is empty."""
+    for image in images:
+        _write_file(root, image)
 
 
 def _write_file(root: Path, image: ImageDetections) -> None:
@@ -76,15 +69,6 @@ def _write_file(root: Path, image: ImageDetections) -> None:
     ]
     text = "\n".join([image.file_name, str(len(rows)), *rows]) + "\n"
     path.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
-
-
-def _check_replaceable(folder: Path) -> None:
-    """Refuses to replace what may not be an older result."""
-    if not folder.exists():
-        return
-    foreign = next((path for path in folder.rglob("*") if path.is_file() and path.suffix != ".txt"), None)
-    if foreign is not None or not folder.is_dir():
-        raise RetinaFaceError(f"{folder}: holds {foreign or 'no folder'}; name a new folder for the WIDER text files")
 
 
 def _read_file(path: Path, root: Path) -> ImageDetections:

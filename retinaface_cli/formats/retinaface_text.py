@@ -15,17 +15,32 @@ import numpy.typing as npt
 
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import NUM_LANDMARKS
-from retinaface_cli.formats.face_table import FaceTable, Float64Array, IntArray, no_landmarks, no_sizes
+from retinaface_cli.formats.face_table import (
+    OCCLUDED_LANDMARKS,
+    OCCLUSION_BITS,
+    FaceTable,
+    Float64Array,
+    IntArray,
+    no_landmarks,
+    no_sizes,
+)
+from retinaface_cli.formats.label_reader import Glimpse
 from retinaface_cli.formats.text_lines import TextLines, read_lines, read_numbers, rows_of
 
 _NUM_WITH_LANDMARKS = 4 + 3 * NUM_LANDMARKS
-_OCCLUSION_BITS = 2 ** np.arange(NUM_LANDMARKS)
-
-OCCLUDED_LANDMARKS = "occluded_landmarks"
-"""Attribute: the sum of 1, 2, 4, 8, 16 for an occluded left eye, right eye, nose, left and right mouth corner."""
 
 LANDMARK_BLUR = "landmark_blur"
 """Attribute: the last number of a line of label.txt, 0 to 1; not the `blur` class of WIDER FACE."""
+
+
+def recognizes_label_txt(glimpse: Glimpse) -> bool:
+    """A text file that begins with `# path`."""
+    return glimpse.head.startswith(b"#") and not recognizes_labelv2_txt(glimpse)
+
+
+def recognizes_labelv2_txt(glimpse: Glimpse) -> bool:
+    """A text file that begins with `# path width height`."""
+    return glimpse.head.startswith(b"#") and has_sizes_in_header(glimpse.lines[0])
 
 
 def read_label_txt(path: Path) -> FaceTable:
@@ -146,5 +161,5 @@ def _landmarks(values: Float64Array, counts: IntArray) -> tuple[Float64Array, np
 
 def _occlusion(flags: Float64Array, has_landmarks: npt.NDArray[np.bool_]) -> Float64Array:
     """(N,) the attribute occluded_landmarks, NaN for faces without landmarks."""
-    occluded = ((flags == 1) & has_landmarks) @ _OCCLUSION_BITS
+    occluded = ((flags == 1) & has_landmarks) @ OCCLUSION_BITS
     return np.where(has_landmarks.any(axis=1), occluded, np.nan)

@@ -1,0 +1,148 @@
+"""labelme labels: a JSON file a picture with `shapes`; faces are rectangles, landmarks are points beside them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from retinaface_cli.errors import LabelFormatError
+from retinaface_cli.faces import NUM_LANDMARKS
+from retinaface_cli.formats.class_names import choose_face_classes, landmark_index
+from retinaface_cli.formats.face_table import FaceTable
+from retinaface_cli.formats.findings import FindingCounter
+from retinaface_cli.formats.json_text import read_json, shorten
+from retinaface_cli.formats.label_reader import FaceRecord, Glimpse, PictureRecord, Point, ReadingOptions, build_table
+from retinaface_cli.formats.values import as_float, as_name, as_size
+
+_BOX_SHAPES = ("rectangle", "polygon", "circle")
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """One shape: its label, kind, points, group (None: no group) and place in messages."""
+
+    label: str
+    kind: str
+    points: Sequence[Point]
+    group: object
+    place: str
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """The upright box around the shape."""
+        if self.kind == "circle":  # its centre, and a point on it
+            (x, y), (edge_x, edge_y) = self.points[:2]
+            radius = math.hypot(edge_x - x, edge_y - y)
+            return x - radius, y - radius, x + radius, y + radius
+        xs, ys = zip(*self.points, strict=True)
+        return min(xs), min(ys), max(xs), max(ys)
+
+
+def recognizes_labelme(glimpse: Glimpse) -> bool:
+    """A JSON file with shapes, or a folder of such files."""
+    if glimpse.path.is_dir():
+        names = [name for name in glimpse.files if name.lower().endswith(".json")]
+        return any(recognizes_labelme(Glimpse(glimpse.path / name)) for name in names[:3])
+    head = glimpse.head
+    return head.startswith(b"{") and b'"shapes"' in head
+
+
+def read_labelme(path: Path, options: ReadingOptions) -> FaceTable:
+    """Reads one labelme file or all of a folder.
+
+    Raises:
+        LabelFormatError: with the place.
+    """
+    files = sorted(path.rglob("*.json")) if path.is_dir() else [path]
+    if not files:
+        raise LabelFormatError(f"{path}: expected labelme .json files, found none")
+    contents = [(file, _read_object(file)) for file in files]
+    shapes = [_read_shapes(content, file) for file, content in contents]
+    labels = sorted({shape.label for group in shapes for shape in group if shape.kind in _BOX_SHAPES})
+    chosen = choose_face_classes(labels, options.classes, str(path))
+    counter = FindingCounter()
+    base = path if path.is_dir() else path.parent
+    pictures = [
+        PictureRecord(
+            _picture_name(file, content, base),
+            file,
+            _faces(group, chosen, counter),
+            as_size(content.get("imageHeight"), content.get("imageWidth"), str(file)),
+        )
+        for (file, content), group in zip(contents, shapes, strict=True)
+    ]
+    return build_table(pictures, format_name="labelme", is_order_known=False, findings=counter.findings)
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
+        raise LabelFormatError(f"{path}: expected an object with a list of shapes, got {shorten(content)}")
+    return content
+
+
+def _picture_name(path: Path, content: Mapping[str, Any], base: Path) -> str:
+    """The picture's name: imagePath is relative to the JSON file."""
+    written = content.get("imagePath")
+    name = as_name(written, f"{path}: imagePath") if written else f"{path.stem}.jpg"
+    inner = path.parent.relative_to(base)
+    parts: list[str] = [*inner.parts, *name.split("/")] if not name.startswith("/") else [name]
+    kept: list[str] = []
+    for part in parts:
+        if part == ".." and kept:
+            kept.pop()
+        elif part != "..":
+            kept.append(part)
+    return as_name("/".join(kept), f"{path}: imagePath")
+
+
+def _read_shapes(content: Mapping[str, Any], path: Path) -> list[_Shape]:
+    """All shapes of a file."""
+    shapes = []
+    for i, value in enumerate(content["shapes"]):
+        place = f"{path}: shapes[{i}]"
+        if not isinstance(value, dict) or not isinstance(value.get("points"), list):
+            raise LabelFormatError(f"{place}: expected an object with points, got {shorten(value)}")
+        points = [_point(point, place) for point in value["points"]]
+        kind = str(value.get("shape_type") or "polygon")
+        if not points or (kind in ("rectangle", "circle") and len(points) < 2):
+            raise LabelFormatError(f"{place}: expected 2 points of a {kind}, got {len(points)}")
+        group = value.get("group_id")
+        shapes.append(_Shape(str(value.get("label")), kind, points, group, place))
+    return shapes
+
+
+def _point(value: object, place: str) -> Point:
+    if not isinstance(value, list) or len(value) != 2:
+        raise LabelFormatError(f"{place}: expected points of 2 numbers, got {shorten(value)}")
+    return as_float(value[0], place, what="a number"), as_float(value[1], place, what="a number")
+
+
+def _faces(shapes: Sequence[_Shape], chosen: frozenset[str], counter: FindingCounter) -> list[FaceRecord]:
+    """Faces with the points that belong to them: those of the same group, or inside the box."""
+    boxes = [shape for shape in shapes if shape.kind in _BOX_SHAPES and shape.label in chosen]
+    points: list[list[Point | None]] = [[None] * NUM_LANDMARKS for _ in boxes]
+    for shape in shapes:
+        landmark = landmark_index(shape.label) if shape.kind == "point" else None
+        owner = _owner(shape, boxes) if landmark is not None else None
+        if landmark is not None and owner is not None and points[owner][landmark] is None:
+            points[owner][landmark] = shape.points[0]
+        elif shape not in boxes:
+            counter.add("shape that is neither face nor landmark of one, left out", "dropped", shape.place)
+    return [FaceRecord(box.box, known if any(known) else ()) for box, known in zip(boxes, points, strict=True)]
+
+
+def _owner(shape: _Shape, boxes: Sequence[_Shape]) -> int | None:
+    """Which face a point belongs to: the one of its group, else the smallest that holds it."""
+    if shape.group is not None:
+        return next((i for i, box in enumerate(boxes) if box.group == shape.group), None)
+    (x, y) = shape.points[0]
+    inside = []
+    for i, box in enumerate(boxes):
+        x_min, y_min, x_max, y_max = box.box
+        if x_min <= x <= x_max and y_min <= y <= y_max:
+            inside.append(((x_max - x_min) * (y_max - y_min), i))
+    return min(inside)[1] if inside else None
