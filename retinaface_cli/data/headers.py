@@ -1,24 +1,16 @@
-"""The size of a picture from the head of its file, without decoding it."""
+"""The size of a picture from the head of its file, and whether the file is whole, without decoding it."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import BinaryIO
-
-from PIL import Image, UnidentifiedImageError
 
 from retinaface_cli.data.preprocessing import load_rgb
 from retinaface_cli.errors import ImageReadError
+from retinaface_cli.formats.picture_heads import read_size_from_head
 
-_HEAD_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-"""Formats whose head is read; any other picture is decoded."""
-
-_ORIENTATION_TAG = 0x0112
-"""Of EXIF; values of 5 and above swap rows and columns."""
-
-_END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
-"""What stands at the end of a whole file."""
+_END_MARKS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND", b"RIFF": b"", b"BM": b""}
+"""First bytes of JPEG, PNG, WebP and BMP, and what stands at the end of a whole file; other pictures are decoded."""
 
 _TAIL_BYTES = 4096
 """Some cameras and editors write a few bytes behind the end mark; where it is not found here, the file is decoded."""
@@ -31,8 +23,7 @@ def read_picture_size(path: Path) -> tuple[int, int]:
         ImageReadError: missing, no picture, or truncated.
     """
     try:
-        with path.open("rb") as file:
-            size = _size_from_head(file)
+        size = read_size_from_head(path) if _is_whole(path) else None
     except OSError as error:
         raise ImageReadError(f"{path}: {error.strerror or error}") from None
     if size is None:
@@ -41,19 +32,10 @@ def read_picture_size(path: Path) -> tuple[int, int]:
     return size
 
 
-def _size_from_head(file: BinaryIO) -> tuple[int, int] | None:
-    """The size; None where only decoding can tell it, or whether the file is whole."""
-    try:
-        with Image.open(file, formats=_HEAD_FORMATS) as image:
-            (width, height), kind = image.size, image.format or ""
-            orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError):
-        return None
-    if kind != "JPEG" and orientation != 1:  # which of them are turned depends on the version of OpenCV
-        return None
-    mark = _END_MARKS.get(kind)
-    if mark is not None:
+def _is_whole(path: Path) -> bool:
+    """Whether the file begins and ends like a picture of a known format."""
+    with path.open("rb") as file:
+        start = file.read(4)
         file.seek(-min(_TAIL_BYTES, file.seek(0, os.SEEK_END)), os.SEEK_END)
-        if mark not in file.read():
-            return None
-    return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
+        tail = file.read()
+    return any(start.startswith(first) and last in tail for first, last in _END_MARKS.items())

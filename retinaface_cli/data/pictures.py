@@ -14,14 +14,10 @@ from retinaface_cli.data.headers import read_picture_size
 from retinaface_cli.errors import ImageReadError, LabelFormatError
 from retinaface_cli.faces import FaceLabels, ImageLabels
 from retinaface_cli.formats import read_labels
-from retinaface_cli.formats.label_set import LabelSet
 from retinaface_cli.settings.data import DataSettings, LabelSource
 
 _NUM_THREADS = 8
 """Threads that look at files; they mostly wait for the disk."""
-
-_NUM_PROBED = 20
-"""Pictures that are looked for to find the folder of all."""
 
 _MAX_LISTED = 3
 """Number of files named in one message."""
@@ -131,10 +127,10 @@ def load_training_data(settings: DataSettings) -> TrainingData:
 
 def _load_source(source: LabelSource, *, skip_unreadable: bool) -> PictureSource:
     """Reads one label file and checks its pictures."""
-    label_set = read_labels(source.labels)
+    label_set = read_labels(source.labels, split=source.split, images=source.images, classes=source.classes)
     if not label_set.images:
         raise LabelFormatError(f"{source.labels}: holds no pictures")
-    root = _image_root(source, label_set)
+    root = source.labels.parent if label_set.image_root is None else label_set.image_root
     paths = [root / image.file_name for image in label_set.images]
     with ThreadPoolExecutor(_NUM_THREADS) as threads:
         sizes = list(threads.map(_size_or_error, paths))
@@ -160,19 +156,6 @@ def _load_source(source: LabelSource, *, skip_unreadable: bool) -> PictureSource
         )
     pictures = [Picture(path, image.file_name, size, _clip_faces(image.faces, size)) for image, path, size in pairs]
     return PictureSource(source.labels, label_set.format_name, tuple(pictures), source.weight, tuple(findings))
-
-
-def _image_root(source: LabelSource, label_set: LabelSet) -> Path:
-    """The folder that picture names are relative to: as named, as the format says, or beside the label file."""
-    if source.images is not None:
-        if not source.images.is_dir():
-            raise ImageReadError(f"{source.images}: no such folder of pictures (images of {source.labels})")
-        return source.images
-    if label_set.image_root is not None:
-        return label_set.image_root
-    beside = source.labels.parent
-    some = [image.file_name for image in label_set.images[:_NUM_PROBED]]
-    return max((beside, beside / "images"), key=lambda root: sum((root / name).is_file() for name in some))
 
 
 def _size_or_error(path: Path) -> tuple[int, int] | ImageReadError:

@@ -21,13 +21,19 @@ def _check_ordered(name: str, limits: tuple[float, float]) -> None:
 
 
 class LabelSource(Settings):
-    """One label file with the folder of its pictures."""
+    """One label file or folder with the folder of its pictures."""
 
     labels: Path
-    """The label file, in any format that `retinaface convert-labels` reads."""
+    """The label file or folder, in any format that `retinaface convert-labels` reads."""
 
     images: Path | None = None
-    """Folder that picture names are relative to; empty: as the format says, else the file's folder or images in it."""
+    """Folder that picture names are relative to; empty: looked for where the format has it, and beside the file."""
+
+    split: Literal["train", "val", "test"] | None = None
+    """Part of the data set, where the source holds several (folders of YOLO and WIDER FACE); empty: it holds one."""
+
+    classes: tuple[str, ...] = ()
+    """Names of the classes that are faces, where the source holds other objects too; empty: by their names."""
 
     weight: float = Field(default=1.0, gt=0)
     """How often an epoch shows each of its pictures: 2 shows all twice, .5 a fresh random half in each epoch."""

@@ -41,7 +41,8 @@ def paint(size: tuple[int, int], faces: FaceLabels) -> RgbImage:
 def write_picture(path: Path, image: RgbImage) -> Path:
     """Writes the picture; a JPEG in the best quality."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 100])
+    options = [cv2.IMWRITE_JPEG_QUALITY, 100] if path.suffix == ".jpg" else []
+    assert cv2.imwrite(str(path), image[..., ::-1], options)
     return path
 
 

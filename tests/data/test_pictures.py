@@ -41,8 +41,18 @@ def test_the_folder_of_pictures_can_be_named(labels: Path, tmp_path: Path) -> No
 
 def test_a_folder_that_is_not_there_is_named(labels: Path, tmp_path: Path) -> None:
     source = LabelSource(labels=labels, images=tmp_path / "nowhere")
-    with pytest.raises(ImageReadError, match="nowhere: no such folder"):
+    with pytest.raises(LabelFormatError, match="nowhere: no such folder"):
         load_training_data(DataSettings(train=(source,)))
+
+
+def test_names_may_begin_with_folders_that_are_not_there(labels: Path, tmp_path: Path) -> None:
+    (tmp_path / "images/a/one.jpg").rename(tmp_path / "images/one.jpg")
+    entries = json.loads(labels.read_text(encoding="utf-8"))[:1]
+    entries[0]["file_name"] = "train/elsewhere/one.jpg"
+    labels.write_text(json.dumps(entries), encoding="utf-8")
+    source = LabelSource(labels=labels, images=tmp_path / "images")
+    (picture,) = load_training_data(DataSettings(train=(source,), held_out=0)).train[0].pictures
+    assert picture.file_name == "one.jpg" and picture.size == (120, 160)
 
 
 def test_a_missing_picture_stops_the_training_before_it_starts(labels: Path, tmp_path: Path) -> None:
