@@ -12,9 +12,9 @@ import numpy as np
 from rich.console import Console
 
 from retinaface_cli.data.sources import Source, find_sources
-from retinaface_cli.errors import SettingsError
+from retinaface_cli.errors import LabelFormatError, SettingsError
 from retinaface_cli.faces import FaceDetections, FaceLabels, ImageDetections, ImageLabels
-from retinaface_cli.formats import read_labels
+from retinaface_cli.formats import LabelSet, read_labels
 from retinaface_cli.formats.predictions import read_predictions
 from retinaface_cli.settings.visualization import VisualizeSettings
 
@@ -56,7 +56,7 @@ def collect_pictures(settings: VisualizeSettings, console: Console) -> list[Pict
     labels: Sequence[ImageLabels | None] = [None] * len(sources)
     predictions: Sequence[ImageDetections | None] = [None] * len(sources)
     if settings.labels is not None:
-        label_set = read_labels(settings.labels, format_name=settings.labels_format)
+        label_set = _read_labels(settings.labels, settings)
         for finding in label_set.findings:
             say(console, f"{settings.labels}: {finding.describe()}")
         labels = _assign(sources, label_set.images, settings.labels, console)
@@ -107,6 +107,17 @@ def match_entries(sources: Sequence[Source], names: Sequence[str]) -> list[int |
 def say(console: Console, text: str) -> None:
     """Prints a line as it is."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _read_labels(path: Path, settings: VisualizeSettings) -> LabelSet:
+    """Reads labels; where they cannot be understood without pictures (YOLO), with those of the input folder."""
+    try:
+        return read_labels(path, format_name=settings.labels_format)
+    except LabelFormatError:
+        folder = Path(settings.images[0])
+        if len(settings.images) > 1 or not folder.is_dir():
+            raise
+        return read_labels(path, format_name=settings.labels_format, images=folder)
 
 
 def _assign(sources: Sequence[Source], entries: Sequence[_Entry], path: Path, console: Console) -> list[_Entry | None]:

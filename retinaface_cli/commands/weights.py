@@ -38,11 +38,14 @@ def load_weights_with_progress(settings: InferSettings, *, console: Console) -> 
 def print_published_weights(console: Console) -> None:
     """Prints the table of weights that -w takes by name."""
     table = Table(title="Published weights", caption="AP on WIDER FACE val at original size, as published")
-    for heading in ("name", "backbone", "MB", "easy", "medium", "hard", "licence", "cached"):
-        table.add_column(heading, justify="right" if heading in ("MB", "easy", "medium", "hard") else "left")
+    table.add_column("name", no_wrap=True)  # to be copied, so never cut off; it begins with the backbone
+    for heading in ("MB", "easy", "medium", "hard"):
+        table.add_column(heading, justify="right")
+    for heading in ("licence", "cached"):
+        table.add_column(heading)
     for weights in list_published():
         scores = [f"{ap:.2f}" for ap in weights.wider_face_ap] if weights.wider_face_ap else ["-"] * 3
         size = f"{weights.megabytes:.1f}"
         cached = "yes" if weights.is_cached else "no"
-        table.add_row(weights.name, weights.backbone, size, *scores, weights.licence, cached)
+        table.add_row(weights.name, size, *scores, weights.licence, cached)
     console.print(table)

@@ -137,6 +137,19 @@ def test_labels_of_other_pictures_are_an_error_that_shows_both_names(folder: Fol
     assert not (folder.root / "out").exists()
 
 
+def test_labels_that_need_their_pictures_find_them_in_the_input_folder(folder: Folder) -> None:
+    for name in NAMES:
+        path = (folder.root / "yolo" / name).with_suffix(".txt")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("0 0.5 0.5 0.25 0.5\n")
+    report, _ = folder.run(labels=folder.root / "yolo", labels_format="yolo", format="png")
+    assert (report.num_pictures, report.num_labels) == (4, 4)
+    columns = np.flatnonzero(
+        (np.abs(load_rgb(report.output / "x.png").astype(int) - LABEL_STYLE.color) < 8).all(axis=(2)).any(axis=0)
+    )
+    assert (columns[0], columns[-1] + 1) == (90, 150)
+
+
 def test_nothing_to_draw_is_an_error(folder: Folder) -> None:
     with pytest.raises(SettingsError, match="name --labels, --predictions or both"):
         folder.run()

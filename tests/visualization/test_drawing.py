@@ -97,8 +97,8 @@ def test_lines_grow_with_the_picture_and_shrink_with_the_face() -> None:
     def line_width(side: int, face: float) -> int:
         box = [[side / 4, side / 4, side / 4 + face, side / 4 + face]]
         drawn = draw_faces(plain(0, side, side), detections(box), style=DrawStyle(ORANGE, has_landmarks=False))
-        row = has_color(drawn, ORANGE)[round(side / 4 + face / 2)]
-        return int(row[: round(side / 4 + face / 2)].sum())
+        middle = round(side / 4 + face / 2)
+        return int(has_color(drawn[middle : middle + 1, :middle], ORANGE).sum())
 
     widths = [line_width(*sizes) for sizes in ((500, 200), (2000, 800), (4000, 1000), (4000, 42), (4000, 15))]
     assert widths == [1, 4, 8, 3, 1]
