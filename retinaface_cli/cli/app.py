@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from retinaface_cli.cli import infer, train, visualize
 from retinaface_cli.cli.options import normalize_option
 from retinaface_cli.errors import RetinaFaceError
 from retinaface_cli.version import __version__
@@ -34,6 +35,11 @@ def retinaface(
     ] = False,
 ) -> None:
     """Find faces and their five landmarks with RetinaFace networks, and train, score and show them."""
+
+
+app.command(no_args_is_help=True, epilog=infer.EPILOG)(infer.infer)
+app.command(no_args_is_help=True, epilog=train.EPILOG, cls=train.TrainCommand)(train.train)
+app.command(no_args_is_help=True, epilog=visualize.EPILOG)(visualize.visualize)
 
 
 def main() -> None:
