@@ -25,6 +25,7 @@ from retinaface_cli.data.reading import UnreadablePicture
 from retinaface_cli.data.sources import Source, find_sources
 from retinaface_cli.engine.prediction_module import PredictionModule, PredictionPlan
 from retinaface_cli.engine.prediction_writer import WriterOptions
+from retinaface_cli.engine.test_time_augmentation import TestTimeAugmentation
 from retinaface_cli.errors import SettingsError
 from retinaface_cli.model.checkpoints import LoadedWeights
 from retinaface_cli.model.postprocess import PostprocessOptions
@@ -64,14 +65,21 @@ class InferReport:
         return 0 if self.num_pictures + self.num_done_before > 0 else 1
 
 
-def run(settings: InferSettings, *, console: Console | None = None) -> InferReport:
+def run(
+    settings: InferSettings, *, sources: Sequence[Source] | None = None, console: Console | None = None
+) -> InferReport:
     """Runs the whole workflow; in a distributed run every process comes through here.
+
+    Args:
+        settings: what to do.
+        sources: pictures and videos with the names that results are to have; None: what the inputs name.
+        console: for progress and messages; None: standard error.
 
     Raises:
         RetinaFaceError: nothing to look at, weights or output folder that cannot be used, no such device.
     """
     console = console or Console(stderr=True)
-    sources = find_sources(settings.inputs)
+    sources = find_sources(settings.inputs) if sources is None else sources
     weights = load_weights_with_progress(settings, console=console)
     check_output(settings, weights_sha256=weights.sha256)
     module = PredictionModule(_make_plan(settings, sources, weights))
@@ -116,6 +124,7 @@ def _make_plan(settings: InferSettings, sources: Sequence[Source], weights: Load
             crop_margin=settings.crop_margin,
             anonymize=settings.anonymize,
         ),
+        augmentation=TestTimeAugmentation.of_kinds(settings.tta, merge=settings.tta_merge) if settings.tta else None,
         batch_size=settings.batch_size,
         num_workers=min(cores, _MAX_READERS) if settings.num_workers is None else settings.num_workers,
         open_folder=partial(open_output, settings, weights_sha256=weights.sha256),

@@ -29,6 +29,8 @@ _DECISIVE = (
     "nms_inclusive",
     "pre_nms_top_k",
     "keep_top_k",
+    "tta",
+    "tta_merge",
     "preprocessing",
     "anchors",
 )

@@ -15,6 +15,7 @@ from retinaface_cli.data.reading import Loaded, Picture, UnreadablePicture, batc
 from retinaface_cli.data.sources import Source
 from retinaface_cli.engine.detector import FaceDetector, Precision
 from retinaface_cli.engine.prediction_writer import OutputFolder, PredictionWriter, WriterOptions
+from retinaface_cli.engine.test_time_augmentation import TestTimeAugmentation, detect_augmented
 from retinaface_cli.faces import FaceDetections
 from retinaface_cli.model.checkpoints import LoadedWeights
 from retinaface_cli.model.postprocess import PostprocessOptions
@@ -76,6 +77,7 @@ class PredictionPlan:
         precision: number format in the network.
         options: which detections are kept.
         writer_options: what is written besides the labels.
+        augmentation: how each picture is looked at several times; None: it is looked at once.
         batch_size: pictures at once; None: 1 on the CPU, 8 on a GPU.
         num_workers: threads that read pictures.
         open_folder: makes the output folder ready; called in the first process only.
@@ -87,6 +89,7 @@ class PredictionPlan:
     precision: Precision
     options: PostprocessOptions
     writer_options: WriterOptions
+    augmentation: TestTimeAugmentation | None
     batch_size: int | None
     num_workers: int
     open_folder: Callable[[], Path]
@@ -125,7 +128,7 @@ class PredictionModule(pl.LightningModule):
             self.plan.scale,
             batch_size=self.plan.batch_size or default_size,
             num_workers=self.plan.num_workers,
-            keep_original=self.plan.writer_options.needs_original,
+            keep_original=self.plan.writer_options.needs_original or self.plan.augmentation is not None,
             stop_requested=self.stop_requested,
         )
 
@@ -155,6 +158,9 @@ class PredictionModule(pl.LightningModule):
     def _detect(self, pictures: Sequence[Picture]) -> list[FaceDetections]:
         if not pictures:
             return []
+        if self.plan.augmentation is not None:
+            originals = [picture.original for picture in pictures if picture.original is not None]
+            return detect_augmented(self._detector, originals, self.plan.augmentation)
         found = self._detector.detect_resized([picture.resized for picture in pictures])
         return [picture.resizer.restore(faces) for picture, faces in zip(pictures, found, strict=True)]
 

@@ -46,6 +46,12 @@ class InferSettings(Settings):
     nms_threshold: float = Field(default=0.4, ge=0, le=1)
     """Overlap (IoU) above which the weaker of two boxes is dropped."""
 
+    tta: tuple[Literal["flip", "multiscale"], ...] = ()
+    """Test-time augmentation: flip: mirrored pictures are looked at, too; multiscale: other sizes, too."""
+
+    tta_merge: Literal["box-voting", "soft-nms"] = "box-voting"
+    """How the faces of several looks at a picture become one list."""
+
     nms_inclusive: bool = False
     """Count box sides as x2 - x1 + 1 in that overlap, as the old WIDER evaluation scripts do."""
 
