@@ -21,6 +21,9 @@ Indices = npt.NDArray[np.intp]
 _MAX_PAIRS = 1 << 16
 """Pairs of boxes looked at in one go: few enough for the processor's cache, and for the memory in a crowd."""
 
+MAX_BORDER = 1.0
+"""Widest border, in pixels."""
+
 _SLACK = 1e-2
 _RELATIVE_SLACK = 1e-6
 """Pixels, and part of the coordinate, by which boxes are too large in the first look; above float32's rounding."""
@@ -73,6 +76,51 @@ class FaceMatches:
         return on_counted & is_first, on_counted | (claims < 0)
 
 
+@dataclass(frozen=True, eq=False)
+class NearFaces:
+    """The detections and faces of a data set as in FaceMatches, and which of them may overlap enough.
+
+    Attributes:
+        file_names: of the pictures.
+        faces: all labelled faces.
+        face_images: (F,) index of each face's picture.
+        detections: all detections.
+        detection_images: (D,) index of each detection's picture.
+        iou_threshold: least overlap of a claim.
+        rows: (P,) detection of each pair, rising.
+        columns: (P,) face of each pair, rising for each detection.
+    """
+
+    file_names: tuple[str, ...]
+    faces: FaceLabels
+    face_images: Indices
+    detections: FaceDetections
+    detection_images: Indices
+    iou_threshold: float
+    rows: Indices
+    columns: Indices
+
+    def match(self, *, border: float = 0.0) -> FaceMatches:
+        """Lets every detection claim the face that it overlaps most, the first of equal ones.
+
+        Args:
+            border: pixels added to every width and height before the overlap is taken, at most MAX_BORDER.
+        """
+        boxes, face_boxes = self.detections.boxes[self.rows], self.faces.boxes[self.columns]
+        ious = pair_ious(boxes, face_boxes, border=border)
+        enough = np.flatnonzero(ious >= self.iou_threshold)
+        claims = _best_claims(self.rows[enough], self.columns[enough], ious[enough], len(self.detections))
+        return FaceMatches(
+            file_names=self.file_names,
+            faces=self.faces,
+            face_images=self.face_images,
+            detections=self.detections,
+            detection_images=self.detection_images,
+            claims=claims,
+            is_first=_first_claims(claims, len(self.faces)),
+        )
+
+
 def match_faces(
     labels: Sequence[ImageLabels],
     detections: Sequence[ImageDetections],
@@ -80,13 +128,19 @@ def match_faces(
     iou_threshold: float = 0.5,
     border: float = 0.0,
 ) -> FaceMatches:
-    """Matches the detections of a data set with its labels, pairing pictures by file name.
+    """Matches the detections of a data set with its labels: find_near_faces and NearFaces.match in one."""
+    return find_near_faces(labels, detections, iou_threshold=iou_threshold).match(border=border)
+
+
+def find_near_faces(
+    labels: Sequence[ImageLabels], detections: Sequence[ImageDetections], *, iou_threshold: float = 0.5
+) -> NearFaces:
+    """Pairs pictures by file name, and their detections with the faces near them.
 
     Args:
         labels: the pictures to be measured on; their names are distinct.
         detections: at most one entry a picture; pictures without one have no detections.
         iou_threshold: least overlap of a claim, above 0.
-        border: pixels added to every width and height before the overlap is taken; 1 in the WIDER FACE tool.
 
     Raises:
         ValueError: a picture appears twice, or detections name a picture that the labels do not have.
@@ -97,16 +151,18 @@ def match_faces(
     joined = _concatenate_detections(sorted_detections)
     num_faces = [len(image.faces) for image in labels]
     num_detections = [len(one) for one in sorted_detections]
-    pairs = _near_pairs(joined.boxes, faces.boxes, num_detections, num_faces, iou_threshold, border)
-    claims = _best_claims(joined.boxes, faces.boxes, pairs, iou_threshold=iou_threshold, border=border)
-    return FaceMatches(
+    factor = (1 - iou_threshold) / (1 + iou_threshold)
+    cores, face_cores = _shrink(joined.boxes, factor), _shrink(faces.boxes, factor)
+    rows, columns = _meeting_pairs(cores, face_cores, num_detections, num_faces)
+    return NearFaces(
         file_names=tuple(image.file_name for image in labels),
         faces=faces,
         face_images=np.repeat(np.arange(len(labels)), num_faces),
         detections=joined,
         detection_images=np.repeat(np.arange(len(labels)), num_detections),
-        claims=claims,
-        is_first=_first_claims(claims, len(faces)),
+        iou_threshold=iou_threshold,
+        rows=rows,
+        columns=columns,
     )
 
 
@@ -177,23 +233,24 @@ def _by_score(faces: FaceDetections) -> FaceDetections:
     return faces.select(np.argsort(-faces.scores, kind="stable"))
 
 
-def _near_pairs(
-    boxes: FloatArray,
-    face_boxes: FloatArray,
-    num_detections: Sequence[int],
-    num_faces: Sequence[int],
-    iou_threshold: float,
-    border: float,
-) -> tuple[Indices, Indices]:
-    """Indices of all pairs of detection and face of one picture that may overlap enough, by detection, then by face.
+def _shrink(boxes: FloatArray, factor: float) -> FloatArray:
+    """(4, N) corners of the boxes with the widest border, shrunk about their centres.
 
-    Along one axis, two lengths with an overlap t have centres at most (1 - t) / (1 + t) times half their sum apart: the
-    boxes shrunk by this factor about their centres must meet.
+    Along one axis, two lengths with an overlap t have centres at most (1 - t) / (1 + t) times half their sum apart, so
+    boxes that are shrunk by this factor meet. With a narrower border they are both nearer to their centres.
     """
-    factor = (1 - iou_threshold) / (1 + iou_threshold)
-    cores, face_cores = _shrink(boxes, factor, border), _shrink(face_boxes, factor, border)
-    rows: list[Indices] = []
-    columns: list[Indices] = []
+    low, high = boxes[:, :2].T, boxes[:, 2:].T + np.float32(MAX_BORDER)
+    center = (low + high) / 2
+    half = (high - low) / 2 * np.float32(factor) + np.float32(_SLACK) + np.abs(center) * np.float32(_RELATIVE_SLACK)
+    return np.concatenate([center - half, center + half])
+
+
+def _meeting_pairs(
+    cores: FloatArray, face_cores: FloatArray, num_detections: Sequence[int], num_faces: Sequence[int]
+) -> tuple[Indices, Indices]:
+    """Indices of detections and faces of the same picture whose (4, N) boxes meet, by detection, then by face."""
+    rows: list[Indices] = [np.zeros(0, np.intp)]
+    columns: list[Indices] = [np.zeros(0, np.intp)]
     row_end = column_end = 0
     for height, width in zip(num_detections, num_faces, strict=True):
         row_start, column_start = row_end, column_end
@@ -203,37 +260,21 @@ def _near_pairs(
         for start in range(row_start, row_end if width else row_start, step):
             a = cores[:, start : min(start + step, row_end), None]
             meets = (a[0] <= b[2]) & (b[0] <= a[2]) & (a[1] <= b[3]) & (b[1] <= a[3])
-            flat = meets.ravel().nonzero()[0]
-            row, column = np.divmod(flat, width)
+            row, column = np.divmod(np.flatnonzero(meets), width)
             rows.append(row + start)
             columns.append(column + column_start)
-    empty = np.zeros(0, np.intp)
-    return np.concatenate([empty, *rows]), np.concatenate([empty, *columns])
+    return np.concatenate(rows), np.concatenate(columns)
 
 
-def _shrink(boxes: FloatArray, factor: float, border: float) -> FloatArray:
-    """(4, N) corners of the boxes with their border, shrunk about their centres."""
-    low, high = boxes[:, :2].T, boxes[:, 2:].T + np.float32(border)
-    center = (low + high) / 2
-    half = (high - low) / 2 * np.float32(factor) + np.float32(_SLACK) + np.abs(center) * np.float32(_RELATIVE_SLACK)
-    return np.concatenate([center - half, center + half])
-
-
-def _best_claims(
-    boxes: FloatArray, face_boxes: FloatArray, pairs: tuple[Indices, Indices], *, iou_threshold: float, border: float
-) -> Indices:
-    """(D,) the face that overlaps most with each box, the first of equal ones; -1 where none overlaps enough."""
-    rows, columns = pairs
-    ious = pair_ious(boxes[rows], face_boxes[columns], border=border)
-    enough = ious >= iou_threshold
-    rows, columns, ious = rows[enough], columns[enough], ious[enough]
-    claims = np.full(len(boxes), -1)
+def _best_claims(rows: Indices, columns: Indices, ious: FloatValues, num_detections: int) -> Indices:
+    """(D,) the face of each detection's pair with the highest overlap, the first of equal ones; -1 without a pair."""
+    claims = np.full(num_detections, -1)
     if len(rows) == 0:
         return claims
     starts = np.flatnonzero(np.append(True, rows[1:] != rows[:-1]))
     best = np.repeat(np.maximum.reduceat(ious, starts), np.diff(np.append(starts, len(rows))))
-    is_best = np.flatnonzero(ious == best)
-    claims[rows[is_best[::-1]]] = columns[is_best[::-1]]  # of several values for one place the last is kept
+    is_best = np.flatnonzero(ious == best)[::-1]
+    claims[rows[is_best]] = columns[is_best]  # of several values for one place the last is kept
     return claims
 
 

@@ -91,10 +91,29 @@ def build_faces(boxes: FloatValues, scores: FloatValues, landmarks: FloatValues,
     Raises:
         LabelFormatError: a number that is not finite, or a score outside [0, 1].
     """
-    wrong = ~np.isfinite(boxes).all(axis=1) | ~np.isfinite(scores)
+    if not np.isfinite(boxes.sum() + scores.sum()):
+        _refuse_infinite(boxes, scores, place)
+    if len(scores) and not (scores.min() >= 0 and scores.max() <= 1):
+        scores = _clip_scores(scores, place)
+    faces = FaceDetections(
+        boxes=boxes.astype(np.float32), landmarks=landmarks.astype(np.float32), scores=scores.astype(np.float32)
+    )
+    if (scores[1:] <= scores[:-1]).all():
+        return faces
+    return faces.select(np.argsort(-scores, kind="stable"))
+
+
+def _refuse_infinite(boxes: FloatValues, scores: FloatValues, place: str) -> None:
+    """Raises LabelFormatError for the first number that is not finite."""
+    wrong = ~np.isfinite(boxes.sum(axis=1) + scores)
     if wrong.any():
         index = int(wrong.argmax())
-        raise LabelFormatError(f"{place}: face {index + 1}: a number is not finite: {boxes[index].tolist()}")
+        values = [*boxes[index].tolist(), scores[index].item()]
+        raise LabelFormatError(f"{place}: face {index + 1}: a number is not finite in box or score: {values}")
+
+
+def _clip_scores(scores: FloatValues, place: str) -> FloatValues:
+    """Scores within [0, 1], after refusing those that are further outside than rounding explains."""
     outside = (scores < -_SCORE_SLACK) | (scores > 1 + _SCORE_SLACK)
     if outside.any():
         index = int(outside.argmax())
@@ -102,12 +121,7 @@ def build_faces(boxes: FloatValues, scores: FloatValues, landmarks: FloatValues,
             f"{place}: face {index + 1}: score {scores[index]:g} is outside [0, 1]; "
             "divide percentages by 100, put logits through a sigmoid"
         )
-    order = np.argsort(-scores, kind="stable")
-    return FaceDetections(
-        boxes=boxes[order].astype(np.float32),
-        landmarks=landmarks[order].astype(np.float32),
-        scores=np.clip(scores[order], 0, 1).astype(np.float32),
-    )
+    return np.clip(scores, 0, 1)
 
 
 def landmark_array(values: Sequence[Any], place: str) -> FloatValues:
@@ -130,6 +144,8 @@ def landmark_array(values: Sequence[Any], place: str) -> FloatValues:
 
 def mark_missing(points: FloatValues) -> FloatValues:
     """(N, 5, 2) points with NaN in place of those at -1, -1."""
+    if points.size == 0 or (points.min() > -1 and np.isfinite(points.max())):
+        return points  # most pictures; the comparisons are false where a point is no number
     x, y = points[..., 0], points[..., 1]
     is_missing = ((x == -1) & (y == -1)) | ~np.isfinite(x + y)
     return np.where(is_missing[..., None], np.nan, points)

@@ -1,0 +1,104 @@
+"""Settings of `evaluate`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from retinaface_cli.settings.base import Settings
+from retinaface_cli.settings.inference import ORIGINAL_SIZE, InferSettings
+
+Protocol = Literal["wider", "coco", "ap50", "landmarks"]
+TtaKind = Literal["flip", "multiscale"]
+
+_SCALE = re.compile(r"original|[1-9]\d*|[1-9]\d*x[1-9]\d*")
+
+
+class EvaluateSettings(Settings):
+    """What to score against which labels, how detections are made where there are none yet, and what to write."""
+
+    training: Path | None = None
+    """Config of a training run, or its folder, whose validation pictures are scored."""
+
+    predictions: tuple[Path, ...] = ()
+    """Prediction files or folders; several are put side by side."""
+
+    labels: Path | None = None
+    """WIDER FACE's ground_truth folder, or labels in any format that `retinaface convert-labels` reads."""
+
+    labels_format: str | None = None
+    """Format of the labels; empty: found out by looking."""
+
+    images: Path | None = None
+    """Folder of the pictures that the labels name; empty: where the labels say they are."""
+
+    weights: str = ""
+    """Weights to detect with; empty: predictions are given, or the best of the training run."""
+
+    scale: str | None = None
+    """Size of pictures in the network: original; 640: longest side; 1600x2150: shorter side, as far as the longer one
+    stays within the second number. Empty: original, or the validation scale of the training."""
+
+    tta: tuple[TtaKind, ...] = ()
+    """Test-time augmentation: flip: mirrored pictures too; multiscale: other sizes too."""
+
+    tta_merge: Literal["box-voting", "soft-nms"] = "box-voting"
+    """How the faces of several looks at a picture become one list."""
+
+    detection: InferSettings = InferSettings(
+        max_size=None, confidence_threshold=0.02, pre_nms_top_k=100_000, keep_top_k=5000
+    )
+    """Everything else about detection; its inputs, weights, output and scale are set by the fields above."""
+
+    protocols: tuple[Protocol, ...] = ()
+    """Which scores; empty: all that the labels allow."""
+
+    coco_max_detections: int = Field(default=100, gt=0)
+    """Detections of a picture that the COCO figures look at, best first; 100 is COCO's rule."""
+
+    output: Path | None = None
+    """Folder for report.json and pictures; empty: runs/evaluate/1, 2, 3, ..."""
+
+    worst: int = Field(default=0, ge=0)
+    """Number of pictures with most mistakes to draw on a contact sheet."""
+
+    strict: bool = False
+    """Whether everything doubtful about predictions or labels is an error."""
+
+    @field_validator("scale")
+    @classmethod
+    def _check_scale(cls, value: str | None) -> str | None:
+        if value is not None and not _SCALE.fullmatch(value):
+            raise ValueError("expected original, the longest side in pixels, or SHORTxLONG such as 1600x2150")
+        return value
+
+    @model_validator(mode="after")
+    def _check_together(self) -> EvaluateSettings:
+        if self.predictions and self.weights:
+            raise ValueError("predictions and weights exclude each other: score files, or detect anew")
+        if self.predictions and (self.scale or self.tta):
+            raise ValueError("scale and tta are chosen where the detecting is done; predictions are scored as they are")
+        if (self.predictions or self.weights) and not (self.labels or self.training):
+            raise ValueError("labels are missing: name the file or folder with the true faces")
+        if self.labels and not (self.predictions or self.weights):
+            raise ValueError("name the predictions to score, or weights to detect with")
+        return self
+
+
+def detection_settings(settings: EvaluateSettings, *, scale: str) -> InferSettings:
+    """The settings of the detector at a scale such as original, 640 or 1600x2150."""
+    sides: tuple[int | None, int | None] = (None, None)
+    if scale != ORIGINAL_SIZE:
+        first, _, second = scale.partition("x")
+        sides = (int(first), int(second)) if second else (None, int(first))
+    changes = {
+        "weights": settings.weights,
+        "short_side": sides[0],
+        "max_size": sides[1],
+        "tta": settings.tta,
+        "tta_merge": settings.tta_merge,
+    }
+    return settings.detection.model_copy(update=changes)
