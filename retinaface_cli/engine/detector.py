@@ -112,8 +112,8 @@ class FaceDetector:
     def detect_batch(self, images: Sequence[RgbImage]) -> list[FaceDetections]:
         """Finds the faces of several pictures of any sizes: (H, W, 3) uint8 RGB each.
 
-        Pictures whose network inputs round up to the same multiple of 32 go through the network together, padded to the
-        right and bottom with the mean colour where their sizes differ.
+        Pictures whose network inputs round up to the same multiples of 32 go through the network together; the result
+        does not depend on the company.
         """
         for image in images:
             check_image(image)
