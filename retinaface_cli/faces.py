@@ -6,7 +6,7 @@ in files that is always the original picture after EXIF rotation. No faces means
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,6 +96,19 @@ class FaceLabels:
             ignore=self.ignore[index],
             attributes={name: values[index] for name, values in self.attributes.items()},
         )
+
+    def split(self, counts: Sequence[int]) -> list[FaceLabels]:
+        """Cuts the faces into runs of so many each, which share memory with these; the counts add up to all faces."""
+        runs = []
+        end = 0
+        for count in counts:
+            start, end = end, end + count
+            run = object.__new__(FaceLabels)  # slices of arrays that were checked need no check
+            for name in ("boxes", "landmarks", "has_landmarks", "ignore"):
+                object.__setattr__(run, name, getattr(self, name)[start:end])
+            object.__setattr__(run, "attributes", {name: values[start:end] for name, values in self.attributes.items()})
+            runs.append(run)
+        return runs
 
 
 @dataclass(frozen=True, eq=False)

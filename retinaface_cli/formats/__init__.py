@@ -48,17 +48,28 @@ def _single(read: Callable[[Path], FaceTable]) -> Callable[[Path, ReadingOptions
 
 
 READERS: Mapping[str, LabelReader] = {
-    "json": LabelReader("our JSON: a list of pictures", recognizes_canonical, _single(read_canonical)),
-    "jsonl": LabelReader("our JSON Lines", recognizes_json_lines, _single(read_json_lines_labels)),
-    "retinaface": LabelReader("RetinaFace label.txt (# path)", recognizes_label_txt, _single(read_label_txt)),
-    "scrfd": LabelReader("SCRFD labelv2.txt (# path width height)", recognizes_labelv2_txt, _single(read_labelv2_txt)),
-    "fddb": LabelReader("FDDB ellipse lists", recognizes_fddb, read_fddb),
-    "wider": LabelReader("WIDER FACE folder, bbx_gt.txt or .mat", recognizes_wider, read_wider),
-    "labelme": LabelReader("labelme JSON", recognizes_labelme, read_labelme),
-    "coco": LabelReader("COCO JSON", recognizes_coco, read_coco),
-    "voc": LabelReader("Pascal VOC XML", recognizes_voc, read_voc),
-    "yolo": LabelReader("YOLO folder or data.yaml", recognizes_yolo, read_yolo),
-    "csv": LabelReader("CSV table", recognizes_csv, read_csv),
+    "json": LabelReader(
+        "retinaface JSON", "a JSON list of pictures with annotations", recognizes_canonical, _single(read_canonical)
+    ),
+    "jsonl": LabelReader(
+        "retinaface JSON Lines", "a picture on each line", recognizes_json_lines, _single(read_json_lines_labels)
+    ),
+    "retinaface": LabelReader(
+        "RetinaFace label.txt", "lines `# path` and `x y w h ...`", recognizes_label_txt, _single(read_label_txt)
+    ),
+    "scrfd": LabelReader(
+        "SCRFD labelv2.txt",
+        "lines `# path width height` and `x1 y1 x2 y2 ...`",
+        recognizes_labelv2_txt,
+        _single(read_labelv2_txt),
+    ),
+    "fddb": LabelReader("FDDB", "ellipse lists, or a folder of them", recognizes_fddb, read_fddb),
+    "wider": LabelReader("WIDER FACE", "its folder, *_bbx_gt.txt or .mat", recognizes_wider, read_wider),
+    "labelme": LabelReader("labelme", "JSON with shapes, or a folder of it", recognizes_labelme, read_labelme),
+    "coco": LabelReader("COCO", "a JSON object with images and annotations", recognizes_coco, read_coco),
+    "voc": LabelReader("Pascal VOC", "XML with <annotation>, or a folder of it", recognizes_voc, read_voc),
+    "yolo": LabelReader("YOLO", "a folder of text files, or data.yaml", recognizes_yolo, read_yolo),
+    "csv": LabelReader("CSV", "a table with file_name and a box in each row", recognizes_csv, read_csv),
 }
 """Format name -> reader; a source is of the first format that recognizes it."""
 
@@ -85,8 +96,8 @@ def read_labels(
         classes: names of the classes that are faces, where the source holds other objects too.
         invalid: what becomes of faces that the source marks as invalid.
         min_size: faces whose shorter side is under this many pixels are ignored.
-        measure: whether to read the sizes of the pictures, which must then be found; those that are missing or
-            broken are left out and counted.
+        measure: whether to read the sizes of the pictures, where it is known in which folder they lie; those that are
+            missing or broken are left out and counted.
         strict: whether any finding is an error.
 
     Raises:
@@ -100,8 +111,9 @@ def read_labels(
     checked = check_faces(table, invalid=invalid, min_size=min_size)
     pictures, repeated = join_repeated(checked.images, str(source))
     result = LabelSet(pictures, name, table.image_root, checked.findings + repeated)
-    if strict and result.findings:
-        raise LabelFormatError("\n".join(f"{source}: {finding.describe()}" for finding in result.findings))
+    faults = [finding for finding in result.findings if finding.action != "asked"]
+    if strict and faults:
+        raise LabelFormatError("\n".join(f"{source}: {finding.describe()}" for finding in faults))
     return result
 
 
@@ -113,8 +125,4 @@ def _place_pictures(
         table = rename_pictures(table, find_pictures(images, table.file_names))
     elif table.image_root is None:
         table = dataclasses.replace(table, image_root=find_image_root(source, table.file_names, split=split))
-    if not measure:
-        return table
-    if table.image_root is None:
-        raise LabelFormatError(f"{source}: found no pictures beside it; name their folder with --images")
-    return measure_pictures(table, table.image_root)
+    return measure_pictures(table, table.image_root) if measure and table.image_root is not None else table

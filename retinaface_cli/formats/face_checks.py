@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from retinaface_cli.faces import LANDMARK_MIRROR_ORDER, FaceLabels, ImageLabels
-from retinaface_cli.formats.face_table import FaceTable, Float64Array, IntArray
+from retinaface_cli.faces import LANDMARK_MIRROR_ORDER, BoolArray, FaceLabels, FloatArray, ImageLabels
+from retinaface_cli.formats.face_table import OCCLUDED_LANDMARKS, OCCLUSION_BITS, FaceTable, Float64Array, IntArray
 from retinaface_cli.formats.label_set import MAX_EXAMPLES, Action, Finding
 
 MAX_COORDINATE = 1e7
@@ -28,7 +27,6 @@ _CLEAR_TURN = 0.05
 _MIN_VOTES, _MIN_MIRRORED_PART = 3, 0.75
 """Clear faces, and part of them with the eyes the other way round, from which a source is taken to be mirrored."""
 
-BoolArray = npt.NDArray[np.bool_]
 InvalidPolicy = Literal["ignore", "keep", "drop"]
 
 
@@ -62,22 +60,22 @@ def check_faces(table: FaceTable, *, invalid: InvalidPolicy = "ignore", min_size
     is_lost = ~_all(np.abs(table.boxes) <= MAX_COORDINATE)
     note(f"box not finite or beyond {MAX_COORDINATE:,.0f} pixels, face dropped", "dropped", is_lost)
     boxes, has_no_area = _check_boxes(table, is_lost, note)
-    landmarks, has_landmarks = _check_landmarks(table, boxes, note)
+    landmarks, has_landmarks, attributes = _check_landmarks(table, boxes, note)
     is_small = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf) < min_size
     is_small &= ~has_no_area & ~is_lost
-    note(f"face under {min_size:g} pixels, ignored", "ignored", is_small)
+    note(f"face under {min_size:g} pixels, ignored", "asked", is_small)
     marked = table.ignore if invalid != "keep" else np.zeros_like(table.ignore)
     ignore = marked | has_no_area | is_small
     keep = ~is_lost
     if invalid == "drop":
-        note("ignored face, dropped as asked", "dropped", ignore & keep)
+        note("ignored face, dropped", "asked", ignore & keep)
         keep &= ~ignore
     faces = FaceLabels(
         boxes=boxes.astype(np.float32)[keep],
         landmarks=landmarks.astype(np.float32)[keep],
         has_landmarks=has_landmarks[keep],
         ignore=ignore[keep],
-        attributes={name: values.astype(np.float32)[keep] for name, values in table.attributes.items()},
+        attributes={name: _finite(values, name, note)[keep] for name, values in attributes.items()},
     )
     return CheckedFaces(_split(table, faces, keep), tuple(noticed))
 
@@ -85,17 +83,24 @@ def check_faces(table: FaceTable, *, invalid: InvalidPolicy = "ignore", min_size
 Note = Callable[[str, Action, BoolArray], None]
 
 
+def _finite(values: Float64Array, name: str, note: Note) -> FloatArray:
+    """An attribute in float32, NaN where float32 cannot hold it."""
+    is_lost = np.abs(values) > np.finfo(np.float32).max
+    note(f"attribute {name} that is no finite number, taken as unknown", "mended", is_lost)
+    return np.where(is_lost, np.nan, values).astype(np.float32)
+
+
 def _check_boxes(table: FaceTable, is_lost: BoolArray, note: Note) -> tuple[Float64Array, BoolArray]:
     """Ordered and clipped boxes, and which of them have no area."""
-    boxes = np.where(is_lost[:, None], 0.0, table.boxes)
+    boxes = np.where(is_lost[:, None], 0.0, table.boxes).astype(np.float32).astype(np.float64)
     is_turned = _any(boxes[:, 2:] < boxes[:, :2])
     boxes = np.concatenate((np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])), axis=1)
     negative = is_turned if not table.boxes_are_corners else np.zeros_like(is_turned)
     if table.boxes_are_corners:
         note("corners of the box in the wrong order, sorted", "mended", is_turned)
-    note("box of negative width or height, ignored", "ignored", negative)
+    note("box of negative width or height, ignored", "ignored", negative & ~table.ignore)
     empty = _any(boxes[:, 2:] <= boxes[:, :2]) & ~is_lost
-    note("box without area, ignored", "ignored", empty)
+    note("box without area, ignored", "ignored", empty & ~table.ignore)
 
     sizes = np.repeat(table.image_sizes, table.num_faces, axis=0)  # (N, 2)
     limits = np.where(sizes > 0, sizes, np.inf)[:, [1, 0, 1, 0]]  # (N, 4)
@@ -103,12 +108,14 @@ def _check_boxes(table: FaceTable, is_lost: BoolArray, note: Note) -> tuple[Floa
     outside = _any(clipped[:, 2:] <= clipped[:, :2]) & ~empty & ~is_lost
     over = _any(np.abs(clipped - boxes) > BORDER_TOLERANCE) & ~outside
     note("box over the border of the picture, clipped", "mended", over)
-    note("box outside the picture, clipped and ignored", "ignored", outside)
+    note("box outside the picture, clipped and ignored", "ignored", outside & ~negative & ~table.ignore)
     return clipped, empty | outside | negative
 
 
-def _check_landmarks(table: FaceTable, boxes: Float64Array, note: Note) -> tuple[Float64Array, BoolArray]:
-    """Landmarks with NaN where they are missing or cannot be this face's, and which are there."""
+def _check_landmarks(
+    table: FaceTable, boxes: Float64Array, note: Note
+) -> tuple[Float64Array, BoolArray, Mapping[str, Float64Array]]:
+    """Landmarks with NaN where they are missing or cannot be this face's, which are there, and the attributes."""
     landmarks, has = table.landmarks, table.has_landmarks
     has = has & ~_all(landmarks == -1)
     finite = _all(np.abs(landmarks) <= MAX_COORDINATE)
@@ -126,18 +133,27 @@ def _check_landmarks(table: FaceTable, boxes: Float64Array, note: Note) -> tuple
 
 def _check_sides(
     table: FaceTable, boxes: Float64Array, landmarks: Float64Array, has: BoolArray, note: Note
-) -> tuple[Float64Array, BoolArray]:
+) -> tuple[Float64Array, BoolArray, Mapping[str, Float64Array]]:
     """Swaps left and right where a whole source has them the other way round; single faces are reported only."""
     turn = _turn(boxes, landmarks)
     is_mirrored = turn < -_CLEAR_TURN
     num_clear = int(np.count_nonzero(np.abs(turn) > _CLEAR_TURN))
-    swap = not table.is_order_known and num_clear >= _MIN_VOTES
-    if swap and np.count_nonzero(is_mirrored) > _MIN_MIRRORED_PART * num_clear:
-        order = list(LANDMARK_MIRROR_ORDER)
-        note("eyes and mouth corners named from the person's view, swapped", "mended", _any(has))
-        return landmarks[:, order], has[:, order]
-    note("eyes and mouth corners right to left, kept", "kept", is_mirrored)
-    return landmarks, has
+    is_persons_view = (
+        not table.is_order_known
+        and num_clear >= _MIN_VOTES
+        and np.count_nonzero(is_mirrored) > _MIN_MIRRORED_PART * num_clear
+    )
+    if not is_persons_view:
+        note("eyes and mouth corners right to left, kept", "kept", is_mirrored)
+        return landmarks, has, table.attributes
+    note("eyes and mouth corners named from the person's view, swapped", "mended", _any(has))
+    order = list(LANDMARK_MIRROR_ORDER)
+    attributes = dict(table.attributes)
+    if OCCLUDED_LANDMARKS in attributes:
+        bits = np.nan_to_num(attributes[OCCLUDED_LANDMARKS]).astype(np.intp)[:, None] & OCCLUSION_BITS  # (N, 5)
+        known = np.isfinite(attributes[OCCLUDED_LANDMARKS])
+        attributes[OCCLUDED_LANDMARKS] = np.where(known, (bits > 0)[:, order] @ OCCLUSION_BITS, np.nan)
+    return landmarks[:, order], has[:, order], attributes
 
 
 def _turn(boxes: Float64Array, landmarks: Float64Array) -> Float64Array:
@@ -159,23 +175,10 @@ def _turn(boxes: Float64Array, landmarks: Float64Array) -> Float64Array:
 def _split(table: FaceTable, faces: FaceLabels, keep: BoolArray) -> tuple[ImageLabels, ...]:
     """The faces dealt out to their pictures."""
     counts: IntArray = np.bincount(table.image_index[keep], minlength=len(table.file_names))
-    ends = np.cumsum(counts)
-    images = []
-    for i, (name, (height, width)) in enumerate(zip(table.file_names, table.image_sizes.tolist(), strict=True)):
-        part = slice(ends[i] - counts[i], ends[i])
-        images.append(ImageLabels(name, _slice(faces, part), width=width or None, height=height or None))
-    return tuple(images)
-
-
-def _slice(faces: FaceLabels, part: slice) -> FaceLabels:
-    """A run of faces, as views of the same arrays; attributes that none of them has are left out."""
-    attributes = {name: values[part] for name, values in faces.attributes.items()}
-    return FaceLabels(
-        boxes=faces.boxes[part],
-        landmarks=faces.landmarks[part],
-        has_landmarks=faces.has_landmarks[part],
-        ignore=faces.ignore[part],
-        attributes=attributes,
+    sizes = table.image_sizes.tolist()
+    return tuple(
+        ImageLabels(name, part, width=width or None, height=height or None)
+        for name, part, (height, width) in zip(table.file_names, faces.split(counts.tolist()), sizes, strict=True)
     )
 
 

@@ -73,14 +73,15 @@ def attribute_texts(attributes: Mapping[str, FloatArray], num_faces: int) -> lis
     if not attributes:
         return texts
     known = np.stack([np.isfinite(values) for values in attributes.values()], axis=1)  # (N, K)
-    for pattern in np.unique(known, axis=0):
-        if not pattern.any():
+    _, first, group_of = np.unique(np.packbits(known, axis=1), axis=0, return_index=True, return_inverse=True)
+    for group, example in enumerate(first.tolist()):
+        index = np.flatnonzero(group_of.ravel() == group)
+        if not known[example].any():
             continue
-        index = np.flatnonzero((known == pattern).all(axis=1))
-        chosen = [(name, values) for (name, values), has in zip(attributes.items(), pattern, strict=True) if has]
+        chosen = [(name, values) for (name, values), has in zip(attributes.items(), known[example], strict=True) if has]
         keys = [json.dumps(name, ensure_ascii=False).replace("%", "%%") for name, _ in chosen]
         template = ', "attributes": {' + ", ".join(f"{key}: %s" for key in keys) + "}"
         words = zip(*(number_words(shortest_decimals(values[index])) for _, values in chosen), strict=True)
-        for i, group in zip(index.tolist(), words, strict=True):
-            texts[i] = template % group
+        for i, numbers in zip(index.tolist(), words, strict=True):
+            texts[i] = template % numbers
     return texts

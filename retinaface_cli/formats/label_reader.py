@@ -93,12 +93,14 @@ class LabelReader:
     """One format of labels.
 
     Attributes:
-        title: what it is, in the user's words.
+        title: its name, in the user's words.
+        look: what a source of it looks like.
         recognizes: whether a source is of this format, by a look at it.
         read: reads a source; raises LabelFormatError with the place.
     """
 
     title: str
+    look: str
     recognizes: Callable[[Glimpse], bool]
     read: Callable[[Path, ReadingOptions], FaceTable]
 

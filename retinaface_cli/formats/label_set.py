@@ -12,8 +12,9 @@ from retinaface_cli.faces import ImageLabels
 MAX_EXAMPLES = 3
 """Places that a finding names; the others are only counted."""
 
-Action = Literal["mended", "ignored", "dropped", "kept"]
-"""What was done: the value was put right; the face stays but is marked `ignore`; it is gone; it stays as it is."""
+Action = Literal["mended", "ignored", "dropped", "kept", "asked"]
+"""What was done: the value was put right; the face stays but is marked `ignore`; it is gone; it stays as it is; or no
+fault at all, but what the caller asked for (a smallest size)."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,10 +132,23 @@ def write_labels(path: Path, images: Sequence[ImageLabels], *, format_name: str 
     Raises:
         RetinaFaceError: the format cannot be told or cannot hold these labels; a folder holds other things.
     """
-    writer = WRITERS[format_name or format_of_output(path)]
-    if not writer.is_folder:
-        with atomic_path(path) as temporary:
-            writer.write(temporary, images)
-        return
-    with atomic_folder(path, replaceable=(".txt", ".yaml")) as folder:
-        writer.write(folder, images)
+    write_label_files({path: images}, format_name=format_name or format_of_output(path))
+
+
+def write_label_files(outputs: Mapping[Path, Sequence[ImageLabels]], *, format_name: str) -> None:
+    """Writes several label files or folders, as write_labels does one; all of them appear, or none.
+
+    Raises:
+        RetinaFaceError: the format cannot hold these labels, a folder holds other things, or writing fails.
+    """
+    writer = WRITERS[format_name]
+    try:
+        with ExitStack() as stack:
+            for path, images in outputs.items():
+                if writer.is_folder:
+                    place = stack.enter_context(atomic_folder(path, replaceable=(".txt", ".yaml")))
+                else:
+                    place = stack.enter_context(atomic_path(path))
+                writer.write(place, images)
+    except OSError as error:
+        raise RetinaFaceError(f"{', '.join(map(str, outputs))}: cannot be written: {error}") from None

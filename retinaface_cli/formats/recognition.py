@@ -28,10 +28,10 @@ def recognize_format(path: Path, readers: Mapping[str, LabelReader]) -> tuple[st
         if inner:
             files = ", ".join(file.relative_to(path).as_posix() for file in list(inner)[:6])
             raise LabelFormatError(f"{path}: holds {len(inner)} label files; name one of them: {files}")
-    titles = "; ".join(f"{name} ({reader.title})" for name, reader in readers.items())
+    looked = "\n".join(f"  {name}: {reader.title}: {reader.look}" for name, reader in readers.items())
     raise LabelFormatError(
-        f"{path}: the format of these labels is not known\nlooked for: {titles}\nfound: {_describe(path)}\n"
-        f"name the format with --from: {', '.join(readers)}"
+        f"{path}: the format of these labels is not known; found {_describe(path)}\n"
+        f"name the format with --from, or give one of these:\n{looked}"
     )
 
 

@@ -26,6 +26,7 @@ from retinaface_cli.formats.face_table import (
 )
 from retinaface_cli.formats.label_reader import Glimpse
 from retinaface_cli.formats.text_lines import TextLines, read_lines, read_numbers, rows_of
+from retinaface_cli.formats.values import as_name
 
 _NUM_WITH_LANDMARKS = 4 + 3 * NUM_LANDMARKS
 
@@ -118,9 +119,7 @@ def _read_headers(lines: TextLines, headers: IntArray, *, is_scrfd: bool) -> tup
                 raise LabelFormatError(f"{lines.place(line)}: expected `# path width height`, got {name[:80]!r}")
             name, width, height = name.rsplit(maxsplit=2)
             sizes[i] = int(height), int(width)
-        if not name:
-            raise LabelFormatError(f"{lines.place(line)}: expected the path of a picture behind #")
-        names.append(name)
+        names.append(as_name(name, lines.place(line)))
     return names, sizes
 
 

@@ -14,7 +14,9 @@ import numpy.typing as npt
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.formats.face_table import Float64Array, IntArray
 
-_IS_SPACE = np.isin(np.arange(256), list(b" \t\n\v\f\r"))
+_SPACE = ord(" ")
+_MISSING_MARK = b"-1.0"
+"""What stands half of the time in files of landmarks, and need not be parsed again and again."""
 
 
 def read_bytes(path: Path) -> bytes:
@@ -85,7 +87,7 @@ def read_lines(path: Path) -> TextLines:
     """
     data = read_bytes(path)
     codes = np.frombuffer(data, np.uint8)
-    is_space = _IS_SPACE[codes]
+    is_space = codes <= _SPACE  # control characters too, which the parser of the numbers then refuses
     ends = np.flatnonzero(codes == ord("\n"))
     if len(data) and (not len(ends) or ends[-1] != len(data) - 1):
         ends = np.append(ends, len(data))
@@ -109,18 +111,43 @@ def read_numbers(lines: TextLines, selected: npt.NDArray[np.bool_]) -> Float64Ar
     num_wanted = int(lines.num_words[selected].sum())
     if not num_wanted:
         return np.zeros(0)
-    codes = np.frombuffer(lines.data, np.uint8)
     lengths = np.diff(np.append(lines.starts, len(lines.data)))
-    text = np.where(np.repeat(selected, lengths), codes, ord(" ")).tobytes()
+    codes = np.where(np.repeat(selected, lengths), np.frombuffer(lines.data, np.uint8), _SPACE).astype(np.uint8)
+    is_missing = _blank_missing_marks(codes)
+    values = np.full(num_wanted, -1.0)
+    if len(is_missing) == num_wanted:
+        parsed = _parse(codes.tobytes(), num_wanted - int(is_missing.sum()))
+        if parsed is not None:
+            values[~is_missing] = parsed
+            return values
+    raise LabelFormatError(_find_bad_word(lines, selected))
+
+
+def _blank_missing_marks(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Overwrites the words that are the missing mark by spaces; (W,) which of the words they are."""
+    is_space = np.concatenate(([True], codes <= _SPACE, [True]))
+    starts = np.flatnonzero(is_space[:-1] & ~is_space[1:])
+    ends = np.flatnonzero(~is_space[:-1] & is_space[1:])
+    is_missing: npt.NDArray[np.bool_] = np.equal(ends - starts, len(_MISSING_MARK))
+    for i, code in enumerate(_MISSING_MARK):
+        index = np.flatnonzero(is_missing)
+        is_missing[index] = codes[starts[index] + i] == code
+    for i in range(len(_MISSING_MARK)):
+        codes[starts[is_missing] + i] = _SPACE
+    return is_missing
+
+
+def _parse(text: bytes, num_wanted: int) -> Float64Array | None:
+    """The numbers of a text, None if they are not that many."""
+    if not num_wanted:
+        return np.zeros(0)  # numpy makes a number of spaces alone
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # older numpy warns of bad text, and returns a part
             values: Float64Array = np.fromstring(text, sep=" ")
     except ValueError:
-        values = np.zeros(0)
-    if len(values) != num_wanted:
-        raise LabelFormatError(_find_bad_word(lines, selected))
-    return values
+        return None
+    return values if len(values) == num_wanted else None
 
 
 def _find_bad_word(lines: TextLines, selected: npt.NDArray[np.bool_]) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
 from pathlib import Path
 
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.formats.json_text import shorten
+
+_BAD_LETTERS = re.compile("[\x00-\x1f\ud800-\udfff]")
+"""Control characters, and what stands for bytes that are not UTF-8."""
 
 
 def parse_number(text: str | None, place: str, *, what: str = "a number") -> float:
@@ -76,7 +79,7 @@ def as_name(value: object, place: str) -> str:
     name = value.strip().replace("\\", "/")
     while name.startswith("./"):
         name = name[2:].lstrip("/")
-    if not name or any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in name):
+    if not name or _BAD_LETTERS.search(name):
         raise LabelFormatError(
             f"{place}: expected the name of a picture on one line of UTF-8 text, got {shorten(value)}"
         )
@@ -94,15 +97,3 @@ def read_text(path: Path, data: bytes) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise LabelFormatError(f"{path}:{line}: expected UTF-8 text, got byte {data[error.start]:#04x}") from None
-
-
-def one_of(found: Sequence[Path], wanted: str, place: str) -> Path:
-    """The only path of a list.
-
-    Raises:
-        LabelFormatError: there is none, or several.
-    """
-    if len(found) == 1:
-        return found[0]
-    got = ", ".join(path.name for path in found[:5]) or "none"
-    raise LabelFormatError(f"{place}: expected {wanted}, got {got}")

@@ -14,6 +14,7 @@ import numpy as np
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.formats.face_table import FaceTable, Float64Array, no_landmarks, no_sizes
 from retinaface_cli.formats.text_lines import TextLines, read_lines, read_numbers
+from retinaface_cli.formats.values import as_name
 
 WIDER_ATTRIBUTES = ("blur", "expression", "illumination", "invalid", "occlusion", "pose")
 """What stands behind the box of a face, in this order."""
@@ -71,7 +72,7 @@ def _read_pictures(lines: TextLines) -> list[_Picture]:
         if not lines.num_words[line]:
             line += 1
             continue
-        name = lines.text(line)
+        name = as_name(lines.text(line), lines.place(line))
         if line + 1 >= len(lines):
             raise LabelFormatError(
                 f"{lines.place(line)}: expected a line with the number of faces behind {name[:80]!r}"

@@ -1,0 +1,151 @@
+"""What is in a set of labels, in numbers: counts, face sizes against the anchors, attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from retinaface_cli.faces import FloatArray, ImageLabels
+from retinaface_cli.formats.flat_labels import FlatLabels, flatten_labels
+
+SIZE_EDGES = (8, 16, 32, 64, 128, 256, 512)
+"""Limits in pixels between the bins of the face-size histogram."""
+
+REFERENCE_SIDE = 640
+"""Longest side, in pixels, of the network input that face sizes are compared at."""
+
+MIN_ANCHOR_OVERLAP = 0.2
+"""A face that overlaps no anchor by this much (IoU) is not learned from."""
+
+_MAX_CLASSES = 12
+"""An attribute with more values than this is described by its range."""
+
+
+@dataclass(frozen=True, eq=False)
+class SizeHistogram:
+    """Faces that are not ignored by size, the square root of their area in pixels.
+
+    Attributes:
+        sizes: (M,) of the faces.
+        counts: faces of each bin of SIZE_EDGES, the first below the first edge, the last from the last edge on.
+    """
+
+    sizes: FloatArray
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class AttributeSummary:
+    """One attribute of the faces that have it.
+
+    Attributes:
+        num_known: faces that have it.
+        counts: value -> faces, where there are few values; else empty.
+        minimum: smallest value.
+        mean: their mean.
+        maximum: largest value.
+    """
+
+    num_known: int
+    counts: Mapping[float, int]
+    minimum: float
+    mean: float
+    maximum: float
+
+
+@dataclass(frozen=True, eq=False)
+class LabelStatistics:
+    """Counts over a set of labels.
+
+    Attributes:
+        num_images: pictures.
+        num_without_faces: pictures without any face.
+        num_only_ignored: pictures all of whose faces are ignored.
+        num_with_size: pictures whose width and height are known.
+        num_faces: faces, ignored ones too.
+        num_ignored: ignored faces.
+        num_complete: faces with five landmarks.
+        num_partial: faces with one to four landmarks.
+        faces_per_image: (P,) number of faces.
+        as_labelled: sizes in pixels of the original pictures.
+        at_reference: sizes where the longest side is REFERENCE_SIDE, of pictures whose size is known.
+        num_below_anchors: faces of at_reference that overlap no anchor by MIN_ANCHOR_OVERLAP however it lies.
+        attributes: by name.
+    """
+
+    num_images: int
+    num_without_faces: int
+    num_only_ignored: int
+    num_with_size: int
+    num_faces: int
+    num_ignored: int
+    num_complete: int
+    num_partial: int
+    faces_per_image: FloatArray
+    as_labelled: SizeHistogram
+    at_reference: SizeHistogram
+    num_below_anchors: int
+    attributes: Mapping[str, AttributeSummary]
+
+
+def summarize_labels(images: Sequence[ImageLabels], anchor_sizes: Sequence[float]) -> LabelStatistics:
+    """Counts everything; anchor sizes are side lengths in pixels of the network input."""
+    flat = flatten_labels(images)
+    faces = flat.faces
+    num_points = faces.has_landmarks.sum(axis=1)
+    ends = np.cumsum(np.append(0, ~faces.ignore))[np.append(0, flat.ends)]
+    num_counted = np.diff(ends)
+    sides = faces.boxes[:, 2:] - faces.boxes[:, :2]  # (N, 2)
+    scale = _reference_scale(flat)
+    is_scaled = ~faces.ignore & (scale > 0)
+    scaled = sides[is_scaled] * scale[is_scaled, None]
+    return LabelStatistics(
+        num_images=len(images),
+        num_without_faces=int((flat.num_faces == 0).sum()),
+        num_only_ignored=int(((flat.num_faces > 0) & (num_counted == 0)).sum()),
+        num_with_size=sum(image.width is not None for image in images),
+        num_faces=len(faces),
+        num_ignored=int(faces.ignore.sum()),
+        num_complete=int((num_points == faces.has_landmarks.shape[1]).sum()),
+        num_partial=int(((num_points > 0) & (num_points < faces.has_landmarks.shape[1])).sum()),
+        faces_per_image=flat.num_faces.astype(np.float32),
+        as_labelled=_histogram(sides[~faces.ignore]),
+        at_reference=_histogram(scaled),
+        num_below_anchors=int((best_anchor_overlap(scaled, anchor_sizes) < MIN_ANCHOR_OVERLAP).sum()),
+        attributes={name: _summarize(values) for name, values in faces.attributes.items() if np.isfinite(values).any()},
+    )
+
+
+def best_anchor_overlap(sides: FloatArray, anchor_sizes: Sequence[float]) -> FloatArray:
+    """(N,) highest IoU of (N, 2) boxes with a square anchor of any of the sizes on the same centre."""
+    best = np.zeros(len(sides), np.float32)
+    areas = sides.prod(axis=1)
+    for size in anchor_sizes:
+        shared = np.minimum(sides, np.float32(size)).prod(axis=1)
+        best = np.maximum(best, shared / (areas + np.float32(size) ** 2 - shared))
+    return best
+
+
+def _reference_scale(flat: FlatLabels) -> FloatArray:
+    """(N,) by how much each face is scaled where its picture's longest side is REFERENCE_SIDE; 0 where unknown."""
+    longest = np.array([max(image.width or 0, image.height or 0) for image in flat.images], np.float32)
+    with np.errstate(divide="ignore"):
+        scale = np.where(longest > 0, REFERENCE_SIDE / longest, 0.0)
+    return np.repeat(scale, flat.num_faces).astype(np.float32)
+
+
+def _histogram(sides: FloatArray) -> SizeHistogram:
+    """Sizes of (N, 2) boxes, dealt out to the bins."""
+    sizes = np.sqrt(sides.prod(axis=1))
+    bins = np.searchsorted(np.array(SIZE_EDGES, np.float32), sizes, side="right")
+    return SizeHistogram(sizes, tuple(np.bincount(bins, minlength=len(SIZE_EDGES) + 1).tolist()))
+
+
+def _summarize(values: FloatArray) -> AttributeSummary:
+    """One attribute; NaN is unknown."""
+    known = values[np.isfinite(values)].astype(np.float64)
+    found, counts = np.unique(known, return_counts=True)
+    few = dict(zip(found.tolist(), counts.tolist(), strict=True)) if len(found) <= _MAX_CLASSES else {}
+    return AttributeSummary(len(known), few, float(known.min()), float(known.mean()), float(known.max()))
