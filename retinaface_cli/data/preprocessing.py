@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from retinaface_cli.errors import ImageReadError
 from retinaface_cli.faces import FaceDetections, FloatArray
+from retinaface_cli.formats.picture_heads import count_pixels
 
 RgbImage = npt.NDArray[np.uint8]
 """(H, W, 3), red first."""
@@ -43,6 +44,9 @@ def decode_rgb(data: bytes, *, name: str, reduction: int = 1) -> RgbImage:
         raise ImageReadError(f"{name}: the file is empty")
     if data.startswith(_JPEG_START) and _JPEG_END not in data[-max(len(data) // 2, 2) :]:
         raise ImageReadError(f"{name}: the JPEG is truncated ({len(data)} bytes)")
+    num_pixels = count_pixels(data)
+    if num_pixels is not None and num_pixels > MAX_PIXELS:
+        raise ImageReadError(f"{name}: {num_pixels} pixels are too many (at most {MAX_PIXELS})")
     flags = {
         1: cv2.IMREAD_COLOR,
         2: cv2.IMREAD_REDUCED_COLOR_2,
@@ -142,9 +146,10 @@ class Resizer:
         """Points (..., 2) of the network input in original pixels; the inverse of to_network."""
         return points / self.factors
 
-    def restore(self, faces: FaceDetections) -> FaceDetections:
-        """Detections in network pixels as detections in original pixels, boxes clipped to the picture."""
-        height, width = self.original_size
+    def restore(self, faces: FaceDetections, *, clip: bool = True) -> FaceDetections:
+        """Detections in network pixels as detections in original pixels, boxes clipped to the picture or not."""
         corners = self.to_original(faces.boxes.reshape(-1, 2, 2))
-        corners = np.clip(corners, 0, np.array([width, height], np.float32))
+        if clip:
+            height, width = self.original_size
+            corners = np.clip(corners, 0, np.array([width, height], np.float32))
         return FaceDetections(corners.reshape(-1, 4), self.to_original(faces.landmarks), faces.scores)

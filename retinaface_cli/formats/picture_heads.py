@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import warnings
 from pathlib import Path
@@ -25,6 +26,19 @@ def read_size_from_head(path: Path) -> tuple[int, int] | None:
         start = file.read(2)
         size = _read_jpeg(file) if start == b"\xff\xd8" else None
         return size or _read_other(file)
+
+
+def count_pixels(data: bytes) -> int | None:
+    """Pixels that the head of a JPEG or PNG file promises, without decoding it; None for other or broken files."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) >= 24:
+        width, height = struct.unpack_from(">II", data, 16)
+        return int(width * height)
+    if data.startswith(b"\xff\xd8"):
+        file = io.BytesIO(data)
+        file.seek(2)
+        size = _read_jpeg(file)
+        return None if size is None else size[0] * size[1]
+    return None
 
 
 def _read_jpeg(file: BinaryIO) -> tuple[int, int] | None:
