@@ -36,6 +36,12 @@ from retinaface_cli.settings.documentation import render_settings
 from retinaface_cli.settings.network import PreprocessingSettings
 from retinaface_cli.settings.training import TrainSettings
 
+_KNOWN_WARNINGS = (
+    ".*does not have many workers.*",  # it is a setting, and documented
+    ".*in eval mode at the start of training.*",  # the average of the weights
+    ".*LeafSpec.*is deprecated.*",  # Lightning's own, about a newer torch
+)
+
 
 @dataclass(frozen=True)
 class _Run:
@@ -145,17 +151,18 @@ def _fit(run: _Run, console: Console) -> RunStatus:
         seed=settings.seed,
         validation_fill=_mean_color(settings.network.preprocessing),
     )
+    num_batches = len(data_module.train_dataloader())
+    callbacks = build_callbacks(
+        settings, folder=run.folder, keeper=run.keeper, console=console, num_batches=num_batches
+    )
     trainer = build_trainer(
-        settings,
-        folder=run.folder,
-        callbacks=build_callbacks(settings, folder=run.folder, keeper=run.keeper, console=console),
-        loggers=run.loggers,
-        num_batches=len(data_module.train_dataloader()),
+        settings, folder=run.folder, callbacks=callbacks, loggers=run.loggers, num_batches=num_batches
     )
     for logger in run.loggers:
         logger.log_hyperparams(settings.model_dump(mode="json"))
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # it is a setting, and documented
+        for known in _KNOWN_WARNINGS:
+            warnings.filterwarnings("ignore", message=known)
         trainer.fit(module, datamodule=data_module, ckpt_path=run.request.checkpoint)
     return "stopped early" if trainer.should_stop else "finished"
 

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from retinaface_cli.commands.train_devices import lightning_devices
 from retinaface_cli.engine.checkpoint_keeper import AtomicCheckpointIO, CheckpointKeeper
+from retinaface_cli.engine.learning_rate_record import LearningRateRecord
 from retinaface_cli.engine.loggers import RunLogger
 from retinaface_cli.engine.picture_reports import PictureReports
 from retinaface_cli.engine.progress import TrainingProgress
@@ -20,12 +21,18 @@ from retinaface_cli.settings.training import TrainSettings
 
 
 def build_callbacks(
-    settings: TrainSettings, *, folder: RunFolder | None, keeper: CheckpointKeeper | None, console: Console
+    settings: TrainSettings,
+    *,
+    folder: RunFolder | None,
+    keeper: CheckpointKeeper | None,
+    console: Console,
+    num_batches: int,
 ) -> list[Callback]:
     """What happens around the steps; without folder and keeper nothing is written."""
     monitor = settings.checkpoint.monitor
     callbacks: list[Callback] = [
         LossGuard(check_every_n_steps=settings.trainer.log_every_n_steps),
+        LearningRateRecord(log_every_n_steps=_log_period(settings.trainer, num_batches)),
         TrainingProgress(pictures_per_step=settings.data.batch_size, monitor=monitor, console=console),
     ]
     if settings.early_stopping.patience is not None:

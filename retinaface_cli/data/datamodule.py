@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import cv2
 import pytorch_lightning as pl
@@ -51,6 +52,8 @@ class FaceDataModule(pl.LightningDataModule):
         self._data = data
         self._settings = settings
         self._seed = seed
+        self._loader: ResumableLoader | None = None
+        self._place: dict[str, int] | None = None
         scale = None if settings.validation_scale == "original" else settings.validation_scale
         self._train = TrainingDataset(
             [picture for source in data.train for picture in source.pictures],
@@ -79,7 +82,7 @@ class FaceDataModule(pl.LightningDataModule):
             share=self._share(),
         )
         workers = count_workers(self._settings.num_workers, num_processes=self._processes_here())
-        return ResumableLoader(
+        self._loader = ResumableLoader(
             self._train,
             batch_sampler=sampler,
             collate_fn=collate_training,
@@ -88,6 +91,21 @@ class FaceDataModule(pl.LightningDataModule):
             persistent_workers=workers > 0,
             pin_memory=self._uses_gpu(),
         )
+        if self._place is not None:
+            self._loader.load_state_dict(self._place)
+        return self._loader
+
+    def state_dict(self) -> dict[str, int]:
+        """The place in the epoch, for a checkpoint."""
+        return {} if self._loader is None else self._loader.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Takes over what state_dict gave.
+
+        Lightning stores the loader's state, too, but restores it too late where the length of the training is asked
+        for before (by a schedule).
+        """
+        self._place = state_dict
 
     def val_dataloader(self) -> DataLoader[ValidationBatch] | list[DataLoader[ValidationBatch]]:
         """Validation batches of this process; an empty list where there are no validation pictures."""
@@ -130,5 +148,11 @@ def count_workers(num_workers: int | None, *, num_processes: int = 1) -> int:
 
 
 def start_worker(_: int) -> None:
-    """Keeps OpenCV in a worker to one thread: its thread pool does not survive a fork, and cores are shared anyway."""
+    """Keeps OpenCV in a worker to one thread: its thread pool does not survive a fork, and cores are shared anyway.
+
+    Ctrl-C and SIGTERM, which reach all processes of a terminal or job, are left to the training process: it still needs
+    its batch, and ends its workers when it is done.
+    """
     cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

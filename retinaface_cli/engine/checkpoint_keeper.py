@@ -80,10 +80,10 @@ class CheckpointKeeper(Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Writes last.ckpt every so many steps."""
+        """Writes last.ckpt every so many steps; not after the last of an epoch, whose validation comes first."""
         del pl_module, outputs, batch
         period = self._settings.checkpoint.every_n_steps
-        is_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        is_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not trainer.is_last_batch
         if period is not None and is_step and trainer.global_step % period == 0:
             self.save_last(trainer)
 

@@ -29,6 +29,8 @@ _NUM_PICTURES = 12
 _NUM_COLUMNS = 4
 _CELL_WIDTH = 480
 _MIN_DRAWN_SCORE = 0.3
+_MAX_FALSE_DRAWN = 5
+"""Drawn beside twice the true number; a network that has hardly learned finds hundreds, which hide the picture."""
 
 
 class PictureReports(Callback):
@@ -78,9 +80,10 @@ class PictureReports(Callback):
             images, batch.resizers, batch.faces, detections, batch.file_names, strict=True
         ):
             height, width = resizer.network_size
-            good = found.select(found.scores > _MIN_DRAWN_SCORE)
+            good = found.select(found.scores > _MIN_DRAWN_SCORE)  # best first
+            shown = good.select(np.arange(min(len(good), 2 * len(faces) + _MAX_FALSE_DRAWN)))
             content = np.ascontiguousarray(image[:height, :width])
-            drawn = _draw(content, _to_network(faces, resizer), _to_network(good, resizer))
+            drawn = _draw(content, _to_network(faces, resizer), _to_network(shown, resizer))
             self._cells.append((drawn, f"{Path(name).name}  {len(good)} found, {len(faces)} labelled"))
 
     @rank_zero_only
@@ -114,7 +117,8 @@ class PictureReports(Callback):
     def _write_sheet(self, trainer: pl.Trainer, path: Path, cells: Sequence[tuple[RgbImage, str]]) -> None:
         images = [image for image, _ in cells]
         captions = [caption for _, caption in cells]
-        sheet = contact_sheet(images, captions=captions, num_columns=_NUM_COLUMNS, cell_width=_CELL_WIDTH)
+        cell_width = max(image.shape[1] for image in images)
+        sheet = contact_sheet(images, captions=captions, num_columns=_NUM_COLUMNS, cell_width=cell_width)
         save_image(path, sheet, quality=90)
         self._send(trainer, path)
 

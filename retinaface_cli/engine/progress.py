@@ -58,6 +58,14 @@ class TrainingProgress(ProgressBar):
         self._task: TaskID | None = None
         self._is_enabled = True
 
+    def state_dict(self) -> dict[str, Any]:
+        """The best score, so that a resumed run knows it."""
+        return {"best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes over what state_dict gave."""
+        self._best = state_dict["best"]
+
     def disable(self) -> None:
         """Shows nothing; Lightning calls it in all processes but the first."""
         self._is_enabled = False
@@ -172,10 +180,11 @@ class TrainingProgress(ProgressBar):
     def _seconds_left(self, trainer: pl.Trainer) -> float:
         """Of the whole training, validations counted."""
         steps_an_epoch = int(trainer.num_training_batches)
-        done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        steps_of_epoch = max(0, steps_an_epoch - trainer.fit_loop.epoch_loop.batch_progress.current.ready)
         epochs_after = (trainer.max_epochs or 0) - trainer.current_epoch - 1
-        steps = epochs_after * steps_an_epoch + max(0, steps_an_epoch - done)
-        return steps * (self._timer.seconds or 0.0) + (epochs_after + 1) * self._validation_seconds
+        num_validations = epochs_after + (steps_of_epoch > 0)
+        steps = epochs_after * steps_an_epoch + steps_of_epoch
+        return steps * (self._timer.seconds or 0.0) + num_validations * self._validation_seconds
 
 
 def format_duration(seconds: float) -> str:

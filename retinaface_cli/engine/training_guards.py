@@ -79,12 +79,14 @@ _STEPS_BETWEEN_TALKS = 8
 class SignalGuard(Callback):
     """Saves and stops at SIGTERM and Ctrl-C, after the step that is running; a second Ctrl-C stops at once.
 
-    It takes the place of Lightning's own handler, which saves nothing.
+    In the last step of an epoch and in a validation it waits for the end of the epoch, so that no figure is missing
+    when training goes on. It takes the place of Lightning's own handler, which saves nothing.
     """
 
     def __init__(self, keeper: CheckpointKeeper) -> None:
         self._keeper = keeper
         self._received: str | None = None
+        self._is_saved = False
         self._previous: dict[signal.Signals, _Handler] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -97,15 +99,23 @@ class SignalGuard(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves and stops if a signal came in any of the processes."""
+        """Saves if a signal came in any of the processes."""
         del pl_module, outputs, batch
         period = trainer.accumulate_grad_batches * (1 if trainer.world_size == 1 else _STEPS_BETWEEN_TALKS)
-        if (batch_idx + 1) % period == 0 and self._is_stopping(trainer):
+        if (batch_idx + 1) % period == 0 and not trainer.is_last_batch and self._is_stopping(trainer):
             self._keeper.save_last(trainer)
+            self._is_saved = True
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Stops if the state is saved; by now the figures of the last step are logged."""
+        del pl_module, batch, batch_idx
+        if self._is_saved:
             self._stop(trainer)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stops if a signal came during the validation, after which everything is saved already."""
+        """Stops if a signal came near the end of the epoch before, when everything was saved."""
         del pl_module
         if self._keeper.has_saved and self._is_stopping(trainer):
             self._stop(trainer)

@@ -22,16 +22,17 @@ class Curve(NamedTuple):
 
 
 def draw_curves(curves: Mapping[str, Curve], path: Path, *, title: str) -> None:
-    """Draws training losses, validation scores and the learning rate over the steps, one under the other.
+    """Draws training losses, validation figures and the learning rate over the steps, one under the other.
 
     Args:
-        curves: by name; `train/...loss` are losses, `val/...` validation figures, `lr...` learning rates.
+        curves: by name; `train/...loss`, `val/ap...`, `val/wider_...`, `val/nme...` and `lr` are drawn.
         path: of the PNG.
         title: above all.
     """
     groups = {
         "training loss": _pick(curves, "train/", "loss"),
-        "validation": _pick(curves, "val/", ""),
+        "average precision": _pick(curves, "val/ap", "") | _pick(curves, "val/wider_", ""),
+        "landmark error": _pick(curves, "val/nme", ""),
         "learning rate": _pick(curves, "lr", ""),
     }
     shown = {name: group for name, group in groups.items() if group}
