@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from retinaface_cli.data.sources import find_sources
+from retinaface_cli.errors import ImageReadError
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A folder of (empty) picture files with like names in several places."""
+    for name in ("a/x.jpg", "b/x.jpg", "a/x.png", "b/c d/ü.JPEG", "a/notes.txt", ".hidden/y.jpg", "clip.mp4"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return tmp_path / "in"
+
+
+def names(inputs: list[str]) -> list[str]:
+    return [source.name for source in find_sources(inputs)]
+
+
+def test_a_folder_gives_all_pictures_and_videos_below_it_sorted(tree: Path) -> None:
+    assert names([str(tree)]) == ["clip.mp4", "a/x.jpg", "a/x.png", "b/x.jpg", "b/c d/ü.JPEG"]
+    assert [source.is_video for source in find_sources([str(tree)])] == [True, False, False, False, False]
+
+
+def test_names_of_several_inputs_are_relative_to_what_holds_them_all(tree: Path) -> None:
+    assert names([str(tree / "b"), str(tree / "a" / "x.jpg")]) == ["b/x.jpg", "b/c d/ü.JPEG", "a/x.jpg"]
+    assert names([str(tree / "a" / "x.jpg")]) == ["x.jpg"]
+
+
+def test_a_file_named_twice_comes_once(tree: Path) -> None:
+    assert names([str(tree / "a"), str(tree / "a" / "x.jpg")]) == ["x.jpg", "x.png"]
+
+
+def test_globs_lists_and_standard_input(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert names([str(tree / "*" / "*.jpg")]) == ["a/x.jpg", "b/x.jpg"]
+    assert names([str(tree / "**" / "*.JPEG")]) == ["ü.JPEG"]
+    listing = tree / "list.txt"
+    listing.write_text(f"# chosen\n{tree / 'b' / 'x.jpg'}\n\na/x.png\n", encoding="utf-8")
+    assert names([f"@{listing}"]) == ["b/x.jpg", "a/x.png"]
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{tree / 'a' / 'x.png'}\n"))
+    assert names(["-"]) == ["x.png"]
+
+
+def test_a_file_that_a_list_names_but_does_not_exist_is_kept_to_be_reported(tree: Path) -> None:
+    listing = tree / "list.txt"
+    listing.write_text("a/x.png\na/gone.png\n", encoding="utf-8")
+    assert [source.path.name for source in find_sources([f"@{listing}"])] == ["x.png", "gone.png"]
+
+
+def test_a_folder_named_like_a_picture_is_listed_with_what_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").mkdir()
+    (tmp_path / "x.jpg" / "y.png").touch()
+    assert names([str(tmp_path)]) == ["x.jpg", "x.jpg/y.png"]
+
+
+@pytest.mark.parametrize("inputs", [["absent"], ["absent/*.jpg"], ["@absent.txt"]])
+def test_inputs_that_are_not_there_are_named(inputs: list[str]) -> None:
+    with pytest.raises(ImageReadError, match="absent"):
+        find_sources(inputs)
+
+
+def test_a_folder_without_pictures_says_what_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(ImageReadError, match=r"no pictures or videos found; looked for .*\.png"):
+        find_sources([str(tmp_path)])
