@@ -97,7 +97,7 @@ def _read_torch(data: bytes, path: Path) -> WeightFile:
     try:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+        if "Unsupported operand" not in str(error):  # bytes that are no pickle at all
             raise CheckpointError(
                 f"{path}: refused, because the file holds Python objects besides weights and opening it could run "
                 "code; save the bare state dict (torch.save(model.state_dict(), ...)) with the program that made it"

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from retinaface_cli.geometry.boxes import encode_boxes, encode_landmarks
+from retinaface_cli.model.outputs import HeadOutputs
+from retinaface_cli.model.postprocess import PostprocessOptions, postprocess
+
+ANCHORS = torch.tensor([[20.0, 20, 16, 16], [24.0, 20, 16, 16], [60.0, 60, 32, 32], [100.0, 100, 64, 64]])
+BOXES = torch.tensor([[10.0, 10, 30, 30], [11.0, 10, 31, 30], [50.0, 50, 70, 70], [80.0, 80, 120, 120]])
+SCORES = torch.tensor([0.9, 0.8, 0.3, 0.7])
+
+
+def make_outputs(scores: torch.Tensor = SCORES, *, num_images: int = 1) -> HeadOutputs:
+    """Outputs that decode to BOXES with the given scores and five points in each box's middle."""
+    logits = torch.stack([torch.zeros_like(scores), torch.logit(scores)], dim=-1)
+    points = ((BOXES[:, :2] + BOXES[:, 2:]) / 2)[:, None].expand(-1, 5, -1)
+    deltas = (logits, encode_boxes(BOXES, ANCHORS), encode_landmarks(points, ANCHORS))
+    return HeadOutputs(*(value.expand(num_images, *value.shape) for value in deltas))
+
+
+def test_faces_come_best_first_without_duplicates() -> None:
+    (faces,) = postprocess(make_outputs(), ANCHORS, PostprocessOptions(score_threshold=0.5))
+    torch.testing.assert_close(torch.from_numpy(faces.scores.copy()), torch.tensor([0.9, 0.7]))
+    torch.testing.assert_close(torch.from_numpy(faces.boxes.copy()), BOXES[[0, 3]], atol=1e-3, rtol=1e-5)
+    assert faces.landmarks[1, 4].tolist() == pytest.approx([100, 100], abs=1e-3)
+
+
+def test_the_score_threshold_is_strict_and_may_leave_nothing() -> None:
+    logits_at_half = make_outputs(torch.full((4,), 0.5))
+    (faces,) = postprocess(logits_at_half, ANCHORS, PostprocessOptions(score_threshold=0.5))
+    assert len(faces) == 0
+    assert faces.landmarks.shape == (0, 5, 2)
+
+
+def test_pictures_of_a_batch_are_kept_apart() -> None:
+    outputs = make_outputs(num_images=2)
+    logits = outputs.class_logits.clone()
+    logits[1, :, 1] = -20
+    first, second = postprocess(outputs._replace(class_logits=logits), ANCHORS, PostprocessOptions())
+    assert (len(first), len(second)) == (1, 0)
+
+
+def test_top_k_cuts_before_and_after_the_suppression() -> None:
+    options = PostprocessOptions(score_threshold=0.1, pre_nms_top_k=2)
+    (faces,) = postprocess(make_outputs(), ANCHORS, options)
+    assert faces.scores.tolist() == pytest.approx([0.9])  # the second best is its duplicate
+    options = PostprocessOptions(score_threshold=0.1, keep_top_k=2)
+    (faces,) = postprocess(make_outputs(), ANCHORS, options)
+    assert faces.scores.tolist() == pytest.approx([0.9, 0.7])
+
+
+def test_inclusive_suppression_counts_one_pixel_more() -> None:
+    # 10 x 10 boxes, shifted by 4.3: IoU 57 / 143 = .3986 stays; with +1 on each side 73.7 / 168.3 = .438 goes
+    boxes = torch.tensor([[10.0, 10, 20, 20], [14.3, 10, 24.3, 20]])
+    anchors = torch.tensor([[15.0, 15, 10, 10], [19.3, 15, 10, 10]])
+    logits = torch.tensor([[[0.0, 3.0], [0.0, 2.0]]])
+    outputs = HeadOutputs(logits, encode_boxes(boxes, anchors)[None], torch.zeros(1, 2, 5, 2))
+    (plain,) = postprocess(outputs, anchors, PostprocessOptions(score_threshold=0.5))
+    (inclusive,) = postprocess(outputs, anchors, PostprocessOptions(score_threshold=0.5, nms_inclusive=True))
+    assert (len(plain), len(inclusive)) == (2, 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_decoding_is_done_in_float32_whatever_comes_in(dtype: torch.dtype) -> None:
+    halves = HeadOutputs(*(value.to(dtype) for value in make_outputs()))
+    rounded = HeadOutputs(*(value.float() for value in halves))
+    (from_halves,) = postprocess(halves, ANCHORS, PostprocessOptions())
+    (expected,) = postprocess(rounded, ANCHORS, PostprocessOptions())
+    assert (from_halves.boxes == expected.boxes).all()
