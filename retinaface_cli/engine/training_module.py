@@ -123,8 +123,16 @@ class FaceTrainingModule(pl.LightningModule):
         """Logs the mean losses of the epoch."""
         losses, self._epoch_losses = self._epoch_losses, []
         if losses:
-            means = _named(torch.stack(losses).mean(dim=0))
+            means = _named(torch.stack([loss.to(self.device) for loss in losses]).mean(dim=0))
             self.log_dict({f"{name}_epoch": value for name, value in means.items()}, sync_dist=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps the losses of an unfinished epoch, so that its means are right when training goes on."""
+        checkpoint["epoch_losses"] = [loss.cpu() for loss in self._epoch_losses]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes over what on_save_checkpoint kept."""
+        self._epoch_losses = list(checkpoint["epoch_losses"])
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """One step of the weights and, after it, of their average."""
