@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -10,6 +11,8 @@ _READ = "Reading"
 _KEEP = "What is kept"
 _WRITE = "Writing"
 _IN_FORMATS = "json|jsonl|retinaface|scrfd|fddb|wider|labelme|coco|voc|yolo|csv"
+_SPLITS = "train|val|test"
+_INVALID = "ignore|keep|drop"
 _OUT_FORMATS = "json|jsonl|coco|yolo|retinaface|wider|csv"
 
 EPILOG = (
@@ -18,6 +21,17 @@ EPILOG = (
     "[bold]retinaface convert-labels a.json b/ merged.json --stats-plot sizes.png[/bold] | "
     "[bold]retinaface convert-labels labels.json yolo/ --to yolo --images images/[/bold]"
 )
+
+
+def _one_of(choices: str) -> Callable[[str | None], str | None]:
+    """A check of an option's value against choices written as `a|b|c`."""
+
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in choices.split("|"):
+            raise typer.BadParameter(f"{value!r} is none of {choices.replace('|', ', ')}")
+        return value
+
+    return check
 
 
 def convert_labels(
@@ -35,6 +49,7 @@ def convert_labels(
             "--from",
             rich_help_panel=_READ,
             metavar=_IN_FORMATS,
+            callback=_one_of(_IN_FORMATS),
             show_default="found out by looking",
             help="Format of the sources.",
         ),
@@ -43,7 +58,8 @@ def convert_labels(
         str | None,
         typer.Option(
             rich_help_panel=_READ,
-            metavar="train|val|test",
+            metavar=_SPLITS,
+            callback=_one_of(_SPLITS),
             show_default="the only one",
             help="Part of the data set to read, where a source holds several.",
         ),
@@ -71,7 +87,8 @@ def convert_labels(
         str,
         typer.Option(
             rich_help_panel=_KEEP,
-            metavar="ignore|keep|drop",
+            metavar=_INVALID,
+            callback=_one_of(_INVALID),
             help="Faces that the source marks invalid (crowd, difficult): ignore: stay, marked `ignore` (neither face "
             "nor background in training); keep: as faces; drop: left out, with all other ignored ones.",
         ),
@@ -113,6 +130,7 @@ def convert_labels(
             "--to",
             rich_help_panel=_WRITE,
             metavar=_OUT_FORMATS,
+            callback=_one_of(_OUT_FORMATS),
             show_default="by the ending of OUT",
             help="Format to write.",
         ),

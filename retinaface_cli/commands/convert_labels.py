@@ -60,7 +60,7 @@ def run(settings: ConversionSettings) -> None:
     anchor_sizes = [size for level in AnchorSettings().sizes for size in level]
     statistics = summarize_labels(labels.images, anchor_sizes)
     _write_statistics(statistics, labels, anchor_sizes, settings)
-    print_findings(labels.findings, console)
+    print_findings(labels.findings, settings.sources, console)
     print_statistics(statistics, anchor_sizes, console)
     console.print()
     _print_outputs(labels, outputs, to_format, settings, console)
@@ -180,13 +180,12 @@ def _print_outputs(
     console: Console,
 ) -> None:
     """Says what was written, what could not be held, and where the pictures are expected."""
-    for path, images in outputs.items():
-        num_faces = sum(len(image.faces) for image in images)
-        title = WRITERS[to_format].title if to_format else ""
-        counts = f"{len(images):,} pictures, {num_faces:,} faces"
-        console.print(f"Wrote {_bold(path)}: {title}, {counts}", soft_wrap=True)
-    if to_format is not None:
-        losses = WRITERS[to_format].describe_losses(flatten_labels(labels.images))
+    writer = WRITERS[to_format] if to_format is not None else None
+    if writer is not None:
+        for path, images in outputs.items():
+            counts = f"{len(images):,} pictures, {writer.count_faces(images):,} faces"
+            console.print(f"Wrote {_bold(path)}: {writer.title}, {counts}", soft_wrap=True)
+        losses = writer.describe_losses(flatten_labels(labels.images))
         if losses:
             console.print(f"[yellow]This format cannot hold[/yellow] {escape('; '.join(losses))}", soft_wrap=True)
     for extra in (settings.stats, settings.stats_plot):
@@ -195,7 +194,7 @@ def _print_outputs(
     if labels.image_root is not None:
         console.print(f"File names are relative to {_bold(labels.image_root)}", soft_wrap=True)
     elif outputs:
-        console.print("The pictures were not looked for; --images DIR checks them and reads their sizes.")
+        console.print("The pictures were not looked for: name their folder with --images to check them.")
 
 
 def _bold(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -46,8 +47,9 @@ def _table(title: str, *, show_header: bool = True) -> Table:
     )
 
 
-def print_findings(findings: Sequence[Finding], console: Console) -> None:
-    """A table of what was wrong in the sources and what was done about it."""
+def print_findings(findings: Sequence[Finding], sources: Sequence[Path], console: Console) -> None:
+    """A table of what was wrong in the sources and what was done about it; places inside a single folder are short."""
+    prefix = f"{sources[0]}/" if len(sources) == 1 else ""
     if not findings:
         console.print("\nNothing wrong was found in these labels.")
         return
@@ -56,9 +58,10 @@ def print_findings(findings: Sequence[Finding], console: Console) -> None:
     table.add_column("number", justify="right")
     table.add_column("what and where", overflow="fold")
     for finding in sorted(findings, key=lambda finding: list(_ACTION_TITLES).index(finding.action)):
-        more = ", ..." if finding.count > len(finding.examples) else ""
-        where = f"\n[dim]{escape(', '.join(finding.examples))}{more}[/dim]" if finding.examples else ""
-        table.add_row(_ACTION_TITLES[finding.action], f"{finding.count:,}", escape(finding.reason) + where)
+        places = [place.removeprefix(prefix) for place in finding.examples]
+        more = ["..."] if finding.count > len(places) else []
+        where = f"[dim]{escape(chr(10).join([*places, *more]))}[/dim]"
+        table.add_row(_ACTION_TITLES[finding.action], f"{finding.count:,}", f"{escape(finding.reason)}\n{where}")
     console.print(table)
 
 

@@ -7,6 +7,7 @@ A face without landmarks has `[]`, single missing points are `[-1, -1]`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +30,8 @@ _MAX_ATTRIBUTE = 1e38
 
 
 def recognizes_canonical(glimpse: Glimpse) -> bool:
-    """A JSON list."""
-    return glimpse.head.startswith(b"[")
+    """A JSON list of objects, or an empty one."""
+    return re.match(rb"\[\s*[{\]]", glimpse.head) is not None
 
 
 def recognizes_json_lines(glimpse: Glimpse) -> bool:

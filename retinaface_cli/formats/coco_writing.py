@@ -11,7 +11,7 @@ import numpy as np
 from retinaface_cli.faces import LANDMARK_NAMES, NUM_LANDMARKS, FaceLabels, ImageLabels
 from retinaface_cli.formats.coco import IMAGE_SIDES
 from retinaface_cli.formats.decimals import decimal_boxes_xywh, number_words, shortest_decimals
-from retinaface_cli.formats.face_table import OCCLUDED_LANDMARKS, OCCLUSION_BITS
+from retinaface_cli.formats.face_table import OCCLUDED_LANDMARKS, read_occlusion
 from retinaface_cli.formats.flat_labels import flatten_labels
 from retinaface_cli.formats.json_text import attribute_texts
 
@@ -59,7 +59,7 @@ def _keypoint_texts(faces: FaceLabels) -> list[str]:
     index = np.flatnonzero(faces.has_landmarks.any(axis=1))
     has = faces.has_landmarks[index]
     occluded = faces.attributes.get(OCCLUDED_LANDMARKS, np.zeros(len(faces)))[index]
-    is_occluded = (np.nan_to_num(occluded).astype(np.intp)[:, None] & OCCLUSION_BITS) > 0
+    is_occluded = read_occlusion(occluded)
     values = np.zeros((len(index), NUM_LANDMARKS, 3))
     values[:, :, :2] = np.where(has[:, :, None], shortest_decimals(faces.landmarks[index]), 0.0)
     values[:, :, 2] = np.where(has, np.where(is_occluded, 1.0, 2.0), 0.0)

@@ -9,7 +9,14 @@ from typing import Literal
 import numpy as np
 
 from retinaface_cli.faces import LANDMARK_MIRROR_ORDER, BoolArray, FaceLabels, FloatArray, ImageLabels
-from retinaface_cli.formats.face_table import OCCLUDED_LANDMARKS, OCCLUSION_BITS, FaceTable, Float64Array, IntArray
+from retinaface_cli.formats.face_table import (
+    OCCLUDED_LANDMARKS,
+    OCCLUSION_BITS,
+    FaceTable,
+    Float64Array,
+    IntArray,
+    no_landmarks,
+)
 from retinaface_cli.formats.label_set import MAX_EXAMPLES, Action, Finding
 
 MAX_COORDINATE = 1e7
@@ -116,44 +123,60 @@ def _check_landmarks(
     table: FaceTable, boxes: Float64Array, note: Note
 ) -> tuple[Float64Array, BoolArray, Mapping[str, Float64Array]]:
     """Landmarks with NaN where they are missing or cannot be this face's, which are there, and the attributes."""
-    landmarks, has = table.landmarks, table.has_landmarks
-    has = has & ~_all(landmarks == -1)
-    finite = _all(np.abs(landmarks) <= MAX_COORDINATE)
-    note("landmark that is no finite number, taken as missing", "mended", _any(has & ~finite))
+    index = np.flatnonzero(_any(table.has_landmarks))  # M faces; most have none at all
+    points, corners = table.landmarks[index], boxes[index]
+    has = table.has_landmarks[index] & ~_all(points == -1)
+    finite = _all(np.abs(points) <= MAX_COORDINATE)
+    no_number = _any(has & ~finite)
     has &= finite
-    margin = LANDMARK_MARGIN * (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=1)[:, None]
-    with np.errstate(invalid="ignore"):
-        far = (landmarks < (boxes[:, :2] - margin)[:, None]) | (landmarks > (boxes[:, 2:] + margin)[:, None])
-    far_points = has & _any(far)
-    note("landmark far outside the box, taken as missing", "mended", _any(far_points))
-    has &= ~far_points
-    landmarks = np.where(has[:, :, None], landmarks, np.nan)
-    return _check_sides(table, boxes, landmarks, has, note)
+    margin = LANDMARK_MARGIN * (corners[:, 2:] - corners[:, :2]).max(axis=1, initial=1)[:, None]
+    far = (points < (corners[:, :2] - margin)[:, None]) | (points > (corners[:, 2:] + margin)[:, None])
+    too_far = has & _any(far)
+    has &= ~too_far
+    note("landmark that is no finite number, taken as missing", "mended", _spread(no_number, index, len(boxes)))
+    note("landmark far outside the box, taken as missing", "mended", _spread(_any(too_far), index, len(boxes)))
+    points = np.where(has[:, :, None], points, np.nan)
+    is_persons_view, is_mirrored = _look_at_sides(corners, points, is_order_known=table.is_order_known)
+    attributes = table.attributes
+    if is_persons_view:
+        note(
+            "eyes and mouth corners named from the person's view, swapped",
+            "mended",
+            _spread(_any(has), index, len(boxes)),
+        )
+        order = list(LANDMARK_MIRROR_ORDER)
+        points, has, attributes = points[:, order], has[:, order], _mirror_occlusion(attributes)
+    else:
+        note("eyes and mouth corners right to left, kept", "kept", _spread(is_mirrored, index, len(boxes)))
+    landmarks, has_landmarks = no_landmarks(len(boxes))
+    landmarks[index], has_landmarks[index] = points, has
+    return landmarks, has_landmarks, attributes
 
 
-def _check_sides(
-    table: FaceTable, boxes: Float64Array, landmarks: Float64Array, has: BoolArray, note: Note
-) -> tuple[Float64Array, BoolArray, Mapping[str, Float64Array]]:
-    """Swaps left and right where a whole source has them the other way round; single faces are reported only."""
-    turn = _turn(boxes, landmarks)
+def _spread(values: BoolArray, index: IntArray, length: int) -> BoolArray:
+    """(length,) the values at the index, False elsewhere."""
+    result = np.zeros(length, np.bool_)
+    result[index] = values
+    return result
+
+
+def _look_at_sides(boxes: Float64Array, points: Float64Array, *, is_order_known: bool) -> tuple[bool, BoolArray]:
+    """Whether a whole source names left and right from the person's view, and which faces are mirrored."""
+    turn = _turn(boxes, points)
     is_mirrored = turn < -_CLEAR_TURN
     num_clear = int(np.count_nonzero(np.abs(turn) > _CLEAR_TURN))
-    is_persons_view = (
-        not table.is_order_known
-        and num_clear >= _MIN_VOTES
-        and np.count_nonzero(is_mirrored) > _MIN_MIRRORED_PART * num_clear
-    )
-    if not is_persons_view:
-        note("eyes and mouth corners right to left, kept", "kept", is_mirrored)
-        return landmarks, has, table.attributes
-    note("eyes and mouth corners named from the person's view, swapped", "mended", _any(has))
-    order = list(LANDMARK_MIRROR_ORDER)
-    attributes = dict(table.attributes)
-    if OCCLUDED_LANDMARKS in attributes:
-        bits = np.nan_to_num(attributes[OCCLUDED_LANDMARKS]).astype(np.intp)[:, None] & OCCLUSION_BITS  # (N, 5)
-        known = np.isfinite(attributes[OCCLUDED_LANDMARKS])
-        attributes[OCCLUDED_LANDMARKS] = np.where(known, (bits > 0)[:, order] @ OCCLUSION_BITS, np.nan)
-    return landmarks[:, order], has[:, order], attributes
+    has_votes = not is_order_known and num_clear >= _MIN_VOTES
+    is_persons_view = has_votes and bool(np.count_nonzero(is_mirrored) > _MIN_MIRRORED_PART * num_clear)
+    return is_persons_view, is_mirrored
+
+
+def _mirror_occlusion(attributes: Mapping[str, Float64Array]) -> Mapping[str, Float64Array]:
+    """The attributes, with the bits of occluded landmarks in the order of mirrored faces."""
+    occlusion = attributes.get(OCCLUDED_LANDMARKS)
+    if occlusion is None:
+        return attributes
+    mirrored = read_occlusion(occlusion)[:, list(LANDMARK_MIRROR_ORDER)] @ OCCLUSION_BITS
+    return {**attributes, OCCLUDED_LANDMARKS: np.where(np.isfinite(occlusion), mirrored, np.nan)}
 
 
 def _turn(boxes: Float64Array, landmarks: Float64Array) -> Float64Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -86,3 +87,9 @@ def no_landmarks(num_faces: int) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
 def no_sizes(num_images: int) -> IntArray:
     """Image sizes of pictures whose sizes the source does not say."""
     return np.zeros((num_images, 2), np.intp)
+
+
+def read_occlusion(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.bool_]:
+    """(N, 5) which landmarks are occluded, from (N,) values of the attribute; none where it is no such sum."""
+    known = np.where((values >= 0) & (values < 2**NUM_LANDMARKS), values, 0).astype(np.intp)
+    return np.not_equal(known[:, None] & OCCLUSION_BITS, 0)

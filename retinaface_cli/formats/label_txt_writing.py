@@ -9,7 +9,7 @@ import numpy as np
 
 from retinaface_cli.faces import NUM_LANDMARKS, FaceLabels, ImageLabels
 from retinaface_cli.formats.decimals import decimal_boxes_xywh, number_words, shortest_decimals
-from retinaface_cli.formats.face_table import OCCLUDED_LANDMARKS, OCCLUSION_BITS, Float64Array
+from retinaface_cli.formats.face_table import OCCLUDED_LANDMARKS, Float64Array, read_occlusion
 from retinaface_cli.formats.flat_labels import flatten_labels
 from retinaface_cli.formats.retinaface_text import LANDMARK_BLUR
 
@@ -36,10 +36,10 @@ def _columns(faces: FaceLabels) -> Float64Array:
     if not faces.has_landmarks.any():
         return boxes
     nothing = np.full(len(faces), np.nan)
-    occluded = np.nan_to_num(faces.attributes.get(OCCLUDED_LANDMARKS, nothing)).astype(np.intp)
+    is_occluded = read_occlusion(faces.attributes.get(OCCLUDED_LANDMARKS, nothing))
     blur = shortest_decimals(faces.attributes.get(LANDMARK_BLUR, nothing).astype(np.float32))
     points = np.full((len(faces), NUM_LANDMARKS, 3), -1.0)
     has = faces.has_landmarks
     points[has, :2] = shortest_decimals(faces.landmarks[has])
-    points[has, 2] = ((occluded[:, None] & OCCLUSION_BITS) > 0)[has]
+    points[has, 2] = is_occluded[has]
     return np.concatenate([boxes, points.reshape(len(faces), -1), np.nan_to_num(blur, nan=-1.0)[:, None]], axis=1)

@@ -47,6 +47,10 @@ class LabelWriter:
     holds_sizes: bool = True
     attributes: tuple[str, ...] | None = None
 
+    def count_faces(self, images: Sequence[ImageLabels]) -> int:
+        """Number of faces that are written."""
+        return sum(len(image.faces) if self.holds_ignore else int((~image.faces.ignore).sum()) for image in images)
+
     def describe_losses(self, flat: FlatLabels) -> tuple[str, ...]:
         """What of these labels the format cannot hold, one phrase each."""
         faces = flat.faces
@@ -76,8 +80,8 @@ def _as_detections(image: ImageLabels) -> ImageDetections:
 
 
 WRITERS: Mapping[str, LabelWriter] = {
-    "json": LabelWriter("our JSON", (".json",), write_canonical),
-    "jsonl": LabelWriter("our JSON Lines", (".jsonl", ".ndjson"), write_json_lines),
+    "json": LabelWriter("retinaface JSON", (".json",), write_canonical),
+    "jsonl": LabelWriter("retinaface JSON Lines", (".jsonl", ".ndjson"), write_json_lines),
     "coco": LabelWriter("COCO keypoints", (), write_coco),
     "yolo": LabelWriter(
         "YOLO-pose folder", (), write_yolo, is_folder=True, holds_ignore=False, attributes=(OCCLUDED_LANDMARKS,)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def write_coco_results(path: Path, images: Iterable[ImageDetections]) -> None:
         file.write("\n]\n" if separator == ",\n" else "[]\n")
 
 
-def read_prediction_json(path: Path, *, image_names: Mapping[str, str]) -> list[ImageDetections]:
+def read_prediction_json(path: Path) -> list[ImageDetections]:
     """Reads one file of pictures or of COCO results; line by line where it is laid out so.
 
     Raises:
@@ -97,7 +97,7 @@ def read_prediction_json(path: Path, *, image_names: Mapping[str, str]) -> list[
         elif not isinstance(entry, dict):
             raise LabelFormatError(f"{place}: expected a picture object, got {_short(entry)}")
         elif "image_id" in entry and "annotations" not in entry:
-            name = entry.get("file_name") or image_names.get(str(entry["image_id"]), str(entry["image_id"]))
+            name = entry.get("file_name") or str(entry["image_id"])
             coco.setdefault(relative_name(name, place), []).append((place, entry))
         else:
             _add(images, _picture(entry, place), place)
@@ -116,7 +116,7 @@ def read_prediction_json_folder(files: Iterable[Path]) -> list[ImageDetections]:
     """
     images: dict[str, ImageDetections] = {}
     for path in files:
-        for image in read_prediction_json(path, image_names={}):
+        for image in read_prediction_json(path):
             _add(images, image, str(path))
     return list(images.values())
 

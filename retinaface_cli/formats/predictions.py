@@ -7,7 +7,7 @@ scores as the shortest decimal number that gives the same float32 again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -40,14 +40,14 @@ _OUTPUT_FILES = ("predictions.json", "predictions.jsonl", "predictions.csv")
 __all__ = ["PredictionFormat", "detections_to_json", "read_predictions", "write_predictions"]
 
 
-def read_predictions(path: Path, *, image_names: Mapping[str, str] | None = None) -> list[ImageDetections]:
+def read_predictions(path: Path) -> list[ImageDetections]:
     """Reads predictions of any layout that `write_predictions` makes, and folders that hold them.
 
     A folder may be the output folder of `infer`, a folder with one JSON file a picture, or one of WIDER text files.
+    COCO results that carry no file name give the image id as the picture's name.
 
     Args:
         path: a file (found out by its content) or a folder.
-        image_names: COCO image id (as text) -> file name, for COCO results that carry only the id.
 
     Returns:
         One entry a picture, in the order of the source, each with its highest score first.
@@ -56,13 +56,13 @@ def read_predictions(path: Path, *, image_names: Mapping[str, str] | None = None
         LabelFormatError: with the place; nothing is dropped in silence.
     """
     if path.is_dir():
-        return _read_folder(path, image_names or {})
+        return _read_folder(path)
     if not path.exists():
         raise LabelFormatError(f"{path}: no such file or folder of predictions")
     if path.suffix.lower() == ".csv":
         return read_prediction_csv(path)
     if path.suffix.lower() in (".json", ".jsonl", ".ndjson"):
-        return read_prediction_json(path, image_names=image_names or {})
+        return read_prediction_json(path)
     raise LabelFormatError(f"{path}: expected a .json, .jsonl or .csv file or a folder of predictions")
 
 
@@ -84,11 +84,11 @@ def write_predictions(path: Path, images: Iterable[ImageDetections], *, format_n
         FILE_WRITERS[format_name](temporary, images)
 
 
-def _read_folder(folder: Path, image_names: Mapping[str, str]) -> list[ImageDetections]:
+def _read_folder(folder: Path) -> list[ImageDetections]:
     """Looks into a folder: an output folder of infer, JSON files a picture, or WIDER text files."""
     for name in _OUTPUT_FILES:
         if (folder / name).is_file():
-            return read_predictions(folder / name, image_names=image_names)
+            return read_predictions(folder / name)
     for inner in (folder, folder / "labels"):
         files = sorted(inner.rglob("*.json")) if inner.is_dir() else []
         if files and (inner.name == "labels" or not (folder / "labels").is_dir()):

@@ -46,6 +46,7 @@ class TextLines:
         starts: (L,) offset of each line.
         ends: (L,) offset behind each line, its line end left out.
         num_words: (L,) words between spaces of each line.
+        word_starts: offset of each word of the file.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class TextLines:
     starts: IntArray
     ends: IntArray
     num_words: IntArray
+    word_starts: IntArray
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -94,8 +96,9 @@ def read_lines(path: Path) -> TextLines:
     starts = np.concatenate(([0], ends[:-1] + 1))[: len(ends)].astype(np.intp)
     is_word_start = ~is_space
     is_word_start[1:] &= is_space[:-1]
-    words = np.searchsorted(np.flatnonzero(is_word_start), np.append(starts, len(data)))
-    return TextLines(path, data, starts, ends.astype(np.intp), np.diff(words))
+    word_starts = np.flatnonzero(is_word_start)
+    num_words = np.diff(np.searchsorted(word_starts, np.append(starts, len(data))))
+    return TextLines(path, data, starts, ends.astype(np.intp), num_words, word_starts)
 
 
 def read_numbers(lines: TextLines, selected: npt.NDArray[np.bool_]) -> Float64Array:
@@ -111,29 +114,29 @@ def read_numbers(lines: TextLines, selected: npt.NDArray[np.bool_]) -> Float64Ar
     num_wanted = int(lines.num_words[selected].sum())
     if not num_wanted:
         return np.zeros(0)
-    lengths = np.diff(np.append(lines.starts, len(lines.data)))
-    codes = np.where(np.repeat(selected, lengths), np.frombuffer(lines.data, np.uint8), _SPACE).astype(np.uint8)
-    is_missing = _blank_missing_marks(codes)
+    codes = np.frombuffer(lines.data + b" ", np.uint8).copy()
+    for line in np.flatnonzero(~selected & (lines.num_words > 0)).tolist():
+        codes[lines.starts[line] : lines.ends[line]] = _SPACE
+    starts = lines.word_starts[np.repeat(selected, lines.num_words)]
+    is_missing = _blank_missing_marks(codes, starts)
+    parsed = _parse(codes.tobytes(), num_wanted - int(is_missing.sum()))
+    if parsed is None:
+        raise LabelFormatError(_find_bad_word(lines, selected))
     values = np.full(num_wanted, -1.0)
-    if len(is_missing) == num_wanted:
-        parsed = _parse(codes.tobytes(), num_wanted - int(is_missing.sum()))
-        if parsed is not None:
-            values[~is_missing] = parsed
-            return values
-    raise LabelFormatError(_find_bad_word(lines, selected))
+    values[~is_missing] = parsed
+    return values
 
 
-def _blank_missing_marks(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Overwrites the words that are the missing mark by spaces; (W,) which of the words they are."""
-    is_space = np.concatenate(([True], codes <= _SPACE, [True]))
-    starts = np.flatnonzero(is_space[:-1] & ~is_space[1:])
-    ends = np.flatnonzero(~is_space[:-1] & is_space[1:])
-    is_missing: npt.NDArray[np.bool_] = np.equal(ends - starts, len(_MISSING_MARK))
+def _blank_missing_marks(codes: npt.NDArray[np.uint8], starts: IntArray) -> npt.NDArray[np.bool_]:
+    """Overwrites those of the W words that are the missing mark by spaces; (W,) which they are."""
+    index = np.arange(len(starts))
     for i, code in enumerate(_MISSING_MARK):
-        index = np.flatnonzero(is_missing)
-        is_missing[index] = codes[starts[index] + i] == code
+        index = index[codes[starts[index] + i] == code]  # a word that is too short ends in another character
+    index = index[codes[starts[index] + len(_MISSING_MARK)] <= _SPACE]
     for i in range(len(_MISSING_MARK)):
-        codes[starts[is_missing] + i] = _SPACE
+        codes[starts[index] + i] = _SPACE
+    is_missing = np.zeros(len(starts), np.bool_)
+    is_missing[index] = True
     return is_missing
 
 

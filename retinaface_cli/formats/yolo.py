@@ -29,6 +29,9 @@ from retinaface_cli.formats.yolo_layout import (
 
 _NUM_BOX = 5
 _MAX_CLASSES = 1_000_000
+
+_NUM_DECIMALS = 9
+"""Pixels are rounded to so many decimals, so that a box at the border of its picture is at 0 again."""
 _VALUES_A_POINT = {_NUM_BOX: 0, _NUM_BOX + 2 * NUM_LANDMARKS: 2, _NUM_BOX + 3 * NUM_LANDMARKS: 3}
 """Numbers on a line -> values a landmark."""
 
@@ -174,12 +177,14 @@ def _read_face(
         raise LabelFormatError(f"{place}: expected {wanted}, got {len(values)}")
     height, width = size
     x, y, box_width, box_height = values[1] * width, values[2] * height, values[3] * width, values[4] * height
-    box = (x - box_width / 2, y - box_height / 2, x + box_width / 2, y + box_height / 2)
+    corners = (x - box_width / 2, y - box_height / 2, x + box_width / 2, y + box_height / 2)
+    box = [round(value, _NUM_DECIMALS) for value in corners]
     points: list[Point | None] = []
     attributes: Mapping[str, float] = {}
     if step:
         triples = [values[i : i + step] for i in range(_NUM_BOX, len(values), step)]
-        points = [(p[0] * width, p[1] * height) if _is_there(p) else None for p in triples]
+        scaled = [(round(p[0] * width, _NUM_DECIMALS), round(p[1] * height, _NUM_DECIMALS)) for p in triples]
+        points = [point if _is_there(p) else None for point, p in zip(scaled, triples, strict=True)]
         if step == 3 and any(points):
             occluded = sum(2**i for i, p in enumerate(triples) if p[2] == 1)
             attributes = {OCCLUDED_LANDMARKS: occluded}

@@ -53,7 +53,7 @@ def find_yolo_layout(path: Path, options: ReadingOptions) -> YoloLayout:
     names = _class_names(content, yaml_path)
     shape = _keypoint_shape(content, yaml_path)
     if options.images is not None:
-        labels = [path] if path.is_dir() else []
+        labels = [path, path / "labels"] if path.is_dir() else []
         return YoloLayout([options.images], [], labels, names, shape)
     if yaml_path is not None and any(content.get(split) for split in SPLITS):
         split = choose_split([split for split in SPLITS if content.get(split)], options.split, yaml_path)

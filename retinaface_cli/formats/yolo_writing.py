@@ -9,9 +9,9 @@ import numpy as np
 
 from retinaface_cli.errors import RetinaFaceError
 from retinaface_cli.faces import LANDMARK_MIRROR_ORDER, NUM_LANDMARKS, FaceLabels, ImageLabels
-from retinaface_cli.formats.face_table import OCCLUDED_LANDMARKS, OCCLUSION_BITS
+from retinaface_cli.formats.face_table import OCCLUDED_LANDMARKS, read_occlusion
 
-_NUMBER = "%.12g"
+_NUMBER = "%.15g"
 """Far finer than float32 in pixels, so that a face reads back the same."""
 
 
@@ -64,7 +64,7 @@ def _points(
     """(N, 15) x, y and 2 for visible, 1 for occluded, 0 for missing points."""
     has = faces.has_landmarks
     occluded = faces.attributes.get(OCCLUDED_LANDMARKS, np.zeros(len(faces), np.float32))
-    is_occluded = (np.nan_to_num(occluded).astype(np.intp)[:, None] & OCCLUSION_BITS) > 0
+    is_occluded = read_occlusion(occluded)
     points = np.zeros((len(faces), NUM_LANDMARKS, 3))
     points[:, :, :2] = np.where(has[:, :, None], faces.landmarks / scale, 0.0)
     points[:, :, 2] = np.where(has, np.where(is_occluded, 1, 2), 0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import ScalarFormatter
 
 from retinaface_cli.faces import FloatArray
 from retinaface_cli.formats.label_statistics import REFERENCE_SIDE, LabelStatistics
@@ -55,7 +55,7 @@ def _draw_sizes(axis: Axes, statistics: LabelStatistics, anchor_sizes: Sequence[
         axis.axvline(size, color=_ANCHOR, linestyle="--", linewidth=1, label="" if i else "anchors")
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter(ScalarFormatter())
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_xticks([_MIN_SIZE * 2**i for i in range(num_octaves + 1)])
     axis.set_xlim(bins[0], bins[-1])
     axis.set_xlabel("face size in pixels (square root of the area)")
     axis.set_ylabel("faces")
@@ -70,7 +70,7 @@ def _draw_counts(axis: Axes, faces_per_image: FloatArray) -> None:
     edges = [*(edge for edge in edges if edge <= largest), int(largest) + 1]
     counts = np.histogram(faces_per_image, bins=np.unique(edges))[0]
     edges = np.unique(edges).tolist()
-    names = [f"{low}" if high == low + 1 else f"{low} to {high - 1}" for low, high in pairwise(edges)]
+    names = [f"{low}" if high == low + 1 else f"{low}-{high - 1}" for low, high in pairwise(edges)]
     bars = axis.bar(names, counts, color=_LABELLED, alpha=0.7)
     axis.bar_label(bars, fontsize="small")
     axis.margins(y=0.12)
