@@ -16,6 +16,7 @@ from retinaface_cli.formats.face_table import (
     Float64Array,
     IntArray,
     no_landmarks,
+    read_occlusion,
 )
 from retinaface_cli.formats.label_set import MAX_EXAMPLES, Action, Finding
 

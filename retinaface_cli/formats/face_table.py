@@ -92,4 +92,5 @@ def no_sizes(num_images: int) -> IntArray:
 def read_occlusion(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.bool_]:
     """(N, 5) which landmarks are occluded, from (N,) values of the attribute; none where it is no such sum."""
     known = np.where((values >= 0) & (values < 2**NUM_LANDMARKS), values, 0).astype(np.intp)
-    return np.not_equal(known[:, None] & OCCLUSION_BITS, 0)
+    result: npt.NDArray[np.bool_] = np.not_equal(known[:, None] & OCCLUSION_BITS, 0)
+    return result
