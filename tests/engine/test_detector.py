@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+import retinaface_cli
+from retinaface_cli.data.preprocessing import TestScale, load_rgb
+from retinaface_cli.engine.detector import FaceDetector, resolve_device
+from retinaface_cli.errors import ImageReadError, SettingsError
+from retinaface_cli.faces import FaceDetections
+from retinaface_cli.geometry.anchors import generate_anchors
+from retinaface_cli.model.checkpoints import load_weights, save_weights
+from retinaface_cli.model.postprocess import PostprocessOptions, postprocess
+from retinaface_cli.model.retinaface import build_network
+from retinaface_cli.settings.network import PREPROCESSINGS, NetworkSettings
+
+LOW = PostprocessOptions(score_threshold=0.3)
+
+
+def write_random_weights(path: Path, *, backbone: str = "mobilenet0.25", preprocessing: str = "mean-bgr") -> Path:
+    """Own weights drawn by seed, with outputs that depend on the picture."""
+    torch.manual_seed(3)
+    settings = NetworkSettings.model_validate(
+        {"backbone": backbone, "out_channels": 16, "preprocessing": PREPROCESSINGS[preprocessing]}
+    )
+    network = build_network(settings).train()
+    with torch.no_grad():
+        network(torch.randn(2, 3, 128, 128) * 60)  # gives BatchNorm statistics
+    save_weights(path, network.state_dict(), network=settings, training={})
+    return path
+
+
+@pytest.fixture(scope="module", params=["mobilenet0.25", "mobilenet_v2", "resnet18"])
+def weights_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_random_weights(tmp_path_factory.mktemp("weights") / "w.safetensors", backbone=request.param)
+
+
+def noise(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8]:
+    """A smooth random picture."""
+    small = np.random.default_rng(seed).integers(0, 255, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)  # type: ignore[return-value]
+
+
+def assert_equal_faces(found: FaceDetections, expected: FaceDetections) -> None:
+    assert len(found) == len(expected) > 0
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=0.01)
+    np.testing.assert_allclose(found.landmarks, expected.landmarks, atol=0.01)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+
+
+def plain_faces(path: Path, image: npt.NDArray[np.uint8]) -> FaceDetections:
+    """What the network as trained gives for a picture that is normalised on its own and not padded."""
+    weights = load_weights(path)
+    preprocessing = weights.network.preprocessing
+    ordered = image if preprocessing.color_order == "rgb" else image[..., ::-1]
+    normalised = (ordered.astype(np.float32) - preprocessing.mean) / preprocessing.std
+    tensor = torch.from_numpy(normalised.astype(np.float32)).permute(2, 0, 1)[None]
+    anchors = weights.network.anchors
+    with torch.inference_mode():
+        outputs = weights.build()(tensor)
+    size = (image.shape[0], image.shape[1])
+    return postprocess(outputs, generate_anchors(size, anchors.sizes, anchors.strides), LOW)[0]
+
+
+@pytest.mark.parametrize("size", [(64, 96), (75, 131), (33, 20)])
+def test_folding_padding_and_channel_order_change_nothing(weights_path: Path, size: tuple[int, int]) -> None:
+    image = noise(*size)
+    detector = FaceDetector(load_weights(weights_path), device="cpu", options=LOW)
+    assert_equal_faces(detector.detect_resized([image])[0], plain_faces(weights_path, image))
+
+
+def test_rgb_networks_with_a_standard_deviation_are_folded_too(tmp_path: Path) -> None:
+    path = write_random_weights(tmp_path / "w.safetensors", preprocessing="imagenet-rgb")
+    image = noise(70, 90)
+    detector = FaceDetector(load_weights(path), device="cpu", options=LOW)
+    assert_equal_faces(detector.detect_resized([image])[0], plain_faces(path, image))
+
+
+def test_faces_do_not_depend_on_the_company_in_a_batch(weights_path: Path) -> None:
+    images = [noise(*size, seed=i) for i, size in enumerate([(75, 131), (64, 96), (90, 130), (75, 131), (33, 20)])]
+    detector = FaceDetector(load_weights(weights_path), device="cpu", options=LOW)
+    alone = [detector.detect_resized([image])[0] for image in images]
+    for together in (detector.detect_batch(images), detector.detect_resized(images)):
+        for found, expected in zip(together, alone, strict=True):
+            assert len(found) == len(expected)
+            np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
+            np.testing.assert_allclose(found.landmarks, expected.landmarks, atol=0.02)
+
+
+def test_detections_are_in_pixels_of_the_original_picture_and_inside_it(tmp_path: Path) -> None:
+    path = write_random_weights(tmp_path / "w.safetensors")
+    image = noise(96, 128)
+    small = FaceDetector(load_weights(path), device="cpu", options=LOW).detect(image)
+    large = cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    shrunk = FaceDetector(load_weights(path), device="cpu", scale=TestScale(long_side=128), options=LOW).detect(
+        large  # type: ignore[arg-type]
+    )
+    np.testing.assert_allclose(shrunk.boxes / 2, small.boxes, atol=0.5)
+    assert shrunk.boxes.min() >= 0
+    assert (shrunk.boxes.max(axis=0) <= [256, 192, 256, 192]).all()
+
+
+def test_a_file_and_an_array_give_the_same(tmp_path: Path) -> None:
+    detector = FaceDetector.load(
+        write_random_weights(tmp_path / "w.safetensors"), device="cpu", max_size=160, score_threshold=0.3
+    )
+    cv2.imwrite(str(tmp_path / "x.png"), noise(100, 120))
+    assert_equal_faces(detector.detect(tmp_path / "x.png"), detector.detect(load_rgb(tmp_path / "x.png")))
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)],
+)
+def test_arrays_that_are_no_pictures_are_refused(tmp_path: Path, image: npt.NDArray[np.uint8]) -> None:
+    detector = FaceDetector.load(write_random_weights(tmp_path / "w.safetensors"), device="cpu")
+    with pytest.raises(ImageReadError, match=r"\(H, W, 3\) uint8 RGB, got"):
+        detector.detect(image)
+
+
+def test_extreme_pictures_go_through(tmp_path: Path) -> None:
+    detector = FaceDetector.load(write_random_weights(tmp_path / "w.safetensors"), device="cpu", max_size=960)
+    for size in ((1, 1), (30, 20_000)):
+        assert isinstance(detector.detect(np.zeros((*size, 3), np.uint8)), FaceDetections)
+    assert detector.detect_batch([]) == []
+
+
+def test_bfloat16_finds_about_the_same(tmp_path: Path) -> None:
+    path = write_random_weights(tmp_path / "w.safetensors")
+    image = noise(96, 128)
+    exact = FaceDetector.load(path, device="cpu", score_threshold=0.3).detect(image)
+    rough = FaceDetector.load(path, device="cpu", precision="bf16", score_threshold=0.3).detect(image)
+    np.testing.assert_allclose(rough.scores[:5], exact.scores[:5], atol=0.03)
+
+
+def test_devices_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="expected auto, cpu, cuda"):
+        resolve_device("gpu7")
+    with pytest.raises(SettingsError, match="CUDA devices here"):
+        resolve_device("cuda:99")
+    assert resolve_device("cpu") == torch.device("cpu")
+    with pytest.raises(SettingsError, match="fp16 needs a GPU"):
+        FaceDetector.load(write_random_weights(tmp_path / "w.safetensors"), device="cpu", precision="fp16")
+
+
+def test_the_public_names_come_from_the_package() -> None:
+    assert retinaface_cli.FaceDetector is FaceDetector
+    assert retinaface_cli.FaceDetections is FaceDetections
+    for name in retinaface_cli.__all__:
+        assert getattr(retinaface_cli, name) is not None
+    with pytest.raises(AttributeError):
+        _ = retinaface_cli.absent  # type: ignore[attr-defined]
+
+
+def test_the_old_packages_interface_gives_rounded_lists(tmp_path: Path) -> None:
+    path = write_random_weights(tmp_path / "w.safetensors")
+    model = retinaface_cli.get_model(str(path), max_size=160, device="cpu").eval()
+    image = noise(100, 160)
+    jsons = model.predict_jsons(image, confidence_threshold=0.3, nms_threshold=0.4)
+    faces = FaceDetector.load(path, device="cpu", max_size=160, score_threshold=0.3).detect(image)
+    assert len(jsons) == len(faces) > 0
+    assert set(jsons[0]) == {"bbox", "score", "landmarks"}
+    assert jsons[0]["score"] == round(float(faces.scores[0]), 2)
+    np.testing.assert_allclose(jsons[0]["landmarks"], faces.landmarks[0], atol=0.0051)
+    assert model.predict_jsons(image, confidence_threshold=1.0) == [{"bbox": [], "score": -1, "landmarks": []}]
