@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from retinaface_cli.cli import convert_labels, infer, train, visualize
+from retinaface_cli.cli import convert_labels, evaluate, infer, train, visualize
 from retinaface_cli.cli.options import normalize_option
 from retinaface_cli.errors import RetinaFaceError
 from retinaface_cli.version import __version__
@@ -40,6 +40,7 @@ def retinaface(
 app.command(no_args_is_help=True, epilog=convert_labels.EPILOG)(convert_labels.convert_labels)
 app.command(no_args_is_help=True, epilog=infer.EPILOG)(infer.infer)
 app.command(no_args_is_help=True, epilog=train.EPILOG, cls=train.TrainCommand)(train.train)
+app.command(epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command(no_args_is_help=True, epilog=visualize.EPILOG)(visualize.visualize)
 
 

@@ -14,7 +14,6 @@ from retinaface_cli.commands.evaluate_truth import GroundTruth
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.evaluation.matching import pair_ious
 from retinaface_cli.faces import FloatArray, ImageDetections
-from retinaface_cli.formats.predictions import read_predictions
 
 _MAX_NAMED = 3
 _CUT_SCORE = 0.1
@@ -62,26 +61,18 @@ class Candidate:
         return line
 
 
-def read_candidate(path: Path, truth: GroundTruth) -> Candidate:
-    """Reads predictions and ties them to the labelled pictures.
-
-    Raises:
-        LabelFormatError: they cannot be read, are empty, or have no picture of the labels.
-    """
-    images = read_predictions(path, image_names=_coco_names(truth))
-    if not images:
-        raise LabelFormatError(f"{path}: holds no predictions")
-    return make_candidate(images, truth, name=str(path), run=_read_run(path))
-
-
 def make_candidate(
     images: Sequence[ImageDetections], truth: GroundTruth, *, name: str, run: Mapping[str, Any]
 ) -> Candidate:
     """Ties predictions to the labelled pictures.
 
     Raises:
-        LabelFormatError: no picture is in the labels, or two are the same one.
+        LabelFormatError: there are none, no picture is in the labels, or two are the same one.
     """
+    if not images:
+        raise LabelFormatError(f"{name}: holds no predictions")
+    coco_names = _coco_names(truth)
+    images = [replace(image, file_name=coco_names.get(image.file_name, image.file_name)) for image in images]
     paired, unknown = pair_names([image.file_name for image in images], [image.file_name for image in truth.images])
     if not paired:
         raise LabelFormatError(
@@ -224,8 +215,8 @@ def _coco_names(truth: GroundTruth) -> dict[str, str]:
         return {}
 
 
-def _read_run(path: Path) -> dict[str, Any]:
-    """What `infer` noted about the run that the predictions come from."""
+def read_run_file(path: Path) -> dict[str, Any]:
+    """What `infer` noted beside its predictions (a file or a folder) about the run; empty where it did not."""
     folders = (path, path.parent) if path.is_dir() else (path.parent,)
     for folder in folders:
         try:

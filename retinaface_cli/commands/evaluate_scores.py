@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from retinaface_cli.commands.evaluate_predictions import Candidate
+from retinaface_cli.commands.evaluate_process import SideTask
 from retinaface_cli.commands.evaluate_truth import GroundTruth
 from retinaface_cli.errors import SettingsError
 from retinaface_cli.evaluation.average_precision import AveragePrecisionReport, score_ap50
@@ -29,7 +31,8 @@ class Scores:
         candidate: what was scored.
         wider: WIDER FACE AP.
         coco: COCO AP.
-        ap50: AP at an IoU of .5.
+        ap50: AP at an IoU of .5; it is always computed.
+        has_ap50: whether it was asked for.
         landmarks: errors of the five points.
         groups: AP50, recall and landmark error of parts of the faces.
         matches: detections and the faces they claim, at an IoU of .5.
@@ -39,6 +42,7 @@ class Scores:
     wider: WiderFaceReport | None
     coco: CocoReport | None
     ap50: AveragePrecisionReport
+    has_ap50: bool
     landmarks: LandmarkReport | None
     groups: tuple[GroupResult, ...]
     matches: FaceMatches
@@ -59,41 +63,69 @@ class PictureMistakes:
     num_false: int
 
 
+@dataclass(frozen=True, eq=False)
+class ScoresInProgress:
+    """Scores of which COCO's figures and the groups are still being computed in other processes.
+
+    Attributes:
+        ready: what is known already.
+        groups: the groups' results.
+        coco: COCO's figures; None: not asked for.
+    """
+
+    ready: Scores
+    groups: SideTask[tuple[GroupResult, ...]]
+    coco: SideTask[CocoReport] | None
+
+    def finish(self) -> Scores:
+        """Waits for what is missing."""
+        coco = None if self.coco is None else self.coco.result()
+        return replace(self.ready, groups=self.groups.result(), coco=coco)
+
+
 def choose_protocols(asked: Sequence[Protocol], truth: GroundTruth) -> tuple[Protocol, ...]:
-    """The protocols to compute: those asked for, or all that the labels allow.
+    """The protocols to compute: those asked for, or those that suit the labels.
+
+    WIDER FACE's ground truth has its own protocol, so COCO's, which takes longest, must be asked for there.
 
     Raises:
         SettingsError: landmarks are asked for and the labels have none.
     """
-    if not asked:
-        return tuple(name for name in ALL_PROTOCOLS if name != "landmarks" or truth.has_landmarks)
-    if "landmarks" in asked and not truth.has_landmarks:
-        raise SettingsError(f"protocol landmarks: {truth.name} has no landmarks; leave it out or name other labels")
-    return tuple(name for name in ALL_PROTOCOLS if name in asked)
+    if asked:
+        if "landmarks" in asked and not truth.has_landmarks:
+            raise SettingsError(f"protocol landmarks: {truth.name} has no landmarks; leave it out or name other labels")
+        return tuple(name for name in ALL_PROTOCOLS if name in asked)
+    unsuited = {"coco"} if truth.has_difficulties else set()
+    if not truth.has_landmarks:
+        unsuited.add("landmarks")
+    return tuple(name for name in ALL_PROTOCOLS if name not in unsuited)
 
 
-def compute_scores(
+def start_scores(
     candidate: Candidate, truth: GroundTruth, *, protocols: Sequence[Protocol], coco_max_detections: int
-) -> Scores:
-    """Computes the protocols for one candidate."""
+) -> ScoresInProgress:
+    """Computes the protocols for one candidate, the longer ones beside."""
+    coco = None
+    if "coco" in protocols:
+        coco = SideTask(partial(evaluate_coco, truth.images, candidate.images, max_detections=coco_max_detections))
     near = find_near_faces(truth.images, candidate.images, iou_threshold=IOU_THRESHOLD)
     matches = near.match()
+    has_landmarks = "landmarks" in protocols
+    groups = SideTask(partial(evaluate_groups, matches, landmark_errors(matches) if has_landmarks else None))
     wider = None
     if "wider" in protocols:
         wider = score_wider_face(near.match(border=PIXEL_BORDER), subsets=truth.subsets)
-    coco = None
-    if "coco" in protocols:
-        coco = evaluate_coco(truth.images, candidate.images, max_detections=coco_max_detections)
-    has_landmarks = "landmarks" in protocols
-    return Scores(
+    ready = Scores(
         candidate=candidate,
         wider=wider,
-        coco=coco,
+        coco=None,
         ap50=score_ap50(matches),
+        has_ap50="ap50" in protocols,
         landmarks=score_landmarks(matches) if has_landmarks else None,
-        groups=evaluate_groups(matches, landmark_errors(matches) if has_landmarks else None),
+        groups=(),
         matches=matches,
     )
+    return ScoresInProgress(ready, groups, coco)
 
 
 def find_worst(scores: Scores, count: int) -> list[PictureMistakes]:

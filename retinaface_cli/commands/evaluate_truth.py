@@ -12,7 +12,7 @@ import numpy as np
 
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import BoolArray, FaceLabels, ImageLabels
-from retinaface_cli.formats import read_labels
+from retinaface_cli.formats import LabelSet, read_labels
 from retinaface_cli.formats.wider_ground_truth import DIFFICULTIES, read_wider_ground_truth, read_wider_mat
 
 WIDER_FILES = tuple(f"wider_{name}_val.mat" for name in ("face", *DIFFICULTIES))
@@ -56,6 +56,11 @@ class GroundTruth:
         return any(bool(image.faces.has_landmarks[~image.faces.ignore].any()) for image in self.images)
 
     @property
+    def has_difficulties(self) -> bool:
+        """Whether the subsets are WIDER FACE's easy, medium and hard."""
+        return set(DIFFICULTIES) <= set(self.subsets)
+
+    @property
     def fingerprint(self) -> str:
         """Sixteen hex digits that change with any name, box, landmark or mark of the labels."""
         digest = hashlib.sha256()
@@ -74,8 +79,13 @@ class GroundTruth:
         return f"{self.name} ({self.format_name}): {len(self.images):,} pictures, {self.num_faces:,} faces{ignored}"
 
 
-def read_truth(labels: Path, *, format_name: str | None = None) -> GroundTruth:
+def read_truth(labels: Path, *, format_name: str | None = None, images: Path | None = None) -> GroundTruth:
     """Reads labels: WIDER FACE's ground_truth folder with easy, medium and hard, or any label file.
+
+    Args:
+        labels: file or folder.
+        format_name: of the labels; None: found out by looking.
+        images: folder of the pictures, for formats that cannot be understood without them.
 
     Raises:
         LabelFormatError: they cannot be understood, name a picture twice, or hold no face that counts.
@@ -84,7 +94,7 @@ def read_truth(labels: Path, *, format_name: str | None = None) -> GroundTruth:
     if folder is not None:
         truth = _read_wider(folder, name=str(labels))
     else:
-        found = read_labels(labels, format_name=format_name)
+        found = _read_any(labels, format_name, images)
         truth = make_truth(
             found.images,
             name=str(labels),
@@ -116,6 +126,16 @@ def make_truth(
         paths=paths or {},
         image_root=image_root,
     )
+
+
+def _read_any(labels: Path, format_name: str | None, images: Path | None) -> LabelSet:
+    """Labels with the names that they give to pictures; only where that fails with those of the picture folder."""
+    try:
+        return read_labels(labels, format_name=format_name)
+    except LabelFormatError:
+        if images is None:
+            raise
+        return read_labels(labels, format_name=format_name, images=images)
 
 
 def _wider_folder(labels: Path) -> Path | None:

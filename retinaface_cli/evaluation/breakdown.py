@@ -94,12 +94,12 @@ def height_groups(matches: FaceMatches) -> list[FaceGroup]:
 
 
 def attribute_groups(matches: FaceMatches) -> list[FaceGroup]:
-    """A group for each value of each attribute that has few values."""
+    """A group for each value of each attribute that has several values, but not many."""
     groups: list[FaceGroup] = []
     for attribute, values in matches.faces.attributes.items():
         counted = values[np.isfinite(values) & ~matches.faces.ignore]
         distinct = np.unique(counted).tolist()
-        if len(distinct) > _MAX_VALUES:
+        if not 2 <= len(distinct) <= _MAX_VALUES:
             continue
         groups += [FaceGroup(attribute, _value_name(attribute, value), values == value) for value in distinct]
     return groups

@@ -54,13 +54,19 @@ class EvaluateSettings(Settings):
     """Everything else about detection; its inputs, weights, output and scale are set by the fields above."""
 
     protocols: tuple[Protocol, ...] = ()
-    """Which scores; empty: all that the labels allow."""
+    """Which scores; empty: all that the labels allow, with WIDER FACE's .mat labels all but coco."""
 
     coco_max_detections: int = Field(default=100, gt=0)
     """Detections of a picture that the COCO figures look at, best first; 100 is COCO's rule."""
 
     output: Path | None = None
     """Folder for report.json and pictures; empty: runs/evaluate/1, 2, 3, ..."""
+
+    resume: bool = False
+    """Go on with the detections in the output folder."""
+
+    overwrite: bool = False
+    """Replace the results that the output folder holds."""
 
     worst: int = Field(default=0, ge=0)
     """Number of pictures with most mistakes to draw on a contact sheet."""
@@ -79,26 +85,29 @@ class EvaluateSettings(Settings):
     def _check_together(self) -> EvaluateSettings:
         if self.predictions and self.weights:
             raise ValueError("predictions and weights exclude each other: score files, or detect anew")
-        if self.predictions and (self.scale or self.tta):
-            raise ValueError("scale and tta are chosen where the detecting is done; predictions are scored as they are")
+        if self.predictions and (self.scale or self.tta or self.resume):
+            raise ValueError("scale, tta and resume are for detecting; predictions are scored as they are")
         if (self.predictions or self.weights) and not (self.labels or self.training):
-            raise ValueError("labels are missing: name the file or folder with the true faces")
-        if self.labels and not (self.predictions or self.weights):
-            raise ValueError("name the predictions to score, or weights to detect with")
+            raise ValueError("labels are missing: name the file or folder with the true faces (--labels)")
+        if self.labels and not (self.predictions or self.weights or self.training):
+            raise ValueError("name the predictions to score (--predictions), or weights to detect with (-w)")
+        if self.resume and (self.overwrite or self.output is None):
+            raise ValueError("resume needs output, the folder to go on with, and excludes overwrite")
         return self
 
 
-def detection_settings(settings: EvaluateSettings, *, scale: str) -> InferSettings:
-    """The settings of the detector at a scale such as original, 640 or 1600x2150."""
+def detection_settings(settings: EvaluateSettings, *, weights: str, scale: str) -> InferSettings:
+    """The settings of the detector with these weights at a scale such as original, 640 or 1600x2150."""
     sides: tuple[int | None, int | None] = (None, None)
     if scale != ORIGINAL_SIZE:
         first, _, second = scale.partition("x")
         sides = (int(first), int(second)) if second else (None, int(first))
     changes = {
-        "weights": settings.weights,
+        "weights": weights,
         "short_side": sides[0],
         "max_size": sides[1],
         "tta": settings.tta,
         "tta_merge": settings.tta_merge,
+        "overwrite": settings.overwrite,
     }
     return settings.detection.model_copy(update=changes)

@@ -158,15 +158,15 @@ def test_the_old_sign_of_no_face_is_no_face(tmp_path: Path) -> None:
     assert len(read_predictions(path)[0].faces) == 0
 
 
-def test_coco_results_are_grouped_by_id_and_named_by_the_given_names(tmp_path: Path) -> None:
+def test_coco_results_are_grouped_by_their_id(tmp_path: Path) -> None:
     results = [
         {"image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.2},
         {"image_id": 8, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.3},
         {"image_id": 7, "category_id": 1, "bbox": [5, 5, 1, 1], "score": 0.9},
     ]
     path = write(tmp_path / "p.json", json.dumps(results, indent=1))
-    seven, eight = read_predictions(path, image_names={"7": "seven.jpg"})
-    assert (seven.file_name, eight.file_name) == ("seven.jpg", "8")
+    seven, eight = read_predictions(path)
+    assert (seven.file_name, eight.file_name) == ("7", "8")
     assert seven.faces.boxes.tolist() == [[5, 5, 6, 6], [1, 2, 4, 6]]
 
 

@@ -1,0 +1,46 @@
+"""From the command line to the settings of `evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from retinaface_cli.settings.base import parse_assignments, validate_settings
+from retinaface_cli.settings.evaluation import EvaluateSettings
+
+_DETECTION = (
+    "preprocessing",
+    "confidence_threshold",
+    "nms_threshold",
+    "nms_inclusive",
+    "keep_top_k",
+    "batch_size",
+    "num_workers",
+    "accelerator",
+    "devices",
+    "num_nodes",
+    "precision",
+)
+"""Options that are settings of the detector under the same name."""
+
+_RENAMED = {"protocol": "protocols", "config": "training", "labels_from": "labels_format"}
+
+
+def resolve_settings(given: Mapping[str, Any]) -> EvaluateSettings:
+    """Settings from the options that stand on the command line, by parameter name; the rest has its defaults.
+
+    Raises:
+        SettingsError: a wrong value, or options that exclude each other.
+    """
+    detection = {name: given[name] for name in _DETECTION if name in given}
+    if given.get("fp16"):
+        detection["precision"] = "fp16"
+    if given.get("anchors"):
+        detection["anchors"] = {"sizes": parse_assignments([f"anchors={given['anchors']}"])["anchors"]}
+    values = {
+        _RENAMED.get(name, name): value
+        for name, value in given.items()
+        if name not in (*_DETECTION, "fp16", "anchors") and value is not None
+    }
+    defaults = EvaluateSettings().detection.model_dump(exclude_unset=True)
+    return validate_settings(EvaluateSettings, {**values, "detection": {**defaults, **detection}}, source="evaluate")
