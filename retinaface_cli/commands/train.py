@@ -11,9 +11,9 @@ from typing import Any
 import pytorch_lightning as pl
 from rich.console import Console
 
-from retinaface_cli.commands.train_devices import check_devices
+from retinaface_cli.commands.train_devices import check_devices, count_processes
 from retinaface_cli.commands.train_errors import explain_error
-from retinaface_cli.commands.train_report import print_data, print_notes, print_result, print_start
+from retinaface_cli.commands.train_report import print_data, print_notes, print_result, print_start, print_steps
 from retinaface_cli.commands.train_settings import TrainRequest
 from retinaface_cli.commands.train_start import Start, build_start, restart
 from retinaface_cli.commands.train_trainer import build_callbacks, build_trainer
@@ -68,7 +68,7 @@ def run(request: TrainRequest) -> None:
     """
     console = Console(quiet=not is_first_process(), highlight=False, soft_wrap=True)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     print_notes(console, request.notes, source=request.source)
     check_devices(request.settings.trainer)
     pl.seed_everything(request.settings.seed, verbose=False)
@@ -151,7 +151,8 @@ def _fit(run: _Run, console: Console) -> RunStatus:
         seed=settings.seed,
         validation_fill=_mean_color(settings.network.preprocessing),
     )
-    num_batches = len(data_module.train_dataloader())
+    num_batches = max(1, len(data_module.train_dataloader()) // count_processes(settings.trainer))
+    print_steps(console, settings, num_batches=num_batches)
     callbacks = build_callbacks(
         settings, folder=run.folder, keeper=run.keeper, console=console, num_batches=num_batches
     )

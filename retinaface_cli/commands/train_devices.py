@@ -38,6 +38,16 @@ def check_devices(settings: TrainerSettings) -> None:
         raise SettingsError(f"trainer.devices: got {wanted}, but there are {num_gpus} GPUs here; try --devices auto")
 
 
+def count_processes(settings: TrainerSettings) -> int:
+    """Number of processes over all machines; each works on one device."""
+    devices = lightning_devices(settings)
+    if isinstance(devices, list):
+        here = len(devices)
+    else:
+        here = devices if isinstance(devices, int) and devices > 0 else max(1, torch.cuda.device_count())
+    return here * settings.num_nodes
+
+
 def lightning_devices(settings: TrainerSettings) -> int | str | list[int]:
     """The devices as Lightning wants them; on the CPU a device is a process."""
     if isinstance(settings.devices, tuple):

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from retinaface_cli.commands.train_devices import count_processes
 from retinaface_cli.commands.train_start import Start
 from retinaface_cli.data.pictures import TrainingData
 from retinaface_cli.engine.checkpoint_keeper import CheckpointKeeper
+from retinaface_cli.engine.optimization import scale_learning_rate
 from retinaface_cli.engine.progress import format_duration
 from retinaface_cli.engine.run_folder import RunFolder
 from retinaface_cli.settings.training import TrainSettings
@@ -54,6 +56,17 @@ def print_start(console: Console, start: Start, *, folder: RunFolder | None) -> 
     for note in start.notes:
         console.print(f"start       {note}", markup=False)
     console.print(f"run         {'nothing is written (fast-dev-run)' if folder is None else folder.path}", markup=False)
+
+
+def print_steps(console: Console, settings: TrainSettings, *, num_batches: int) -> None:
+    """Size and number of the steps, and the learning rate that follows from it."""
+    batch, accumulated = settings.data.batch_size, settings.trainer.accumulate_grad_batches
+    processes = count_processes(settings.trainer)
+    pictures = batch * processes * accumulated
+    lr = scale_learning_rate(settings.optimizer, global_batch_size=pictures)
+    product = f" ({batch} x {processes} devices x {accumulated} accumulated)" if processes * accumulated > 1 else ""
+    scaled = "" if lr == settings.optimizer.lr else f", scaled from {settings.optimizer.lr:g} to the global batch"
+    console.print(f"steps       {num_batches} batches an epoch, {pictures} pictures a step{product}; lr {lr:g}{scaled}")
 
 
 def print_result(

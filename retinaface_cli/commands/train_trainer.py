@@ -33,7 +33,7 @@ def build_callbacks(
     callbacks: list[Callback] = [
         LossGuard(check_every_n_steps=settings.trainer.log_every_n_steps),
         LearningRateRecord(log_every_n_steps=_log_period(settings.trainer, num_batches)),
-        TrainingProgress(pictures_per_step=settings.data.batch_size, monitor=monitor, console=console),
+        TrainingProgress(pictures_per_batch=settings.data.batch_size, monitor=monitor, console=console),
     ]
     if settings.early_stopping.patience is not None:
         callbacks.append(

@@ -71,6 +71,6 @@ def _synchronized(norm: nn.BatchNorm2d, device_type: str) -> nn.Module:
     if device_type == "cuda":
         converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(norm)  # type: ignore[no-untyped-call]
         return converted
-    synchronized = SynchronizedBatchNorm2d(norm.num_features, eps=norm.eps, momentum=norm.momentum)
+    synchronized = SynchronizedBatchNorm2d(norm.num_features, eps=norm.eps, momentum=norm.momentum).to(norm.weight)
     synchronized.load_state_dict(norm.state_dict())
-    return synchronized.to(norm.weight.device)
+    return synchronized

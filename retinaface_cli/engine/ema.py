@@ -22,7 +22,7 @@ class WeightAverage:
     @staticmethod
     def copy_network(network: nn.Module) -> nn.Module:
         """The network that is to hold the average: a copy that is never trained."""
-        return copy.deepcopy(network).requires_grad_(False).eval()
+        return copy.deepcopy(network).requires_grad_(False)
 
     @torch.no_grad()
     def update(self, average: nn.Module, network: nn.Module, *, step: int) -> None:

@@ -44,10 +44,10 @@ class StepTimer:
 class TrainingProgress(ProgressBar):
     """Epoch, step/s, pictures/s, losses, learning rate, AP and the time that is left."""
 
-    def __init__(self, *, pictures_per_step: int, monitor: str, console: Console | None = None) -> None:
+    def __init__(self, *, pictures_per_batch: int, monitor: str, console: Console | None = None) -> None:
         super().__init__()
         self._console = console or Console(highlight=False)
-        self._pictures_per_step = pictures_per_step
+        self._pictures_per_batch = pictures_per_batch
         self._monitor = monitor
         self._timer = StepTimer()
         self._validation_seconds = 0.0
@@ -173,7 +173,7 @@ class TrainingProgress(ProgressBar):
         if self._timer.seconds:
             per_second = 1 / self._timer.seconds
             parts.append(f"{per_second:.2f} step/s")
-            parts.append(f"{per_second * self._pictures_per_step:.1f} pictures/s")
+            parts.append(f"{per_second * self._pictures_per_batch * trainer.world_size:.1f} pictures/s")
             parts.append(f"{format_duration(self._seconds_left(trainer))} left")
         return "  ".join(parts)
 

@@ -39,7 +39,10 @@ class CometRun(RunLogger):
             ("log_code", "log_graph", "auto_output_logging", "log_git_metadata", "log_git_patch"), False
         )
         config = comet_ml.ExperimentConfig(
-            name=self._experiment_name, offline_directory=str(self._folder / "comet"), **quiet
+            name=self._experiment_name,
+            offline_directory=str(self._folder / "comet"),
+            display_summary_level=0,
+            **quiet,
         )
         known_id = self._ids.get("comet")
         self._experiment = comet_ml.start(
