@@ -9,6 +9,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several test processes share the cores
 for _package in ("geometry", "model"):
     install_import_hook(f"retinaface_cli.{_package}", "beartype.beartype")
 

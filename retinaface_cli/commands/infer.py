@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -85,7 +86,9 @@ def run(
     module = PredictionModule(_make_plan(settings, sources, weights))
     trainer = _make_trainer(settings, console)
     started = time.monotonic()
-    with _stop_on_signals(module.stop_requested):
+    with _stop_on_signals(module.stop_requested), warnings.catch_warnings():
+        # Lightning's own, about a newer torch
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*", category=FutureWarning)
         trainer.predict(module, return_predictions=False)
     tally = module.tally
     report = InferReport(

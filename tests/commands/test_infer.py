@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+from rich.console import Console
+
+from retinaface_cli.commands.infer import InferReport, run
+from retinaface_cli.commands.infer_settings import resolve_settings
+from retinaface_cli.data.video import VideoFile, read_frames
+from retinaface_cli.errors import ImageReadError, SettingsError
+from retinaface_cli.formats.predictions import read_predictions
+from retinaface_cli.settings.base import validate_settings
+from retinaface_cli.settings.inference import InferSettings
+from tests.conftest import REPOSITORY
+from tests.engine.test_detector import noise, write_random_weights
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_random_weights(tmp_path_factory.mktemp("weights") / "w.safetensors")
+
+
+def save(path: Path, image: npt.NDArray[np.uint8]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), image)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Pictures with like names in several folders, one of them without any face."""
+    folder = tmp_path / "in"
+    for index, name in enumerate(["a/x.jpg", "b/x.jpg", "a/x.png", "b/ü y.png"]):
+        save(folder / name, noise(96 + 16 * index, 128, seed=index))
+    save(folder / "flat.png", np.zeros((64, 64, 3), np.uint8))
+    return folder
+
+
+def infer(inputs: Path | list[str], weights: Path, output: Path, **options: Any) -> InferReport:
+    """Runs the command in this process on the CPU."""
+    values = {
+        "inputs": [str(inputs)] if isinstance(inputs, Path) else inputs,
+        "weights": str(weights),
+        "output": str(output),
+        "accelerator": "cpu",
+        "max_size": "original",
+        "confidence_threshold": 0.55,
+        **options,
+    }
+    settings = validate_settings(InferSettings, values, source="test")
+    return run(settings, console=Console(quiet=True))
+
+
+def labels(output: Path) -> dict[str, Any]:
+    """Contents of all label files by their path below labels/."""
+    root = output / "labels"
+    return {path.relative_to(root).as_posix(): json.loads(path.read_text()) for path in sorted(root.rglob("*.json"))}
+
+
+def test_every_picture_gets_its_file_and_all_come_together_in_input_order(
+    tmp_path: Path, pictures: Path, weights: Path
+) -> None:
+    report = infer(pictures, weights, tmp_path / "out")
+    assert report.exit_code == 0
+    written = labels(tmp_path / "out")
+    assert list(written) == ["a/x.jpg.json", "a/x.png.json", "b/x.jpg.json", "b/ü y.png.json", "flat.png.json"]
+    assert written["a/x.png.json"]["file_name"] == written["a/x.png.json"]["file_path"] == "a/x.png"
+    face = written["a/x.jpg.json"]["annotations"][0]
+    assert len(face["bbox"]) == 4
+    assert len(face["landmarks"]) == 5
+    assert 0.55 < face["score"] <= 1
+    together = read_predictions(tmp_path / "out" / "predictions.json")
+    assert [image.file_name for image in together] == ["flat.png", "a/x.jpg", "a/x.png", "b/x.jpg", "b/ü y.png"]
+    assert sum(len(image.faces) for image in together) == report.num_faces > 0
+    assert not (tmp_path / "out" / "errors.json").exists()
+
+
+def test_a_picture_without_faces_has_an_empty_list(tmp_path: Path, pictures: Path, weights: Path) -> None:
+    infer(pictures / "flat.png", weights, tmp_path / "out", confidence_threshold=1.0)
+    assert labels(tmp_path / "out")["flat.png.json"]["annotations"] == []
+    assert read_predictions(tmp_path / "out" / "predictions.json")[0].file_name == "flat.png"
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_results_do_not_depend_on_the_batch_size(
+    tmp_path: Path, pictures: Path, weights: Path, batch_size: int
+) -> None:
+    infer(pictures, weights, tmp_path / "one", batch_size=1)
+    infer(pictures, weights, tmp_path / "more", batch_size=batch_size, num_workers=3)
+    pairs = zip(*(read_predictions(tmp_path / name / "predictions.json") for name in ("one", "more")), strict=True)
+    for one, more in pairs:
+        np.testing.assert_allclose(more.faces.boxes, one.faces.boxes, atol=0.05)
+        np.testing.assert_allclose(more.faces.scores, one.faces.scores, atol=1e-3)
+
+
+def test_drawings_crops_and_hidden_faces_are_written_where_asked(tmp_path: Path, pictures: Path, weights: Path) -> None:
+    out = tmp_path / "out"
+    infer(pictures, weights, out, visualize=True, crops="aligned", anonymize="pixelate", keep_top_k=2)
+    for folder, names in {"viz": ["a/x.jpg", "a/x.png.jpg", "b/x.jpg"], "anonymized": ["a/x.jpg", "a/x.png"]}.items():
+        for name in names:
+            picture = cv2.imread(str(out / folder / name))
+            assert picture is not None
+            assert picture.shape[1] == 128
+    num_faces = len(labels(out)["a/x.jpg.json"]["annotations"])
+    crops = sorted((out / "crops" / "a" / "x.jpg").iterdir())
+    assert len(crops) == num_faces > 0
+    assert cv2.imread(str(crops[0])).shape == (112, 112, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("jsonl", "predictions.jsonl"), ("coco", "predictions_coco.json"), ("wider", "wider"), ("csv", "predictions.csv")],
+)
+def test_other_formats_hold_the_same_faces(tmp_path: Path, pictures: Path, weights: Path, name: str, file: str) -> None:
+    report = infer(pictures, weights, tmp_path / "out", format=name)
+    images = read_predictions(tmp_path / "out" / file)
+    assert sum(len(image.faces) for image in images) == report.num_faces > 0
+
+
+def test_pictures_that_cannot_be_read_are_reported_and_the_run_goes_on(
+    tmp_path: Path, pictures: Path, weights: Path
+) -> None:
+    (pictures / "empty.jpg").touch()
+    (pictures / "text.jpg").write_text("no picture")
+    (pictures / "folder.jpg").mkdir()
+    report = infer(pictures, weights, tmp_path / "out")
+    assert report.exit_code == 0
+    assert report.num_pictures == 5
+    errors = {entry["file_name"]: entry["reason"] for entry in json.loads((tmp_path / "out/errors.json").read_text())}
+    assert errors.keys() == {"empty.jpg", "text.jpg", "folder.jpg"}
+    assert errors["empty.jpg"] == "the file is empty"
+
+
+def test_a_run_in_which_nothing_could_be_read_fails(tmp_path: Path, weights: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "empty.jpg").touch()
+    assert infer(tmp_path / "in", weights, tmp_path / "out").exit_code == 1
+    with pytest.raises(ImageReadError, match="no such file"):
+        infer(tmp_path / "absent", weights, tmp_path / "out")
+
+
+def test_results_are_not_mixed_with_those_of_another_run(tmp_path: Path, pictures: Path, weights: Path) -> None:
+    infer(pictures / "a", weights, tmp_path / "out")
+    with pytest.raises(SettingsError, match="holds results already; --resume to go on, --overwrite"):
+        infer(pictures, weights, tmp_path / "out")
+    report = infer(pictures / "b", weights, tmp_path / "out", overwrite=True)
+    assert report.num_pictures == len(labels(tmp_path / "out")) == 2
+    with pytest.raises(SettingsError, match="keep_top_k was 750, is 3"):
+        infer(pictures / "b", weights, tmp_path / "out", resume=True, keep_top_k=3)
+
+
+def test_a_resumed_run_does_only_what_is_missing(tmp_path: Path, pictures: Path, weights: Path) -> None:
+    infer(pictures, weights, tmp_path / "out")
+    whole = (tmp_path / "out" / "predictions.json").read_bytes()
+    (tmp_path / "out" / "labels" / "b" / "x.jpg.json").unlink()
+    (tmp_path / "out" / "predictions.json").unlink()
+    report = infer(pictures, weights, tmp_path / "out", resume=True)
+    assert (report.num_pictures, report.num_done_before) == (1, 4)
+    assert (tmp_path / "out" / "predictions.json").read_bytes() == whole
+
+
+def test_videos_give_an_entry_a_frame_and_a_drawn_video(tmp_path: Path, weights: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    video = VideoFile(folder / "clip.mp4", frame_rate=10)
+    for index in range(4):
+        video.write(noise(96, 128, seed=index))
+    video.close()
+    save(folder / "z.png", noise(96, 128))
+    report = infer(folder, weights, tmp_path / "out", visualize=True, batch_size=3)
+    assert report.num_pictures == 5
+    names = [image.file_name for image in read_predictions(tmp_path / "out" / "predictions.json")]
+    assert names == [*(f"clip.mp4/{index:06d}" for index in range(4)), "z.png"]
+    assert len(list(read_frames(tmp_path / "out" / "viz" / "clip.mp4"))) == 4
+
+
+def command(inputs: Path, weights: Path, output: Path, *options: str) -> list[str]:
+    """The command line of a run of its own."""
+    fixed = ["-w", str(weights), "-o", str(output), "--accelerator", "cpu", "-m", "original"]
+    return [sys.executable, "-m", "retinaface_cli", "infer", str(inputs), *fixed, *options]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+
+
+def wait_for_labels(output: Path, process: subprocess.Popen[bytes], number: int) -> None:
+    """Returns when so many label files are there."""
+    deadline = time.monotonic() + 120
+    while len(list(output.glob("labels/*.json"))) < number:
+        assert process.poll() is None, "the run ended before it was stopped"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_run_loses_nothing_that_was_done_and_can_be_resumed(
+    tmp_path: Path, weights: Path, number: signal.Signals
+) -> None:
+    folder, output = tmp_path / "in", tmp_path / "out"
+    for index in range(60):
+        save(folder / f"{index:03d}.jpg", noise(240, 320, seed=index))
+    process = subprocess.Popen(
+        command(folder, weights, output), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_for_labels(output, process, 3)
+    process.send_signal(number)
+    code = process.wait(timeout=60)
+    done = labels(output)
+    assert 3 <= len(done) < 60
+    assert code == (130 if number == signal.SIGINT else -signal.SIGKILL)
+    assert (output / "predictions.json").exists() == (number == signal.SIGINT)
+    infer(folder, weights, output, resume=True, confidence_threshold=0.7)
+    images = read_predictions(output / "predictions.json")
+    assert [image.file_name for image in images] == [f"{index:03d}.jpg" for index in range(60)]
+    assert {name: content for name, content in labels(output).items() if name in done} == done
+
+
+def test_two_processes_do_each_picture_once_and_agree_with_one(tmp_path: Path, pictures: Path, weights: Path) -> None:
+    (pictures / "empty.jpg").touch()
+    options = ["--devices", "2", "--confidence-threshold", "0.55", "--strict"]
+    finished = subprocess.run(
+        command(pictures, weights, tmp_path / "two", *options),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert finished.returncode == 1, finished.stderr  # --strict, and one picture is empty
+    assert "5 pictures" in finished.stderr
+    infer(pictures, weights, tmp_path / "one")
+    one, two = ((tmp_path / name / "predictions.json").read_text() for name in ("one", "two"))
+    assert json.loads(two) == json.loads(one)
+    assert len(json.loads((tmp_path / "two" / "errors.json").read_text())) == 1
+
+
+def resolve(config: Path | None = None, **given: Any) -> InferSettings:
+    return resolve_settings(given, config=str(config or ""), console=Console(quiet=True))
+
+
+def test_the_command_line_goes_before_the_config_file(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("weights: w.pth\nmax_size: original\nkeep_top_k: 10\n")
+    settings = resolve(config, keep_top_k=20, fp16=True, inputs=["a.jpg"], input_path=["b.jpg"])
+    assert settings.weights == "w.pth"
+    assert settings.max_size is None
+    assert settings.keep_top_k == 20
+    assert settings.precision == "fp16"
+    assert settings.inputs == ("a.jpg", "b.jpg")
+    assert resolve(anchors="[[10,20],[32,64],[128,256]]").anchors is not None
+
+
+def test_wrong_settings_are_named(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("keep_top: 10\n")
+    with pytest.raises(SettingsError, match="keep_top: unknown setting; did you mean keep_top_k"):
+        resolve(config)
+    with pytest.raises(SettingsError, match="only be read by one process"):
+        resolve(inputs=["-"], devices=2)
+    with pytest.raises(SettingsError, match="resume needs output"):
+        resolve(resume=True)
+
+
+@pytest.mark.parametrize("name", ["2020-07-19", "2020-07-20", "2020-11-15"])
+def test_configs_of_ternaus_give_anchors_and_preprocessing(name: str) -> None:
+    settings = resolve(REPOSITORY / "tests" / "fixtures" / "old_configs" / f"{name}.yaml", keep_top_k=5)
+    assert settings.preprocessing == "imagenet-rgb"
+    assert settings.anchors is not None
+    assert settings.anchors.sizes == ((16, 32), (64, 128), (256, 512))
+    assert settings.keep_top_k == 5
