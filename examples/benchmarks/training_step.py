@@ -1,0 +1,169 @@
+"""Measures a training step of this package against the way of the older code, both in one run on the same faces.
+
+The older way: contiguous tensors in NCHW order, one picture after another is matched with all anchors, targets are
+encoded for all anchors, hard negatives are found by sorting all anchors twice.
+
+Usage: python examples/benchmarks/training_step.py [--batch-size 8] [--image-size 640] [--faces 12] [--threads 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from retinaface_cli.engine.ema import WeightAverage
+from retinaface_cli.engine.optimization import build_optimizer
+from retinaface_cli.geometry.anchors import generate_anchors
+from retinaface_cli.geometry.boxes import cxcywh_to_xyxy, encode_boxes, encode_landmarks, pairwise_iou
+from retinaface_cli.model.loss import FaceLoss
+from retinaface_cli.model.outputs import HeadOutputs
+from retinaface_cli.model.retinaface import build_network
+from retinaface_cli.model.targets import FaceTargets
+from retinaface_cli.settings.loss import LossSettings
+from retinaface_cli.settings.network import NetworkSettings
+from retinaface_cli.settings.optimization import EmaSettings, SgdSettings
+
+
+def draw_faces(batch_size: int, faces_a_picture: int, image_size: int) -> FaceTargets:
+    """Faces of 8 to 300 pixels, most of them small, all with landmarks."""
+    generator = torch.Generator().manual_seed(0)
+    n = batch_size * faces_a_picture
+    side = 8 * torch.exp(torch.rand(n, 1, generator=generator) ** 2 * 3.6)
+    half = side * torch.tensor([0.5, 0.6])
+    center = torch.rand(n, 2, generator=generator) * image_size
+    points = center[:, None] + (torch.rand(n, 5, 2, generator=generator) - 0.5) * side[:, None]
+    return FaceTargets(
+        boxes=torch.cat([center - half, center + half], dim=1),
+        landmarks=points,
+        has_landmarks=torch.ones(n, 5, dtype=torch.bool),
+        ignore=torch.zeros(n, dtype=torch.bool),
+        image_index=torch.arange(batch_size).repeat_interleave(faces_a_picture),
+    )
+
+
+def old_loss(outputs: HeadOutputs, targets: FaceTargets, anchors: Tensor) -> Tensor:
+    """The loss of the older code, in the way it goes about it."""
+    corners = cxcywh_to_xyxy(anchors)
+    labels, boxes, points = [], [], []
+    for image in range(len(outputs.class_logits)):
+        mine = targets.image_index == image
+        iou = pairwise_iou(targets.boxes[mine], corners)  # (faces, A)
+        best_iou, best_face = iou.max(dim=0)
+        for face, anchor in enumerate(iou.argmax(dim=1)):
+            best_face[anchor], best_iou[anchor] = face, 2.0
+        labels.append(best_iou >= 0.35)
+        boxes.append(encode_boxes(targets.boxes[mine][best_face], anchors))
+        points.append(encode_landmarks(targets.landmarks[mine][best_face], anchors))
+    positive, wanted_boxes, wanted_points = torch.stack(labels), torch.stack(boxes), torch.stack(points)
+    box = F.smooth_l1_loss(outputs.box_deltas[positive], wanted_boxes[positive], reduction="sum")
+    landmark = F.smooth_l1_loss(outputs.landmark_deltas[positive], wanted_points[positive], reduction="sum")
+    logits = outputs.class_logits.flatten(0, 1)
+    entropy = logits.logsumexp(dim=1) - logits.gather(1, positive.flatten()[:, None].long())[:, 0]
+    hardness = entropy.detach().view_as(positive).masked_fill(positive, 0)
+    rank = hardness.sort(dim=1, descending=True).indices.sort(dim=1).indices
+    num_positives = positive.sum(dim=1, keepdim=True)
+    taken = positive | (rank < (7 * num_positives).clamp(max=positive.shape[1] - 1))
+    classification = F.cross_entropy(outputs.class_logits[taken], positive[taken].long(), reduction="sum")
+    return (2 * box + classification + landmark) / num_positives.sum()
+
+
+def make_old_step(images: Tensor, targets: FaceTargets) -> Callable[[], None]:
+    """Forward and backward of the older way, without an optimizer."""
+    settings = NetworkSettings()
+    network = build_network(settings).train()
+    size = (images.shape[2], images.shape[3])
+    anchors = generate_anchors(size, settings.anchors.sizes, settings.anchors.strides)
+    normalized = (images.float() - 120).contiguous() / 58
+
+    def step() -> None:
+        network.zero_grad()
+        old_loss(network(normalized), targets, anchors).backward()
+
+    return step
+
+
+def make_step(images: Tensor, targets: FaceTargets) -> Callable[[], None]:
+    """The whole step of this package: normalising, forward, loss, backward, optimizer, average of the weights."""
+    settings = NetworkSettings()
+    network = build_network(settings).train().to(memory_format=torch.channels_last)
+    optimizer = build_optimizer(network, SgdSettings(), lr=1e-4)
+    loss, average = FaceLoss(LossSettings(), settings.anchors), WeightAverage(EmaSettings())
+    copy = average.copy_network(network)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (settings.preprocessing.mean, settings.preprocessing.std))
+    pixels = images.contiguous(memory_format=torch.channels_last)
+    size = (images.shape[2], images.shape[3])
+
+    def step() -> None:
+        optimizer.zero_grad()
+        outputs = network((pixels - mean).div_(std))
+        loss(outputs, targets, image_size=size).total.backward()
+        optimizer.step()
+        average.update(copy, network, step=1)
+
+    return step
+
+
+def make_loss_step(images: Tensor, targets: FaceTargets, *, old: bool) -> Callable[[], None]:
+    """Matching and loss alone, with their backward pass to the network's outputs."""
+    settings = NetworkSettings()
+    size = (images.shape[2], images.shape[3])
+    anchors = generate_anchors(size, settings.anchors.sizes, settings.anchors.strides)
+    shape = (len(images), len(anchors))
+    outputs = HeadOutputs(*(torch.randn(*shape, *rest, requires_grad=True) for rest in ((2,), (4,), (5, 2))))
+    loss = FaceLoss(LossSettings(), settings.anchors)
+
+    def step() -> None:
+        for part in outputs:
+            part.grad = None
+        total = old_loss(outputs, targets, anchors) if old else loss(outputs, targets, image_size=size).total
+        total.backward()
+
+    return step
+
+
+def time_in_turns(steps: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
+    """Median seconds of each; they take turns, so that a busy machine slows all alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(repeats + 1):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            if turn > 0:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch-size", type=int, default=8, help="pictures a step")
+    parser.add_argument("--image-size", type=int, default=640, help="side of the pictures in pixels")
+    parser.add_argument("--faces", type=int, default=12, help="faces a picture")
+    parser.add_argument("--threads", type=int, default=2, help="threads of PyTorch")
+    parser.add_argument("--repeats", type=int, default=7, help="steps of each kind; the median counts")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    size = options.image_size
+    images = torch.randint(0, 256, (options.batch_size, 3, size, size), dtype=torch.uint8)
+    targets = draw_faces(options.batch_size, options.faces, size)
+    steps = {
+        "step, older way (forward and backward only)": make_old_step(images, targets),
+        "step": make_step(images, targets),
+        "matching and loss, older way": make_loss_step(images, targets, old=True),
+        "matching and loss": make_loss_step(images, targets, old=False),
+    }
+    seconds = time_in_turns(steps, options.repeats)
+    print(f"{options.batch_size} pictures of {size} pixels, {options.faces} faces each, {options.threads} threads")
+    for name, value in seconds.items():
+        print(f"{name:46} {1e3 * value / options.batch_size:8.2f} ms a picture")
+    old, new, *_ = seconds.values()
+    print(f"step / step of the older way: {new / old:.2f}")
+
+
+if __name__ == "__main__":
+    main()
