@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ import numpy.typing as npt
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import BoolArray
 from retinaface_cli.formats.face_table import FaceTable, Float64Array, no_landmarks, no_sizes
-from retinaface_cli.formats.text_lines import read_bytes
+from retinaface_cli.formats.mat_files import MatValue, read_mat
+from retinaface_cli.formats.values import as_name
 from retinaface_cli.formats.wider_text import WIDER_ATTRIBUTES
 
 DIFFICULTIES = ("easy", "medium", "hard")
@@ -58,7 +58,7 @@ def read_wider_ground_truth(folder: Path) -> dict[str, WiderPicture]:
     lists = {name: _read_mat(folder / f"wider_{name}_val.mat", ("gt_list",)) for name in DIFFICULTIES}
     result = {}
     for i, picture in enumerate(pictures):
-        boxes = picture.values["face_bbx_list"].reshape(-1, 4).astype(np.float64)
+        boxes = _boxes(picture, folder / "wider_face_val.mat")
         masks = {}
         for name, entries in lists.items():
             path = folder / f"wider_{name}_val.mat"
@@ -77,9 +77,9 @@ def read_wider_mat(path: Path) -> FaceTable:
     """
     fields = ("face_bbx_list", *(f"{name}_label_list" for name in WIDER_ATTRIBUTES))
     pictures = _read_mat(path, fields)
-    boxes_list = [picture.values["face_bbx_list"].reshape(-1, 4) for picture in pictures]
+    boxes_list = [_boxes(picture, path) for picture in pictures]
     num_faces = np.array([len(boxes) for boxes in boxes_list], np.intp)
-    boxes = np.concatenate(boxes_list, dtype=np.float64) if boxes_list else np.zeros((0, 4))
+    boxes = np.concatenate(boxes_list) if boxes_list else np.zeros((0, 4))
     boxes[:, 2:] += boxes[:, :2]
     landmarks, has_landmarks = no_landmarks(len(boxes))
     attributes = {name: _attribute(pictures, num_faces, name, path) for name in WIDER_ATTRIBUTES}
@@ -97,6 +97,16 @@ def read_wider_mat(path: Path) -> FaceTable:
         attributes=attributes,
         boxes_are_corners=False,
     )
+
+
+def _boxes(picture: _MatPicture, path: Path) -> Float64Array:
+    """(N, 4) left, top, width, height."""
+    values = picture.values["face_bbx_list"].astype(np.float64)
+    if values.size == 0:
+        return np.zeros((0, 4))
+    if values.ndim != 2 or values.shape[1] != 4:
+        raise LabelFormatError(f"{path}: {picture.name}: expected boxes of 4 numbers, got an array of {values.shape}")
+    return values
 
 
 def _attribute(pictures: list[_MatPicture], num_faces: npt.NDArray[np.intp], name: str, path: Path) -> Float64Array:
@@ -122,37 +132,40 @@ def _counted(indices: npt.NDArray[Any], num_faces: int, place: str) -> BoolArray
 
 def _read_mat(path: Path, fields: tuple[str, ...]) -> list[_MatPicture]:
     """The pictures of a .mat file with the wanted fields, in the file's order."""
-    content = _load_mat(path)
-    missing = [name for name in ("event_list", "file_list", *fields) if name not in content]
+    wanted = ("event_list", "file_list", *fields)
+    content = read_mat(path, wanted)
+    missing = [name for name in wanted if name not in content]
     if missing:
-        found = ", ".join(name for name in content if not name.startswith("__"))
-        raise LabelFormatError(
-            f"{path}: expected a WIDER FACE .mat with {', '.join(missing)}, found {found or 'nothing'}"
-        )
-    try:
-        return list(_pictures(content, fields))
-    except (IndexError, TypeError, ValueError, AttributeError) as error:
-        raise LabelFormatError(f"{path}: not laid out as the WIDER FACE .mat files are: {error}") from None
+        found = ", ".join(content) or "none of them"
+        raise LabelFormatError(f"{path}: expected WIDER FACE's {', '.join(missing)}, got {found}")
+    events, files = _cells(content["event_list"], path), _cells(content["file_list"], path)
+    pictures = []
+    for i, event in enumerate(events):
+        for j, file in enumerate(_cells(_pick(files, i, path), path)):
+            values = {name: _numbers(_pick(_pick(content[name], i, path), j, path), path) for name in fields}
+            if not isinstance(event, str) or not isinstance(file, str):
+                raise LabelFormatError(f"{path}: expected names in event_list and file_list, got {event!r}, {file!r}")
+            pictures.append(_MatPicture(as_name(f"{event}/{file}.jpg", str(path)), values))
+    return pictures
 
 
-def _load_mat(path: Path) -> dict[str, Any]:
-    """The variables of a .mat file."""
-    from scipy.io import loadmat  # takes a third of a second, which other formats need not pay
-
-    data = read_bytes(path)
-    try:
-        content: dict[str, Any] = loadmat(BytesIO(data))
-    except Exception as error:  # scipy raises whatever its parts raise on broken files
-        raise LabelFormatError(f"{path}: not a MATLAB 5 file: {error}") from None
-    return content
+def _cells(value: MatValue, path: Path) -> list[Any]:
+    """The cells of a cell array."""
+    if not isinstance(value, list):
+        raise LabelFormatError(f"{path}: not laid out as WIDER FACE's files are: expected a cell array")
+    return value
 
 
-def _pictures(content: Mapping[str, Any], fields: tuple[str, ...]) -> Any:
-    """Walks events and files; names get the ending .jpg, which the .mat files leave out."""
-    for i, event in enumerate(content["event_list"].ravel()):
-        event_name = str(event.item())
-        for j, file in enumerate(content["file_list"].ravel()[i].ravel()):
-            values = {name: np.asarray(content[name].ravel()[i].ravel()[j]) for name in fields}
-            if any(array.dtype.kind not in "iufb" for array in values.values()):
-                raise ValueError(f"{event_name}/{file.item()}: expected numbers")
-            yield _MatPicture(f"{event_name}/{file.item()}.jpg", values)
+def _pick(value: MatValue, index: int, path: Path) -> Any:
+    """One cell of a cell array."""
+    cells = _cells(value, path)
+    if index >= len(cells):
+        raise LabelFormatError(f"{path}: not laid out as WIDER FACE's files are: {len(cells)} cells are too few")
+    return cells[index]
+
+
+def _numbers(value: MatValue, path: Path) -> npt.NDArray[Any]:
+    """A numeric array."""
+    if not isinstance(value, np.ndarray):
+        raise LabelFormatError(f"{path}: not laid out as WIDER FACE's files are: expected numbers")
+    return value
