@@ -1,0 +1,74 @@
+"""Whole `infer` against the forward passes alone of the network as trained, on the same pictures in one run.
+
+    python examples/benchmarks/infer_speed.py PICTURES -w WEIGHTS [--repeats 3]
+
+Prints seconds a picture: (a) the unfolded network in float32, NCHW, forward passes alone at original size; (b) whole
+`infer` at original size, threshold .02, one picture at a time: reading, network, suppression, writing; its start is
+not counted. The two take turns; the ratio (b) / (a) is of the medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from retinaface_cli.commands.infer import run
+from retinaface_cli.data.preprocessing import load_rgb
+from retinaface_cli.data.sources import find_sources
+from retinaface_cli.model.checkpoints import load_weights
+from retinaface_cli.settings.base import validate_settings
+from retinaface_cli.settings.inference import InferSettings
+
+
+def time_plain_forward(pictures: str, weights: Path) -> float:
+    """Seconds of all forward passes; reading and normalising are not counted."""
+    network = load_weights(weights).build()
+    seconds = 0.0
+    with torch.inference_mode():
+        for source in find_sources([pictures]):
+            image = torch.from_numpy(load_rgb(source.path)).permute(2, 0, 1).float().contiguous()[None] - 114.0
+            started = time.perf_counter()
+            network(image)
+            seconds += time.perf_counter() - started
+    return seconds
+
+
+def time_infer(pictures: str, weights: Path) -> float:
+    """Seconds of a whole run, from the first picture to the last file."""
+    with tempfile.TemporaryDirectory() as folder:
+        values = {
+            "inputs": [pictures],
+            "weights": str(weights),
+            "output": f"{folder}/out",
+            "accelerator": "cpu",
+            "max_size": "original",
+            "confidence_threshold": 0.02,
+            "batch_size": 1,
+        }
+        return run(validate_settings(InferSettings, values, source="benchmark"), console=Console(quiet=True)).seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pictures")
+    parser.add_argument("-w", "--weights", type=Path, required=True)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    number = len(find_sources([options.pictures]))
+    plain, whole = [], []
+    for _ in range(options.repeats):
+        plain.append(time_plain_forward(options.pictures, options.weights) / number)
+        whole.append(time_infer(options.pictures, options.weights) / number)
+        print(f"plain forward {plain[-1] * 1e3:.1f} ms, whole infer {whole[-1] * 1e3:.1f} ms a picture", flush=True)
+    a, b = statistics.median(plain), statistics.median(whole)
+    print(f"medians: plain forward {a * 1e3:.1f} ms, whole infer {b * 1e3:.1f} ms a picture, ratio {b / a:.2f}")
+
+
+if __name__ == "__main__":
+    main()
