@@ -157,7 +157,12 @@ def _fit(run: _Run, console: Console) -> RunStatus:
         settings, folder=run.folder, keeper=run.keeper, console=console, num_batches=num_batches
     )
     trainer = build_trainer(
-        settings, folder=run.folder, callbacks=callbacks, loggers=run.loggers, num_batches=num_batches
+        settings,
+        folder=run.folder,
+        callbacks=callbacks,
+        loggers=run.loggers,
+        num_batches=num_batches,
+        has_validation=any(source.pictures for source in run.data.validation),
     )
     for logger in run.loggers:
         logger.log_hyperparams(settings.model_dump(mode="json"))

@@ -56,6 +56,7 @@ def build_trainer(
     callbacks: Sequence[Callback],
     loggers: Sequence[RunLogger],
     num_batches: int,
+    has_validation: bool,
 ) -> pl.Trainer:
     """The trainer.
 
@@ -65,6 +66,7 @@ def build_trainer(
         callbacks: see build_callbacks.
         loggers: where figures go.
         num_batches: training batches an epoch, so that short epochs are logged, too.
+        has_validation: whether there are pictures to measure on.
     """
     trainer = settings.trainer
     return pl.Trainer(
@@ -81,7 +83,7 @@ def build_trainer(
         check_val_every_n_epoch=trainer.val_every_n_epochs,
         log_every_n_steps=_log_period(trainer, num_batches),
         limit_train_batches=trainer.limit_train_batches,
-        limit_val_batches=trainer.limit_val_batches,
+        limit_val_batches=trainer.limit_val_batches if has_validation else 0,
         fast_dev_run=trainer.fast_dev_run,
         num_sanity_val_steps=trainer.num_sanity_val_steps,
         use_distributed_sampler=False,  # the data module shares pictures out itself

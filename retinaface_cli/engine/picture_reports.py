@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ Faces = TypeVar("Faces", FaceLabels, FaceDetections)
 _NUM_PICTURES = 12
 _NUM_COLUMNS = 4
 _CELL_WIDTH = 480
+_SECONDS_BETWEEN_CURVES = 60.0
 _MIN_DRAWN_SCORE = 0.3
 _MAX_FALSE_DRAWN = 5
 """Drawn beside twice the true number; a network that has hardly learned finds hundreds, which hide the picture."""
@@ -40,6 +42,7 @@ class PictureReports(Callback):
         self._folder = folder
         self._title = title
         self._is_batch_drawn = False
+        self._last_drawn = time.monotonic()
         self._cells: list[tuple[RgbImage, str]] = []
 
     @rank_zero_only
@@ -96,9 +99,10 @@ class PictureReports(Callback):
 
     @rank_zero_only
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draws the curves with the figures of the epochs before."""
+        """Draws the curves with the figures of the epochs before, where the last drawing is old."""
         del pl_module
-        self._write_curves(trainer)
+        if time.monotonic() - self._last_drawn > _SECONDS_BETWEEN_CURVES:
+            self._write_curves(trainer)
 
     @rank_zero_only
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -106,7 +110,14 @@ class PictureReports(Callback):
         del pl_module
         self._write_curves(trainer)
 
+    @rank_zero_only
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Draws the curves up to where the training was broken off."""
+        del pl_module, exception
+        self._write_curves(trainer)
+
     def _write_curves(self, trainer: pl.Trainer) -> None:
+        self._last_drawn = time.monotonic()
         if not self._folder.metrics.is_file():
             return
         curves = {name: Curve(*points) for name, points in read_curves(self._folder.metrics).items()}

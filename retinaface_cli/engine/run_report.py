@@ -18,7 +18,7 @@ from retinaface_cli.version import __version__
 
 RunStatus = Literal["running", "finished", "stopped early", "interrupted", "failed"]
 
-_LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "albumentations", "opencv-python-headless", "numpy")
+_LIBRARIES = ("torchvision", "pytorch-lightning", "albumentations", "opencv-python-headless", "numpy")
 
 
 def write_report(path: Path, *, status: RunStatus, facts: dict[str, Any]) -> None:
@@ -39,6 +39,7 @@ def describe_circumstances() -> dict[str, Any]:
         "versions": {
             "retinaface-cli": __version__,
             "python": platform.python_version(),
+            "torch": torch.__version__,
             **{name: _version(name) for name in _LIBRARIES},
         },
         "hardware": describe_hardware(),

@@ -1,0 +1,344 @@
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from retinaface_cli.engine import picture_reports
+from retinaface_cli.engine.detector import FaceDetector
+from retinaface_cli.engine.run_folder import RunFolder
+from retinaface_cli.engine.training_module import FaceTrainingModule
+from retinaface_cli.errors import CheckpointError, LabelFormatError, RetinaFaceError, SettingsError
+from retinaface_cli.model.checkpoints import load_weights
+from retinaface_cli.settings.base import load_settings
+from retinaface_cli.settings.training import TrainSettings
+from tests.commands.training_runs import NUM_STEPS, read_last, read_report, train_small, write_data
+from tests.engine.training_making import painted_picture
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A config in an otherwise empty working folder; curves, which take long to draw, are left out."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(picture_reports, "draw_curves", lambda *_, **__: None)
+    monkeypatch.setattr(picture_reports.PictureReports, "_send", lambda *_: None)
+    return write_data(tmp_path / "faces")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        train_small(write_data(folder / "faces"))
+    return folder / "runs" / "train" / "small"
+
+
+class Interruption:
+    """Does something in the training step number `step`, counted from 0 over the whole run."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, step: int, action: Any) -> None:
+        original = FaceTrainingModule.training_step
+
+        def training_step(module: FaceTrainingModule, batch: Any, batch_idx: int) -> torch.Tensor:
+            loss: torch.Tensor = original(module, batch, batch_idx)
+            changed: torch.Tensor | None = action() if module.trainer.global_step == step else None
+            return loss if changed is None else loss * changed
+
+        monkeypatch.setattr(FaceTrainingModule, "training_step", training_step)
+
+
+class KilledError(BaseException):
+    """Stands for kill -9: nothing of ours gets to know of it."""
+
+
+def kill() -> None:
+    """Ends the training without any tidying up."""
+    raise KilledError
+
+
+def same_weights(first: Path, second: Path) -> bool:
+    """Whether the last checkpoints of two runs have the same bits."""
+    a, b = read_last(first)["state_dict"], read_last(second)["state_dict"]
+    return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_run_leaves_everything_in_its_folder(whole: Path) -> None:
+    assert sorted(path.name for path in whole.rglob("*") if path.is_file()) == [
+        "best.ckpt",
+        "best.safetensors",
+        "config.yaml",
+        "curves.png",
+        "last.ckpt",
+        "metrics.csv",
+        "report.json",
+        "train_batch.jpg",
+        "val_predictions.jpg",
+    ]
+    settings = load_settings(TrainSettings, whole / "config.yaml")
+    assert settings.data.batch_size == 2 and settings.experiment_name == "small"
+    report = read_report(whole)
+    assert report["status"] == "finished"
+    assert report["seed"] == 1984 and len(report["data_fingerprint"]) == 16
+    assert report["versions"]["torch"] == torch.__version__
+    assert report["best"]["epoch"] in (1, 2) and 0 <= report["best"]["score"] <= 1
+
+
+def test_a_run_tells_what_it_does(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train_small(config, changes={"trainer.max_epochs": 1})
+    output = capsys.readouterr().out
+    assert "labels.json (json): 6 pictures, 1 of them without faces; 8 faces" in output
+    assert "3 batches an epoch, 2 pictures a step; lr 0.001" in output
+    assert "epoch 1/1: loss" in output
+    assert "retinaface infer PICTURES -w runs/train/small/best.safetensors" in output
+
+
+def test_metrics_has_a_line_a_step_with_losses_rate_and_scores(whole: Path) -> None:
+    with (whole / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == list(range(2 * NUM_STEPS))
+    assert [int(row["epoch"]) for row in rows] == [0] * NUM_STEPS + [1] * NUM_STEPS
+    weights = {"train/box_loss": 2, "train/classification_loss": 1, "train/landmark_loss": 1}
+    for row in rows:
+        weighted = sum(float(row[name]) * weight for name, weight in weights.items())
+        assert float(row["train/loss"]) == pytest.approx(weighted, rel=1e-4)
+    assert [bool(row["val/ap50"]) for row in rows] == [False, False, True] * 2
+    rates = [float(row["lr"]) for row in rows]
+    assert rates[0] < rates[1] < rates[2]  # one epoch of warm-up
+
+
+def test_the_weights_are_ready_for_detection_without_a_config(whole: Path) -> None:
+    best = load_weights(whole / "best.safetensors")
+    last = load_weights(whole / "checkpoints" / "last.ckpt")
+    assert best.network == last.network == load_settings(TrainSettings, whole / "config.yaml").network
+    assert best.training["epoch"] in (1, 2) and best.training["scores"]["val/ap50"] >= 0
+    averaged = read_last(whole)["state_dict"]["average.class_heads.0.weight"]
+    assert torch.equal(last.state["class_heads.0.weight"], averaged)
+    faces = FaceDetector(last, device="cpu").detect(painted_picture(0)[0])
+    assert faces.boxes.shape == (len(faces), 4)
+
+
+@pytest.mark.parametrize("step", [4, NUM_STEPS])
+def test_a_killed_run_goes_on_bit_equally(
+    whole: Path, config: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    changes = {"checkpoint.every_n_steps": 1}
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        Interruption(patch, step, kill)
+        train_small(config, output="broken", changes=changes)
+    assert read_last(Path("broken"))["global_step"] == step
+    train_small(None, resume="broken")
+    assert Path("broken/metrics.csv").read_text() == (whole / "metrics.csv").read_text()
+    assert same_weights(whole, Path("broken"))
+    assert read_report(Path("broken"))["status"] == "finished"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_stops_and_the_run_goes_on_bit_equally(
+    whole: Path,
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    signum: signal.Signals,
+) -> None:
+    before = signal.getsignal(signum)
+    with monkeypatch.context() as patch:
+        Interruption(patch, 3, lambda: os.kill(os.getpid(), signum))
+        train_small(config, output="stopped")
+    assert (
+        f"stopped by {signum.name} after step 4; go on with: retinaface train --resume stopped"
+        in capsys.readouterr().out
+    )
+    assert read_report(Path("stopped"))["status"] == "interrupted"
+    assert signal.getsignal(signum) is before
+    train_small(config, resume="last", output="stopped")
+    assert Path("stopped/metrics.csv").read_text() == (whole / "metrics.csv").read_text()
+    assert same_weights(whole, Path("stopped"))
+
+
+def test_a_signal_in_the_last_step_of_an_epoch_waits_for_its_validation(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        Interruption(patch, NUM_STEPS - 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        train_small(config)
+    folder = Path("runs/train/small")
+    assert read_last(folder)["global_step"] == NUM_STEPS
+    assert "val/ap50" in (folder / "metrics.csv").read_text()
+    assert read_report(folder)["status"] == "interrupted"
+
+
+@pytest.mark.usefixtures("config")
+def test_a_finished_run_can_be_lengthened(whole: Path) -> None:
+    shutil.copytree(whole, "runs/train/small")
+    train_small(None, resume="last", max_epochs=3)
+    assert read_last(Path("runs/train/small"))["global_step"] == 3 * NUM_STEPS
+
+
+def test_a_second_run_of_the_same_name_gets_a_folder_of_its_own(config: Path) -> None:
+    Path("runs/train/small").mkdir(parents=True)
+    changes = {"trainer.max_epochs": 1, "trainer.limit_train_batches": 1, "trainer.limit_val_batches": 0}
+    train_small(config, changes=changes)
+    assert Path("runs/train/small-2/report.json").is_file()
+    assert not list(Path("runs/train/small").iterdir())
+
+
+def test_a_named_output_that_holds_a_run_is_refused(config: Path) -> None:
+    Path("mine").mkdir()
+    Path("mine/report.json").write_text("{}")
+    with pytest.raises(SettingsError, match=r"mine: is there already; go on with that run by --resume last"):
+        train_small(config, output="mine")
+
+
+def test_a_loss_that_is_not_finite_names_the_pictures_and_keeps_the_last_good_checkpoint(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Interruption(monkeypatch, 4, lambda: torch.tensor(float("nan")))
+    with pytest.raises(
+        RetinaFaceError, match=r"the loss became nan at step 5, in the batch of \d\.png, \d\.png"
+    ) as caught:
+        train_small(config)
+    assert "runs/train/small/checkpoints/last.ckpt" in str(caught.value) and "optimizer.lr" in str(caught.value)
+    checkpoint = read_last(Path("runs/train/small"))
+    assert checkpoint["global_step"] == NUM_STEPS
+    assert all(bool(value.isfinite().all()) for value in checkpoint["state_dict"].values())
+    assert read_report(Path("runs/train/small"))["status"] == "failed"
+
+
+def test_out_of_memory_says_what_to_lower(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhaust() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    Interruption(monkeypatch, 0, exhaust)
+    wanted = r"2 pictures of 64 x 64 .*data\.batch_size=1 with trainer\.accumulate_grad_batches=2"
+    with pytest.raises(RetinaFaceError, match=wanted):
+        train_small(config)
+
+
+def test_training_stops_early_when_the_score_does_not_rise(config: Path) -> None:
+    changes = {"early_stopping.patience": 1, "early_stopping.min_delta": 1.1, "trainer.max_epochs": 9}
+    train_small(config, changes=changes)
+    report = read_report(Path("runs/train/small"))
+    assert report["status"] == "stopped early"
+    assert read_last(Path("runs/train/small"))["global_step"] == 2 * NUM_STEPS
+
+
+def test_without_validation_the_last_epoch_is_the_best(config: Path) -> None:
+    train_small(config, changes={"data.validation": [], "data.held_out": 0})
+    report = read_report(Path("runs/train/small"))
+    assert report["best"] == {"epoch": 2, "score": None}
+    assert load_weights(Path("runs/train/small/best.safetensors")).training["step"] == 2 * NUM_STEPS
+
+
+def test_a_figure_that_is_not_measured_cannot_be_monitored(config: Path) -> None:
+    with pytest.raises(SettingsError, match=r"checkpoint\.monitor: got val/ap, which is not measured; known: val/ap50"):
+        train_small(config, changes={"checkpoint.monitor": "val/ap"})
+
+
+def test_epochs_are_kept_where_the_settings_ask_for_it(config: Path) -> None:
+    train_small(config, changes={"checkpoint.keep_every_n_epochs": 1})
+    names = {path.name for path in Path("runs/train/small/checkpoints").iterdir()}
+    assert names == {"last.ckpt", "best.ckpt", "epoch-0001.ckpt", "epoch-0002.ckpt"}
+
+
+def test_fine_tuning_takes_the_network_from_the_checkpoint(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    preprocessing = {"color_order": "bgr", "mean": [1, 2, 3], "std": [4, 5, 6]}
+    short = {"trainer.max_epochs": 1, "trainer.limit_train_batches": 1}
+    train_small(config, output="first", changes={"network.preprocessing": preprocessing, **short})
+    capsys.readouterr()
+    train_small(config, weights="first/best.safetensors", output="second", changes=short)
+    assert "300 of 300 weights from first/best.safetensors (retinaface-cli)" in capsys.readouterr().out
+    assert load_weights(Path("second/best.safetensors")).network.preprocessing.mean == (1, 2, 3)
+
+
+def test_fine_tuning_with_more_anchors_starts_the_heads_anew(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    short = {"trainer.max_epochs": 1, "trainer.limit_train_batches": 1}
+    train_small(config, output="first", changes=short)
+    anchors = {"sizes": [[8, 16, 32], [48, 64, 128], [192, 256, 512]]}
+    train_small(
+        config, weights="first/best.safetensors", output="second", changes={"network.anchors": anchors, **short}
+    )
+    output = capsys.readouterr().out
+    assert "282 of 300 weights from first/best.safetensors" in output  # nine heads with weight and bias
+    assert "start anew, because their shapes differ: class_heads.0, class_heads.1, class_heads.2" in output
+    assert "anchors differ" in output
+    assert load_weights(Path("second/best.safetensors")).network.anchors.num_per_cell == 3
+
+
+def test_fine_tuning_another_backbone_is_refused(config: Path) -> None:
+    train_small(config, output="first", changes={"trainer.max_epochs": 1, "trainer.limit_train_batches": 1})
+    with pytest.raises(CheckpointError, match=r"has the backbone mobilenet0\.25, but network\.backbone is resnet18"):
+        train_small(config, weights="first/best.safetensors", changes={"network.backbone": "resnet18"})
+
+
+def test_a_fast_dev_run_writes_nothing(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train_small(config, fast_dev_run=True)
+    assert not Path("runs").exists()
+    assert "nothing is written" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"trainer.max_epoch": 3}, SettingsError, r"trainer\.max_epoch: unknown setting; did you mean max_epochs\?"),
+        ({"data.train": [{"labels": "no.json"}]}, RetinaFaceError, r"no\.json"),
+        ({"trainer.accelerator": "gpu"}, SettingsError, r"there is no GPU here .*--accelerator cpu"),
+        ({"trainer.precision": "16"}, SettingsError, r"16-mixed needs a GPU; on the CPU take 32 or bf16"),
+        ({"backbone_weights": "no.tar"}, CheckpointError, r"no\.tar: no such file"),
+        ({"weights": "no.ckpt"}, CheckpointError, r"no\.ckpt: no such file"),
+    ],
+)
+def test_what_is_wrong_shows_before_anything_is_written(
+    config: Path, changes: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    if torch.cuda.is_available() and "trainer" in next(iter(changes)):
+        pytest.skip("there is a GPU")
+    with pytest.raises(error, match=message):
+        train_small(config, changes=changes)
+    assert not Path("runs").exists()
+
+
+def test_a_missing_picture_shows_before_anything_is_written(config: Path) -> None:
+    (config.parent / "images" / "3.png").unlink()
+    with pytest.raises(RetinaFaceError, match=r"1 of 6 pictures cannot be read: .*3\.png"):
+        train_small(config)
+    assert not Path("runs").exists()
+
+
+def test_unreadable_labels_show_before_anything_is_written(config: Path) -> None:
+    (config.parent / "labels.json").write_text("[{]")
+    with pytest.raises(LabelFormatError, match=r"labels\.json"):
+        train_small(config)
+    assert not Path("runs").exists()
+
+
+def test_there_must_be_something_to_resume(config: Path) -> None:
+    with pytest.raises(SettingsError, match=r"--resume last: no last\.ckpt in runs/train/small/checkpoints"):
+        train_small(config, resume="last")
+    with pytest.raises(SettingsError, match=r"--resume elsewhere: no such checkpoint"):
+        train_small(config, resume="elsewhere")
+
+
+def test_weights_are_no_training_to_go_on_with(config: Path) -> None:
+    train_small(config, changes={"trainer.max_epochs": 1, "trainer.limit_train_batches": 1})
+    with pytest.raises(CheckpointError, match=r"carries no settings of a training"):
+        train_small(None, resume="runs/train/small/best.safetensors")
+
+
+def test_no_checkpoint_is_half_written_when_the_disk_refuses(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space left"):
+        Interruption(patch, 4, lambda: patch.setattr("torch.save", refuse))
+        train_small(config, changes={"checkpoint.every_n_steps": 1})
+    folder = RunFolder(Path("runs/train/small")).checkpoints
+    assert read_last(folder.parent)["global_step"] == 4
+    assert {path.name for path in folder.iterdir()} == {"last.ckpt", "best.ckpt"}

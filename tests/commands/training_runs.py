@@ -1,0 +1,72 @@
+"""Small runs of `train` on painted faces."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from retinaface_cli.commands import train
+from retinaface_cli.commands.train_settings import resolve_request
+from retinaface_cli.engine.run_folder import RunFolder
+from retinaface_cli.visualization.image_files import save_image
+from tests.engine.training_making import painted_picture
+
+NUM_PICTURES = 6
+NUM_STEPS = 3
+"""Of an epoch: two pictures a step."""
+
+SMALL = {
+    "experiment_name": "small",
+    "backbone_weights": "none",
+    "data.image_size": 64,
+    "data.batch_size": 2,
+    "data.validation_scale": 64,
+    "data.num_workers": 0,
+    "trainer.accelerator": "cpu",
+    "trainer.max_epochs": 2,
+    "trainer.log_every_n_steps": 1,
+    "scheduler.name": "cosine",
+    "scheduler.warmup_epochs": 1,
+}
+
+
+def write_data(folder: Path) -> Path:
+    """Six painted pictures with a label file, and a config that trains on four and measures on all."""
+    entries = []
+    for number in range(NUM_PICTURES):
+        image, faces = painted_picture(number)
+        name = f"{number}.png"
+        save_image(folder / "images" / name, image)
+        annotations = [
+            {"bbox": box.tolist(), "landmarks": points.tolist()}
+            for box, points in zip(faces.boxes, faces.landmarks, strict=True)
+        ]
+        entries.append({"file_name": name, "annotations": annotations})
+    labels = folder / "labels.json"
+    labels.write_text(json.dumps(entries))
+    source = f"[{{labels: {labels}, images: {folder / 'images'}}}]"
+    config = folder / "config.yaml"
+    config.write_text(f"data: {{train: {source}, validation: {source}}}\n")
+    return config
+
+
+def train_small(config: Path | None, **given: Any) -> None:
+    """Runs `train` as the command line does; `changes` holds settings by dotted key."""
+    changes = {**SMALL, **given.pop("changes", {})} if config is not None else given.pop("changes", {})
+    values = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
+    train.run(resolve_request({"config": None if config is None else str(config), "set_values": values, **given}))
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """report.json of a run."""
+    report: dict[str, Any] = json.loads(RunFolder(folder).report.read_text())
+    return report
+
+
+def read_last(folder: Path) -> dict[str, Any]:
+    """last.ckpt of a run."""
+    checkpoint: dict[str, Any] = torch.load(RunFolder(folder).last, weights_only=True)
+    return checkpoint
