@@ -39,7 +39,7 @@ def train(
     config: Annotated[
         str | None,
         typer.Argument(
-            metavar="[CONFIG]",
+            metavar="CONFIG",
             show_default=False,
             help="YAML file of settings; also a config of ternaus/retinaface, as it is.",
         ),

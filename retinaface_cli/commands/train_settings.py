@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from retinaface_cli.engine.run_folder import find_checkpoint
+from retinaface_cli.engine.run_folder import find_checkpoint, find_requeued_checkpoint
 from retinaface_cli.errors import CheckpointError, SettingsError
 from retinaface_cli.model.weight_files import read_weight_file
 from retinaface_cli.settings.base import assign, parse_assignments, read_yaml, validate_settings
@@ -74,8 +74,9 @@ def resolve_request(given: Mapping[str, Any]) -> TrainRequest:
         assign(values, key, value)
     notes += tuple(add_paths_from_environment(values))
     settings = validate_settings(TrainSettings, values, source=str(config))
-    checkpoint = None
-    if resume is not None:
+    if resume is None:
+        checkpoint = find_requeued_checkpoint(settings.output, settings.experiment_name)
+    else:
         checkpoint = find_checkpoint(str(resume), settings.output, settings.experiment_name)
     return TrainRequest(settings, str(config), notes, checkpoint)
 

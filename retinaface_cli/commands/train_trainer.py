@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, EarlyStopping
+from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from rich.console import Console
 
 from retinaface_cli.commands.train_devices import lightning_devices
@@ -92,8 +94,15 @@ def build_trainer(
         default_root_dir=None if folder is None else folder.path,
         enable_checkpointing=folder is not None,
         enable_model_summary=False,
-        plugins=[AtomicCheckpointIO()],
+        plugins=_build_plugins(),
     )
+
+
+def _build_plugins() -> list[Any]:
+    """Whole checkpoints, and under SLURM nothing of Lightning's own requeueing, which has checkpoints of its own."""
+    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
+        return [AtomicCheckpointIO(), SLURMEnvironment(auto_requeue=False)]
+    return [AtomicCheckpointIO()]
 
 
 def _log_period(settings: TrainerSettings, num_batches: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -144,6 +145,25 @@ def find_checkpoint(
     return max(existing, key=lambda path: path.stat().st_mtime_ns)
 
 
+def find_requeued_checkpoint(
+    output: Path | None,
+    experiment_name: str,
+    *,
+    parent: Path = DEFAULT_PARENT,
+    environment: Mapping[str, str] | None = None,
+) -> Path | None:
+    """The last checkpoint of this SLURM job's earlier life, where SLURM has started the job again; else None."""
+    variables = os.environ if environment is None else environment
+    if variables.get("SLURM_RESTART_COUNT", "0") == "0":
+        return None
+    folders = [output] if output is not None else sorted(parent.glob("*")) if parent.is_dir() else []
+    for folder in map(RunFolder, folders):
+        named = output is not None or _belongs(folder.path.name, experiment_name)
+        if named and folder.last.is_file() and _slurm_job(folder) == variables.get("SLURM_JOB_ID"):
+            return folder.last
+    return None
+
+
 def folder_of_checkpoint(checkpoint: Path) -> RunFolder | None:
     """The run that a checkpoint lies in; None where it lies elsewhere."""
     folder = RunFolder(checkpoint.absolute().parent.parent)
@@ -158,6 +178,14 @@ def is_first_process(environment: Mapping[str, str] | None = None) -> bool:
     if "LOCAL_RANK" in variables:
         return variables["LOCAL_RANK"] == "0" and variables.get("NODE_RANK", variables.get("GROUP_RANK", "0")) == "0"
     return variables.get("SLURM_PROCID", variables.get("NODE_RANK", "0")) == "0"
+
+
+def _slurm_job(folder: RunFolder) -> str | None:
+    """The SLURM job that a run belongs to, from its report."""
+    if not folder.report.is_file():
+        return None
+    job: str | None = json.loads(folder.report.read_text(encoding="utf-8")).get("slurm_job_id")
+    return job
 
 
 def _belongs(folder_name: str, experiment_name: str | None) -> bool:

@@ -33,7 +33,7 @@ def write_report(path: Path, *, status: RunStatus, facts: dict[str, Any]) -> Non
 
 
 def describe_circumstances() -> dict[str, Any]:
-    """Time, versions, hardware and, where the working folder lies in a git repository, its state."""
+    """Time, versions, hardware, SLURM job and, where the working folder lies in a git repository, its state."""
     return {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "versions": {
@@ -44,6 +44,7 @@ def describe_circumstances() -> dict[str, Any]:
         },
         "hardware": describe_hardware(),
         "git": describe_git(Path.cwd()),
+        "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
     }
 
 

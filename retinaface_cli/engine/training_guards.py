@@ -72,12 +72,15 @@ class LossGuard(Callback):
 
 
 _Handler = Callable[[int, FrameType | None], Any] | int | None
+_SIGNALS = [signal.SIGTERM, signal.SIGINT, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
+"""SIGUSR1 is what SLURM is usually told to send before the time is up."""
+
 _STEPS_BETWEEN_TALKS = 8
 """Several processes ask each other for signals only so often, because the answer keeps a GPU waiting."""
 
 
 class SignalGuard(Callback):
-    """Saves and stops at SIGTERM and Ctrl-C, after the step that is running; a second Ctrl-C stops at once.
+    """Saves and stops at SIGTERM, SIGUSR1 and Ctrl-C, after the step that is running; a second Ctrl-C stops at once.
 
     In the last step of an epoch and in a validation it waits for the end of the epoch, so that no figure is missing
     when training goes on. It takes the place of Lightning's own handler, which saves nothing.
@@ -92,7 +95,7 @@ class SignalGuard(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Takes the signals over."""
         del trainer, pl_module
-        for signum in (signal.SIGTERM, signal.SIGINT):
+        for signum in _SIGNALS:
             self._previous[signum] = signal.getsignal(signum)
             signal.signal(signum, self._receive)
 

@@ -140,7 +140,7 @@ def test_a_killed_run_goes_on_bit_equally(
     assert read_report(Path("broken"))["status"] == "finished"
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_saves_and_stops_and_the_run_goes_on_bit_equally(
     whole: Path,
     config: Path,

@@ -9,6 +9,7 @@ from retinaface_cli.engine.run_folder import (
     RunFolder,
     claim_run_folder,
     find_checkpoint,
+    find_requeued_checkpoint,
     folder_of_checkpoint,
     is_first_process,
 )
@@ -58,6 +59,19 @@ def test_nothing_to_resume_is_an_error(tmp_path: Path) -> None:
         find_checkpoint("last", None, "faces", parent=tmp_path / "none")
     with pytest.raises(SettingsError, match=r"--resume x: no such checkpoint: x"):
         find_checkpoint("x", None, None)
+
+
+def test_a_job_that_slurm_starts_again_finds_its_own_run(tmp_path: Path) -> None:
+    older, mine = _checkpoint(tmp_path / "faces"), _checkpoint(tmp_path / "faces-2", age=10)
+    RunFolder(older.parent.parent).report.write_text('{"slurm_job_id": "7"}')
+    RunFolder(mine.parent.parent).report.write_text('{"slurm_job_id": "8"}')
+    again = {"SLURM_RESTART_COUNT": "1", "SLURM_JOB_ID": "8"}
+    assert find_requeued_checkpoint(None, "faces", parent=tmp_path, environment=again) == mine
+    assert find_requeued_checkpoint(tmp_path / "faces-2", "x", parent=tmp_path, environment=again) == mine
+    assert find_requeued_checkpoint(tmp_path / "faces", "x", parent=tmp_path, environment=again) is None
+    first = {"SLURM_RESTART_COUNT": "0", "SLURM_JOB_ID": "8"}
+    assert find_requeued_checkpoint(None, "faces", parent=tmp_path, environment=first) is None
+    assert find_requeued_checkpoint(None, "faces", parent=tmp_path / "none", environment=again) is None
 
 
 def test_the_run_of_a_checkpoint_is_known_by_its_place(tmp_path: Path) -> None:
