@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from retinaface_cli.faces import ImageLabels
+from retinaface_cli.faces import NUM_LANDMARKS, ImageLabels
 from retinaface_cli.formats.csv_columns import HEAD_COLUMNS
 from retinaface_cli.formats.decimals import number_words, shortest_decimals
 from retinaface_cli.formats.face_table import Float64Array
@@ -19,7 +19,7 @@ def write_csv(path: Path, images: Sequence[ImageLabels]) -> None:
     """Writes a row a face, with what is not known left empty; a picture without faces is a row with its name alone."""
     flat = flatten_labels(images)
     faces = flat.faces
-    landmarks = shortest_decimals(faces.landmarks).reshape(len(faces), -1)
+    landmarks = shortest_decimals(faces.landmarks).reshape(-1, 2 * NUM_LANDMARKS)
     attributes = [shortest_decimals(values)[:, None] for values in faces.attributes.values()]
     values = np.concatenate([shortest_decimals(faces.boxes), landmarks, faces.ignore[:, None], *attributes], axis=1)
     rows = _rows(values)

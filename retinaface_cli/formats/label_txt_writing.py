@@ -15,7 +15,7 @@ from retinaface_cli.formats.retinaface_text import LANDMARK_BLUR
 
 
 def write_label_txt(path: Path, images: Sequence[ImageLabels]) -> None:
-    """Writes `# path` and a line a face; five points and a blur on every line if any face has landmarks.
+    """Writes `# path` and a line a face; five points and a blur on every line if any face has them.
 
     The format cannot mark ignored faces, which are left out so that nobody learns them.
     """
@@ -31,15 +31,14 @@ def write_label_txt(path: Path, images: Sequence[ImageLabels]) -> None:
 
 
 def _columns(faces: FaceLabels) -> Float64Array:
-    """(N, 4) or (N, 20) numbers."""
+    """(N, 4) numbers, or (N, 20) if anything but boxes is known."""
     boxes = decimal_boxes_xywh(faces.boxes)
-    if not faces.has_landmarks.any():
-        return boxes
-    nothing = np.full(len(faces), np.nan)
-    is_occluded = read_occlusion(faces.attributes.get(OCCLUDED_LANDMARKS, nothing))
-    blur = shortest_decimals(faces.attributes.get(LANDMARK_BLUR, nothing).astype(np.float32))
-    points = np.full((len(faces), NUM_LANDMARKS, 3), -1.0)
+    nothing = np.full(len(faces), np.nan, np.float32)
+    blur = shortest_decimals(faces.attributes.get(LANDMARK_BLUR, nothing))
     has = faces.has_landmarks
+    if not has.any() and not np.isfinite(blur).any():
+        return boxes
+    points = np.full((len(faces), NUM_LANDMARKS, 3), -1.0)
     points[has, :2] = shortest_decimals(faces.landmarks[has])
-    points[has, 2] = is_occluded[has]
+    points[has, 2] = read_occlusion(faces.attributes.get(OCCLUDED_LANDMARKS, nothing))[has]
     return np.concatenate([boxes, points.reshape(len(faces), -1), np.nan_to_num(blur, nan=-1.0)[:, None]], axis=1)

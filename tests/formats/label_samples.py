@@ -160,7 +160,8 @@ def fddb(folder: Path) -> Path:
 
 
 def csv_table(folder: Path) -> Path:
-    text = f"image,x1,y1,x2,y2,label,left_eye_x,left_eye_y,blur\n{NAMES[0]},10,20,40,60,face,18.5,30.25,1\n{NAMES[1]},,,,,,,,\n"
+    text = "image,x1,y1,x2,y2,label,left_eye_x,left_eye_y,blur\n"
+    text += f"{NAMES[0]},10,20,40,60,face,18.5,30.25,1\n{NAMES[1]},,,,,,,,\n"
     return write_text(folder / "labels.csv", text)
 
 

@@ -1,0 +1,113 @@
+"""COCO labels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from retinaface_cli.errors import LabelFormatError
+from retinaface_cli.formats import read_labels
+from retinaface_cli.formats.label_set import LabelSet
+from tests.formats.label_samples import write_text
+
+PERSONS_NAMES = ["nose", "left_eye", "right_eye", "mouth_left", "mouth_right"]
+
+
+def content(**changes: Any) -> dict[str, Any]:
+    image = {"id": 7, "file_name": "a.jpg", "width": 100, "height": 100}
+    return {"images": [image], "annotations": [annotation()], "categories": [{"id": 3, "name": "face"}]} | changes
+
+
+def annotation(**changes: Any) -> dict[str, Any]:
+    return {"image_id": 7, "category_id": 3, "bbox": [10, 20, 30, 40]} | changes
+
+
+def read(folder: Path, value: object, **options: Any) -> LabelSet:
+    return read_labels(write_text(folder / "coco.json", json.dumps(value)), format_name="coco", **options)
+
+
+def test_points_are_found_by_their_names_in_any_order(tmp_path: Path) -> None:
+    points = [20, 40, 2, 15, 30, 1, 30, 30, 2, 0, 0, 0, 28, 50, 2]
+    category = {"id": 3, "name": "face", "keypoints": PERSONS_NAMES}
+    labels = read(tmp_path, content(categories=[category], annotations=[annotation(keypoints=points)]))
+    faces = labels.images[0].faces
+    assert faces.has_landmarks.tolist() == [[True, True, True, False, True]]
+    np.testing.assert_array_equal(faces.landmarks[0, [0, 1, 2, 4]], [[15, 30], [30, 30], [20, 40], [28, 50]])
+    assert faces.attributes["occluded_landmarks"].tolist() == [1]
+
+
+def test_five_points_of_other_names_are_taken_in_their_order(tmp_path: Path) -> None:
+    category = {"id": 3, "name": "face", "keypoints": ["a", "b", "c", "d", "e"]}
+    points = [value for i in range(5) for value in (20 + i, 30 + i, 2)]
+    labels = read(tmp_path, content(categories=[category], annotations=[annotation(keypoints=points)]))
+    np.testing.assert_array_equal(labels.images[0].faces.landmarks[0], [[20 + i, 30 + i] for i in range(5)])
+
+
+def test_a_file_that_names_sides_from_the_persons_view_is_swapped(tmp_path: Path) -> None:
+    category = {"id": 3, "name": "face", "keypoints": PERSONS_NAMES}
+    points = [25, 40, 2, 32, 30, 1, 18, 30, 2, 31, 50, 2, 19, 50, 2]
+    labels = read(tmp_path, content(categories=[category], annotations=[annotation(keypoints=points)] * 3))
+    faces = labels.images[0].faces
+    np.testing.assert_array_equal(faces.landmarks[0], [[18, 30], [32, 30], [25, 40], [19, 50], [31, 50]])
+    assert faces.attributes["occluded_landmarks"].tolist() == [2, 2, 2]
+    assert [finding.action for finding in labels.findings] == ["mended"]
+
+
+def test_other_classes_and_unlisted_pictures_are_left_out_and_counted(tmp_path: Path) -> None:
+    categories = [{"id": 1, "name": "dog"}, {"id": 3, "name": "human face"}]
+    annotations = [annotation(), annotation(category_id=1), annotation(image_id=8)]
+    labels = read(tmp_path, content(categories=categories, annotations=annotations))
+    assert len(labels.images[0].faces) == 1
+    assert [(finding.action, finding.count) for finding in labels.findings] == [("dropped", 1), ("dropped", 1)]
+
+
+def test_a_class_can_be_named_where_none_is_called_face(tmp_path: Path) -> None:
+    categories = [{"id": 1, "name": "dog"}, {"id": 3, "name": "head"}]
+    with pytest.raises(LabelFormatError, match="expected a class called face, got dog, head; say with --class"):
+        read(tmp_path, content(categories=categories))
+    assert len(read(tmp_path, content(categories=categories), classes=("head",)).images[0].faces) == 1
+    with pytest.raises(LabelFormatError, match="no class 'cat'; there are dog, head"):
+        read(tmp_path, content(categories=categories), classes=("cat",))
+
+
+def test_crowds_are_ignored_and_attributes_kept_as_numbers(tmp_path: Path) -> None:
+    given = {"occluded": True, "blur": 0.5, "who": "Ann"}
+    labels = read(tmp_path, content(annotations=[annotation(iscrowd=1, attributes=given)]))
+    faces = labels.images[0].faces
+    assert faces.ignore.all()
+    assert {name: values.tolist() for name, values in faces.attributes.items()} == {"occluded": [1], "blur": [0.5]}
+    assert labels.findings[0].reason == "attribute who that is no number, left out"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (content(annotations=[annotation(bbox=[1, 2, 3])]), "annotations[0]: expected 4 box numbers, got 3"),
+        (content(annotations=[annotation(bbox=[1, 2, 3, "4"])]), "annotations[0]: expected 4 box numbers, got '4'"),
+        (content(annotations=[annotation(keypoints=[1, 2])]), "annotations[0]: expected 15 keypoint numbers, got 2"),
+        (content(annotations=[annotation(image_id=[7])]), "annotations[0]: image_id: expected a number, got [7]"),
+        (content(annotations=[annotation(iscrowd="no")]), "annotations[0]: iscrowd and ignore: expected 0 or 1"),
+        (content(images=[{"id": 7}]), "images[0]: expected the name of a picture, got None"),
+        (
+            content(images=[{"id": 7, "file_name": "a", "width": -1, "height": 5}]),
+            "images[0]: expected width and height",
+        ),
+        (content(images=None), "images: expected a list, got None"),
+        (content(images=[{"id": 7, "file_name": "a"}] * 2), "images: expected distinct ids, got 1 twice"),
+        ([1], "expected an object with images and annotations, got [1]"),
+    ],
+)
+def test_broken_entries_are_named(value: object, message: str, tmp_path: Path) -> None:
+    with pytest.raises(LabelFormatError) as caught:
+        read(tmp_path, value)
+    assert str(caught.value).startswith(f"{tmp_path / 'coco.json'}: {message}")
+
+
+def test_broken_json_is_named_with_its_line(tmp_path: Path) -> None:
+    path = write_text(tmp_path / "coco.json", '{"images": [],\n"annotations": [,]}')
+    with pytest.raises(LabelFormatError, match=r"coco\.json: not valid JSON: .* at line 2 column"):
+        read_labels(path)

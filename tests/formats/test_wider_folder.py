@@ -1,0 +1,140 @@
+"""Whole WIDER FACE folders in the layouts that people have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retinaface_cli.errors import LabelFormatError
+from retinaface_cli.formats import read_labels
+from tests.formats.label_samples import (
+    NAMES,
+    POINTS,
+    label_txt,
+    labelv2_txt,
+    wider_mat,
+    wider_txt,
+    write_png,
+    write_text,
+)
+
+
+def official(folder: Path, split: str) -> None:
+    wider_txt(folder).rename(folder / f"wider_face_{split}_bbx_gt.txt")
+
+
+def pictures(folder: Path) -> None:
+    for name in NAMES:
+        write_png(folder / name)
+
+
+def official_layout(folder: Path) -> Path:
+    official(folder / "wider_face_split", "train")
+    pictures(folder / "WIDER_train/images")
+    return folder
+
+
+def retinaface_layout(folder: Path) -> Path:
+    label_txt(folder / "train")
+    pictures(folder / "train/images")
+    return folder
+
+
+def single_part_layout(folder: Path) -> Path:
+    label_txt(folder)
+    pictures(folder / "images")
+    return folder
+
+
+def scrfd_layout(folder: Path) -> Path:
+    labelv2_txt(folder / "train")
+    pictures(folder / "train/images")
+    return folder
+
+
+def mat_layout(folder: Path) -> Path:
+    wider_mat(folder / "wider_face_split", name="wider_face_train.mat")
+    pictures(folder / "WIDER_train/images")
+    return folder
+
+
+def inside_the_part(folder: Path) -> Path:
+    return official_layout(folder) / "WIDER_train"
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [official_layout, retinaface_layout, single_part_layout, scrfd_layout, mat_layout, inside_the_part],
+)
+def test_every_usual_layout_is_read_with_its_pictures(layout: object, tmp_path: Path) -> None:
+    labels = read_labels(layout(tmp_path), measure=True)  # type: ignore[operator]
+    assert labels.format_name == "wider"
+    assert [image.file_name for image in labels.images] == list(NAMES)
+    np.testing.assert_array_equal(labels.images[0].faces.boxes, [[10, 20, 40, 60]])
+    assert labels.images[0].width == 100
+    assert labels.findings == ()
+
+
+def test_landmarks_and_attributes_of_two_files_are_joined(tmp_path: Path) -> None:
+    official(tmp_path / "wider_face_split", "train")
+    label_txt(tmp_path / "train")
+    faces = read_labels(tmp_path).images[0].faces
+    np.testing.assert_array_equal(faces.landmarks, np.array([POINTS], np.float32))
+    assert {name: values.tolist() for name, values in faces.attributes.items()} == {
+        "landmark_blur": [0.5],
+        "occluded_landmarks": [0],
+        "blur": [2],
+        "expression": [0],
+        "illumination": [1],
+        "invalid": [0],
+        "occlusion": [1],
+        "pose": [0],
+    }
+
+
+def test_faces_are_joined_by_their_boxes_in_any_order_and_none_is_lost(tmp_path: Path) -> None:
+    rows = ["50 50 9 9 1 0 0 0 0 0", "11 20 30 40 2 0 0 1 0 0", "70 70 9 9 0 0 0 0 0 0"]
+    text = f"{NAMES[0]}\n3\n" + "\n".join(rows) + "\nnew.jpg\n1\n1 1 5 5 0 0 0 0 0 0\n"
+    write_text(tmp_path / "wider_face_split/wider_face_train_bbx_gt.txt", text)
+    label_txt(tmp_path / "train").write_text(f"# {NAMES[0]}\n10 20 30 40\n30 30 9 9\n50 50 9 9\n")
+    labels = read_labels(tmp_path)
+    first, new = labels.images
+    np.testing.assert_array_equal(first.faces.boxes[:, :2], [[10, 20], [30, 30], [50, 50], [70, 70]])
+    np.testing.assert_array_equal(first.faces.attributes["blur"], [2, np.nan, 1, 0])
+    assert first.faces.ignore.tolist() == [True, False, False, False]
+    assert (new.file_name, len(new.faces)) == ("new.jpg", 1)
+    assert [(finding.action, finding.count) for finding in labels.findings] == [("kept", 1), ("kept", 1)]
+
+
+def test_of_several_parts_one_must_be_chosen(tmp_path: Path) -> None:
+    label_txt(tmp_path / "train")
+    label_txt(tmp_path / "val").write_text("# c.jpg\n1 2 3 4\n")
+    with pytest.raises(LabelFormatError, match="several parts; choose with --split, one of: train, val"):
+        read_labels(tmp_path)
+    assert read_labels(tmp_path, split="val").images[0].file_name == "c.jpg"
+    with pytest.raises(LabelFormatError, match="no test part"):
+        read_labels(tmp_path, split="test")
+
+
+def test_the_only_part_whose_pictures_are_there_is_taken(tmp_path: Path) -> None:
+    official_layout(tmp_path)
+    wider_txt(tmp_path / "wider_face_split")
+    assert read_labels(tmp_path).image_root == tmp_path / "WIDER_train/images"
+
+
+def test_a_loose_label_file_goes_to_the_part_whose_pictures_it_names(tmp_path: Path) -> None:
+    official(tmp_path / "wider_face_split", "train")
+    write_text(tmp_path / "wider_face_split/wider_face_val_bbx_gt.txt", "other.jpg\n1\n1 2 3 4 0 0 0 0 0 0\n")
+    label_txt(tmp_path)
+    assert read_labels(tmp_path, split="train").images[0].faces.has_landmarks.all()
+    assert not read_labels(tmp_path, split="val").images[0].faces.has_landmarks.any()
+
+
+@pytest.mark.shared
+def test_the_shared_val_part_is_joined_without_a_face_lost(shared: Path) -> None:
+    labels = read_labels(shared / "data/wider_dev", measure=True)
+    assert (len(labels.images), sum(len(image.faces) for image in labels.images)) == (404, 6276)
+    assert all(np.isfinite(image.faces.attributes["pose"]).all() for image in labels.images)
+    assert {finding.reason for finding in labels.findings} == {"box without area, ignored"}
