@@ -11,9 +11,11 @@ from torch import Tensor
 from retinaface_cli.engine.weights import resolve_weights
 from retinaface_cli.errors import CheckpointError
 from retinaface_cli.model.checkpoints import LoadedWeights, load_imagenet_backbone, load_weights
+from retinaface_cli.model.class_prior import set_class_prior
 from retinaface_cli.model.retinaface import RetinaFace, build_network
 from retinaface_cli.model.weight_files import read_weight_file
 from retinaface_cli.settings.base import validate_settings
+from retinaface_cli.settings.loss import CrossEntropySettings, LossSettings
 from retinaface_cli.settings.network import NetworkSettings
 from retinaface_cli.settings.training import TrainSettings
 
@@ -44,7 +46,7 @@ def build_start(settings: TrainSettings) -> Start:
     """
     if settings.weights is not None:
         return _start_from_checkpoint(settings, load_weights(resolve_weights(settings.weights)))
-    network = build_network(settings.network)
+    network = _build_untrained(settings.network, settings.loss)
     if settings.backbone_weights == "none":
         return Start(network, settings, ("all weights start at random",))
     path = settings.backbone_weights if isinstance(settings.backbone_weights, Path) else None
@@ -70,6 +72,14 @@ def restart(settings: TrainSettings, checkpoint: Path) -> Start:
     return Start(build_network(network), resolved, (note,), training["step"])
 
 
+def _build_untrained(settings: NetworkSettings, loss: LossSettings) -> RetinaFace:
+    """The network with random weights; for losses over all anchors its first guess is background."""
+    network = build_network(settings)
+    if not isinstance(loss.classification, CrossEntropySettings):
+        set_class_prior(network)
+    return network
+
+
 def _start_from_checkpoint(settings: TrainSettings, loaded: LoadedWeights) -> Start:
     """Takes over every weight that fits."""
     named = settings.network.model_dump(mode="json", exclude_unset=True)
@@ -80,7 +90,7 @@ def _start_from_checkpoint(settings: TrainSettings, loaded: LoadedWeights) -> St
         )
     merged = _merge(loaded.network.model_dump(mode="json"), named)
     resolved = validate_settings(NetworkSettings, merged, source="network")
-    network = build_network(resolved)
+    network = _build_untrained(resolved, settings.loss)
     own = network.state_dict()
     fitting = {name: value for name, value in loaded.state.items() if name in own and own[name].shape == value.shape}
     network.load_state_dict(fitting, strict=False)
