@@ -146,11 +146,12 @@ def evaluate(
     nms_inclusive: Annotated[
         bool,
         typer.Option(
-            "--nms-inclusive",
+            "--nms-inclusive/--no-nms-inclusive",
             rich_help_panel=_DETECTION,
-            help="Count box sides as x2 - x1 + 1 in the overlap, as the old WIDER evaluation scripts do.",
+            help="Whether box sides count as x2 - x1 + 1 in the overlap, as in the test scripts that published figures "
+            "come from; infer counts x2 - x1.",
         ),
-    ] = False,
+    ] = True,
     keep_top_k: Annotated[
         int, typer.Option(min=1, rich_help_panel=_DETECTION, help="Largest number of faces in a picture.")
     ] = 5000,

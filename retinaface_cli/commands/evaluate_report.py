@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -19,8 +18,6 @@ from retinaface_cli.evaluation.wider_face import WiderFaceReport
 from retinaface_cli.files import write_text_atomic
 from retinaface_cli.settings.evaluation import EvaluateSettings
 from retinaface_cli.version import __version__
-
-_LIBRARIES = ("numpy", "faster-coco-eval", "torch")
 
 
 def write_report(
@@ -40,8 +37,8 @@ def write_report(
             "fingerprint": truth.fingerprint,
             "notes": list(truth.notes),
         },
-        "settings": settings.model_dump(mode="json"),
-        "versions": _versions(),
+        "settings": settings.model_dump(mode="json", exclude={"detection"} if settings.predictions else None),
+        "versions": _versions(has_coco=scores[0].coco is not None, has_detected=not settings.predictions),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "seconds": round(seconds, 2),
     }
@@ -96,10 +93,8 @@ def _describe_ap50(report: AveragePrecisionReport) -> dict[str, Any]:
     }
 
 
-def _versions() -> dict[str, str | None]:
+def _versions(*, has_coco: bool, has_detected: bool) -> dict[str, str]:
     """Of this tool, Python, and the libraries that had a part in the figures."""
-    versions: dict[str, str | None] = {"retinaface-cli": __version__, "python": platform.python_version()}
-    for name in _LIBRARIES:
-        if name.replace("-", "_") in sys.modules or name == "faster-coco-eval":
-            versions[name] = importlib.metadata.version(name)
-    return versions
+    libraries = ["numpy", *(["faster-coco-eval"] if has_coco else []), *(["torch"] if has_detected else [])]
+    versions = {name: importlib.metadata.version(name) for name in libraries}
+    return {"retinaface-cli": __version__, "python": platform.python_version(), **versions}

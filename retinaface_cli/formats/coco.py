@@ -36,7 +36,8 @@ def recognizes_coco(glimpse: Glimpse) -> bool:
     """A JSON object with the keys of COCO."""
     head = glimpse.head
     keys = (b'"images"', b'"annotations"', b'"categories"', b'"info"', b'"licenses"')
-    return head.startswith(b"{") and sum(key in head for key in keys) >= 1 and b'"file_name"' not in head[:40]
+    is_picture = head[1:].lstrip().startswith(b'"file_name"')
+    return head.startswith(b"{") and any(key in head for key in keys) and not is_picture
 
 
 def read_coco(path: Path, options: ReadingOptions) -> FaceTable:

@@ -76,6 +76,13 @@ def test_an_unknown_file_is_an_error_that_says_what_was_found_and_names_all_form
     assert all(f"{name}: " in str(caught.value) for name in READERS)
 
 
+def test_a_coco_file_is_known_by_its_keys_whatever_its_pictures_begin_with(tmp_path: Path) -> None:
+    content = (
+        '{"images": [{"file_name": "x.jpg", "id": 1}], "annotations": [], "categories": [{"id": 1, "name": "face"}]}'
+    )
+    assert read_labels(write_text(tmp_path / "x.json", content)).format_name == "coco"
+
+
 def test_a_folder_without_labels_is_an_error_that_lists_its_files(tmp_path: Path) -> None:
     write_text(tmp_path / "readme.md", "hello")
     with pytest.raises(LabelFormatError, match=r"a folder with readme\.md"):
