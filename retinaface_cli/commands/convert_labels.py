@@ -113,8 +113,10 @@ def _read_sources(settings: ConversionSettings, console: Console) -> _Labels:
             raise LabelFormatError(f"{source}: holds no labelled pictures")
         num_faces = sum(len(image.faces) for image in labels.images)
         title = READERS[labels.format_name].title
+        if labels.label_files:
+            title += f" ({' and '.join(os.path.relpath(file, source) for file in labels.label_files)})"
         counts = f"{len(labels.images):,} pictures, {num_faces:,} faces"
-        console.print(f"Read {_bold(source)}: {title}, {counts}", soft_wrap=True)
+        console.print(f"Read {_bold(source)}: {escape(title)}, {counts}", soft_wrap=True)
         label_sets.append(labels)
     return _merge(label_sets, strict=settings.strict)
 

@@ -110,7 +110,7 @@ def read_labels(
     table = _place_pictures(table, source, images=images, split=split, measure=measure)
     checked = check_faces(table, invalid=invalid, min_size=min_size)
     pictures, repeated = join_repeated(checked.images, str(source))
-    result = LabelSet(pictures, name, table.image_root, checked.findings + repeated)
+    result = LabelSet(pictures, name, table.image_root, checked.findings + repeated, table.label_files)
     faults = [finding for finding in result.findings if finding.action != "asked"]
     if strict and faults:
         raise LabelFormatError("\n".join(f"{source}: {finding.describe()}" for finding in faults))

@@ -43,6 +43,7 @@ class FaceTable:
         is_order_known: whether the format fixes which eye comes first; else the faces are looked at.
         image_root: folder of the pictures, where the format fixes it and it exists.
         findings: what the reader left out, with the reason.
+        label_files: see LabelSet.
     """
 
     format_name: str
@@ -60,6 +61,7 @@ class FaceTable:
     is_order_known: bool = True
     image_root: Path | None = None
     findings: tuple[Finding, ...] = ()
+    label_files: tuple[Path, ...] = ()
 
     @property
     def starts(self) -> IntArray:

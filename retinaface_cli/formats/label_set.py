@@ -49,12 +49,14 @@ class LabelSet:
         format_name: a key of READERS: the format that was named or found.
         image_root: folder that the file names are relative to, where the pictures were found; else None.
         findings: faults of the source, one entry a kind.
+        label_files: files that were read, where a folder left it open which of its files they are; else empty.
     """
 
     images: tuple[ImageLabels, ...]
     format_name: str
     image_root: Path | None
     findings: tuple[Finding, ...]
+    label_files: tuple[Path, ...] = ()
 
 
 def merge_findings(groups: Iterable[Iterable[Finding]]) -> tuple[Finding, ...]:

@@ -12,6 +12,9 @@ _ORIENTATION_TAG = 0x0112
 _TURNED = (5, 6, 7, 8)
 """EXIF orientations by which width and height change places."""
 
+_TURNING_FORMATS = ("JPEG", "MPO", "PNG", "WEBP")
+"""Formats whose orientation OpenCV honours when it decodes, and Pillow does not when it tells the size."""
+
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """JPEG segments that begin a frame and hold its size: SOF0 to SOF15 without DHT, JPG and DAC."""
 
@@ -90,7 +93,7 @@ def _read_other(file: BinaryIO) -> tuple[int, int] | None:
             warnings.simplefilter("ignore")  # of large pictures and odd metadata; the size is all that counts
             with Image.open(file) as image:
                 width, height = image.size
-                turned = image.getexif().get(_ORIENTATION_TAG, 1) in _TURNED
+                turned = image.format in _TURNING_FORMATS and image.getexif().get(_ORIENTATION_TAG, 1) in _TURNED
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError, struct.error):
         return None
     return (width, height) if turned else (height, width)

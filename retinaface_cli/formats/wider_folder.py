@@ -60,7 +60,8 @@ def read_wider(path: Path, options: ReadingOptions) -> FaceTable:
             f".mat), train/label.txt, label.txt, labelv2.txt"
         )
     part = parts[_choose(parts, options.split, path)]
-    return dataclasses.replace(_read_part(part), image_root=options.images or part.images)
+    files = tuple(file for file in (part.landmarks, part.official) if file is not None)
+    return dataclasses.replace(_read_part(part), image_root=options.images or part.images, label_files=files)
 
 
 def _choose(parts: dict[str, _Part], wanted: str | None, path: Path) -> str:

@@ -39,6 +39,11 @@ def test_turned_pictures_have_the_size_that_they_are_decoded_to(orientation: int
     assert read_size_from_head(path) == decoded.shape[:2]
 
 
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
+def test_turned_pictures_of_other_formats(suffix: str, tmp_path: Path) -> None:
+    assert read_size_from_head(write(tmp_path / f"a{suffix}", orientation=6)) == (60, 40)
+
+
 def test_a_progressive_jpeg_with_other_segments_before_its_frame(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / "a.jpg", progressive=True, comment=b"x" * 500)
     assert read_size_from_head(tmp_path / "a.jpg") == (40, 60)
