@@ -38,7 +38,13 @@ def test_a_folder_becomes_labels_with_sizes_and_a_summary(tmp_path: Path, capsys
         (NAMES[1], 100, 0),
     ]
     told = capsys.readouterr().out.replace("\n", " ")
-    for words in ("WIDER FACE, 2 pictures, 1 faces", "Nothing wrong was found", "with five landmarks", "32 to 64"):
+    for words in (
+        "2 pictures, 1 faces",
+        "train/label.txt and wider_face_split",
+        "Nothing wrong was found",
+        "with five landmarks",
+        "32 to 64",
+    ):
         assert words in told
     assert str(tmp_path / "wider/train/images") in told
 
