@@ -14,7 +14,7 @@ from retinaface_cli.model.checkpoints import LoadedWeights, load_imagenet_backbo
 from retinaface_cli.model.class_prior import set_class_prior
 from retinaface_cli.model.retinaface import RetinaFace, build_network
 from retinaface_cli.model.weight_files import read_weight_file
-from retinaface_cli.settings.base import validate_settings
+from retinaface_cli.settings.base import flatten, validate_settings
 from retinaface_cli.settings.loss import CrossEntropySettings, LossSettings
 from retinaface_cli.settings.network import NetworkSettings
 from retinaface_cli.settings.training import TrainSettings
@@ -68,8 +68,16 @@ def restart(settings: TrainSettings, checkpoint: Path) -> Start:
     network = validate_settings(NetworkSettings, metadata["network"], source=str(checkpoint))
     resolved = settings.model_copy(update={"network": network})
     training = metadata["training"]
-    note = f"goes on after step {training['step']}, in epoch {training['epoch']}, from {checkpoint}"
-    return Start(build_network(network), resolved, (note,), training["step"])
+    notes = [f"goes on after step {training['step']}, in epoch {training['epoch']}, from {checkpoint}"]
+    notes += _describe_changes(metadata.get("settings", {}), resolved)
+    return Start(build_network(network), resolved, tuple(notes), training["step"])
+
+
+def _describe_changes(before: Mapping[str, Any], settings: TrainSettings) -> list[str]:
+    """One line a setting that is not what it was when the checkpoint was written."""
+    old, new = dict(flatten(before)), dict(flatten(settings.model_dump(mode="json")))
+    changed = [key for key in new if key in old and old[key] != new[key]]
+    return [f"changed since: {key}: {old[key]} -> {new[key]}" for key in changed]
 
 
 def _build_untrained(settings: NetworkSettings, loss: LossSettings) -> RetinaFace:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.callbacks import Callback, EarlyStopping
-from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from rich.console import Console
 
 from retinaface_cli.commands.train_devices import lightning_devices

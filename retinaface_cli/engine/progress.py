@@ -15,6 +15,11 @@ from torch import Tensor
 _SECONDS_BETWEEN_UPDATES = 0.5
 _SECONDS_BETWEEN_LINES = 30.0
 _SMOOTHING = 0.9
+_BAR_WIDTH = 52
+"""Columns that epoch, bar and count take at most."""
+
+_EXPENDABLE = ("box ", "class ", "landmark ", "step/s", "lr ", "pictures/s")
+"""Figures that a narrow terminal does without, the first to go first."""
 
 
 class StepTimer:
@@ -111,7 +116,7 @@ class TrainingProgress(ProgressBar):
         if self._progress is not None and self._task is not None:
             if now - self._last_shown > _SECONDS_BETWEEN_UPDATES:
                 self._last_shown = now
-                self._progress.update(self._task, figures=self._figures(trainer))
+                self._progress.update(self._task, figures=self._figures_that_fit(trainer))
             self._progress.update(self._task, completed=batch_idx + 1)
         elif now - self._last_shown > _SECONDS_BETWEEN_LINES:
             self._last_shown = now
@@ -165,17 +170,30 @@ class TrainingProgress(ProgressBar):
 
     def _figures(self, trainer: pl.Trainer) -> str:
         """All figures in one line."""
+        return "  ".join(self._list_figures(trainer))
+
+    def _figures_that_fit(self, trainer: pl.Trainer) -> str:
+        """The figures that have room beside the bar; the parts of the loss and the speeds go first."""
+        parts = self._list_figures(trainer)
+        room = self._console.width - _BAR_WIDTH
+        for expendable in _EXPENDABLE:
+            if len("  ".join(parts)) > room:
+                parts = [part for part in parts if expendable not in part]
+        return "  ".join(parts)
+
+    def _list_figures(self, trainer: pl.Trainer) -> list[str]:
         metrics = _as_numbers(trainer.callback_metrics)
         parts = [f"{_short(name)} {value:.3f}" for name, value in metrics.items() if _is_training_loss(name)]
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         parts.append(f"lr {rate:.2g}")
-        parts += [f"{_short(name)} {value:.4f}" for name, value in metrics.items() if name.startswith("val/ap")]
+        scores = [name for name in metrics if name.startswith(("val/ap", "val/wider"))]
+        parts += [f"{_short(name)} {metrics[name]:.4f}" for name in scores]
         if self._timer.seconds:
             per_second = 1 / self._timer.seconds
             parts.append(f"{per_second:.2f} step/s")
             parts.append(f"{per_second * self._pictures_per_batch * trainer.world_size:.1f} pictures/s")
             parts.append(f"{format_duration(self._seconds_left(trainer))} left")
-        return "  ".join(parts)
+        return parts
 
     def _seconds_left(self, trainer: pl.Trainer) -> float:
         """Of the whole training, validations counted."""
@@ -204,5 +222,5 @@ def _is_training_loss(name: str) -> bool:
 
 
 def _short(name: str) -> str:
-    """`train/box_loss` as `box`, `train/loss` as `loss`, `val/ap50` as `ap50`."""
-    return name.rpartition("/")[2].removesuffix("_loss")
+    """`train/box_loss` as `box`, `train/classification_loss` as `class`, `val/ap50` as `ap50`."""
+    return name.rpartition("/")[2].removesuffix("_loss").replace("classification", "class")

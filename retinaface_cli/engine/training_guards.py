@@ -9,11 +9,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from retinaface_cli.data.batches import TrainingBatch
 from retinaface_cli.engine.checkpoint_keeper import CheckpointKeeper
+from retinaface_cli.engine.training_module import FaceTrainingModule
 from retinaface_cli.errors import RetinaFaceError
 
 _MAX_LISTED = 16
@@ -34,7 +36,7 @@ class LossGuard(Callback):
     """Stops the training when a loss is not finite, and names the pictures of its batch.
 
     The losses are looked at every few steps, so that a GPU never waits, and always before a checkpoint is written: no
-    checkpoint is ever made of spoilt weights.
+    checkpoint is ever made of spoilt weights. The loss is that of all processes, so that they stop together.
     """
 
     def __init__(self, *, check_every_n_steps: int) -> None:
@@ -45,10 +47,10 @@ class LossGuard(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Remembers the loss and, every few steps, looks at those that were remembered."""
-        del pl_module, batch_idx
-        assert isinstance(batch, TrainingBatch)
-        loss: Tensor = outputs["loss"] if isinstance(outputs, dict) else outputs
-        self._unchecked.append((trainer.global_step, loss.detach(), batch.file_names))
+        del outputs, batch_idx
+        assert isinstance(batch, TrainingBatch) and isinstance(pl_module, FaceTrainingModule)
+        loss = pl_module.last_loss
+        self._unchecked.append((trainer.global_step, loss, batch.file_names))
         if len(self._unchecked) >= self._period or loss.device.type == "cpu":
             self._check()
 
@@ -67,8 +69,17 @@ class LossGuard(Callback):
         losses = torch.stack([loss for _, loss, _ in unchecked])
         for (step, _, file_names), loss in zip(unchecked, losses.tolist(), strict=True):
             if not -float("inf") < loss < float("inf"):
-                names = ", ".join(file_names[:_MAX_LISTED])
+                names = ", ".join(_gather(file_names)[:_MAX_LISTED])
                 raise NonFiniteLossError(f"the loss became {loss} at step {step}, in the batch of {names}")
+
+
+def _gather(file_names: tuple[str, ...]) -> list[str]:
+    """The pictures of the batches of all processes, which come here together."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return list(file_names)
+    parts: list[tuple[str, ...]] = [()] * dist.get_world_size()
+    dist.all_gather_object(parts, file_names)
+    return [name for part in parts for name in part]
 
 
 _Handler = Callable[[int, FrameType | None], Any] | int | None

@@ -119,6 +119,11 @@ class FaceTrainingModule(pl.LightningModule):
         self.log_dict(_named(losses), batch_size=len(batch))
         return values.total
 
+    @property
+    def last_loss(self) -> Tensor:
+        """The loss of the last step, over all processes; it stays on the device."""
+        return self._epoch_losses[-1][0]
+
     def on_train_epoch_end(self) -> None:
         """Logs the mean losses of the epoch."""
         losses, self._epoch_losses = self._epoch_losses, []

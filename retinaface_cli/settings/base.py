@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -103,6 +103,15 @@ def assign(values: dict[str, Any], dotted_key: str, value: object) -> None:
             raise SettingsError(f"{dotted_key}: {parent} is a value, not a group of settings")
         values = inner
     values[last] = value
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings as pairs of dotted key and value; lists come whole."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _describe(schema: type[BaseModel], detail: ErrorDetails, source: str) -> str:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +19,11 @@ from retinaface_cli.engine.run_folder import RunFolder
 from retinaface_cli.engine.training_module import FaceTrainingModule
 from retinaface_cli.errors import CheckpointError, LabelFormatError, RetinaFaceError, SettingsError
 from retinaface_cli.model.checkpoints import load_weights
+from retinaface_cli.model.outputs import HeadOutputs
 from retinaface_cli.settings.base import load_settings
 from retinaface_cli.settings.training import TrainSettings
-from tests.commands.training_runs import NUM_STEPS, read_last, read_report, train_small, write_data
+from tests.commands.training_runs import NUM_STEPS, SMALL, read_last, read_report, train_small, write_data
+from tests.conftest import REPOSITORY
 from tests.engine.training_making import painted_picture
 
 
@@ -49,8 +54,9 @@ class Interruption:
 
         def training_step(module: FaceTrainingModule, batch: Any, batch_idx: int) -> torch.Tensor:
             loss: torch.Tensor = original(module, batch, batch_idx)
-            changed: torch.Tensor | None = action() if module.trainer.global_step == step else None
-            return loss if changed is None else loss * changed
+            if module.trainer.global_step == step:
+                action()
+            return loss
 
         monkeypatch.setattr(FaceTrainingModule, "training_step", training_step)
 
@@ -176,9 +182,10 @@ def test_a_signal_in_the_last_step_of_an_epoch_waits_for_its_validation(
 
 
 @pytest.mark.usefixtures("config")
-def test_a_finished_run_can_be_lengthened(whole: Path) -> None:
+def test_a_finished_run_can_be_lengthened(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(whole, "runs/train/small")
     train_small(None, resume="last", max_epochs=3)
+    assert "changed since: trainer.max_epochs: 2 -> 3" in capsys.readouterr().out
     assert read_last(Path("runs/train/small"))["global_step"] == 3 * NUM_STEPS
 
 
@@ -200,7 +207,13 @@ def test_a_named_output_that_holds_a_run_is_refused(config: Path) -> None:
 def test_a_loss_that_is_not_finite_names_the_pictures_and_keeps_the_last_good_checkpoint(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Interruption(monkeypatch, 4, lambda: torch.tensor(float("nan")))
+    original = FaceTrainingModule.forward
+
+    def forward(module: FaceTrainingModule, images: torch.Tensor) -> HeadOutputs:
+        factor = float("nan") if module.trainer.global_step == 4 else 1.0
+        return HeadOutputs(*(output * factor for output in original(module, images)))
+
+    monkeypatch.setattr(FaceTrainingModule, "forward", forward)
     with pytest.raises(
         RetinaFaceError, match=r"the loss became nan at step 5, in the batch of \d\.png, \d\.png"
     ) as caught:
@@ -342,3 +355,27 @@ def test_no_checkpoint_is_half_written_when_the_disk_refuses(config: Path, monke
     folder = RunFolder(Path("runs/train/small")).checkpoints
     assert read_last(folder.parent)["global_step"] == 4
     assert {path.name for path in folder.iterdir()} == {"last.ckpt", "best.ckpt"}
+
+
+@pytest.mark.slow
+def test_two_processes_write_one_run_and_survive_a_signal_together(config: Path) -> None:
+    source = f"[{{labels: {config.parent}/labels.json, images: {config.parent}/images, weight: 12}}]"
+    values = [f"--set={key}={json.dumps(value)}" for key, value in {**SMALL, "data.batch_size": 1}.items()]
+    values += [f"--set=data.train={source}", "--set=checkpoint.every_n_steps=8"]
+    command = [sys.executable, "-m", "retinaface_cli", "train", str(config), *values, "--devices", "2"]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    while "epoch 1/2, step" not in (line := process.stdout.readline()):
+        assert line, "ended before the first step"
+    process.terminate()
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert "stopped by SIGTERM after step 8" in output
+    folder = Path("runs/train/small")
+    assert [path.name for path in folder.parent.iterdir()] == ["small"]
+    assert read_last(folder)["global_step"] == 8
+    done = subprocess.run([*command, "--resume", "last"], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    rows = (folder / "metrics.csv").read_text().splitlines()[1:]
+    assert [int(row.split(",")[0]) for row in rows] == list(range(2 * 36))

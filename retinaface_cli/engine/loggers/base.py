@@ -6,7 +6,7 @@ import importlib.util
 import json
 from abc import abstractmethod
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -125,12 +125,3 @@ def require_package(service: str, module: str, package: str) -> None:
     """
     if importlib.util.find_spec(module) is None:
         raise SettingsError(f"loggers.{service}: the package {package} is not installed: pip install {package}")
-
-
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested settings as pairs of dotted key and value; lists come whole."""
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

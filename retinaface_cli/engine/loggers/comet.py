@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from retinaface_cli.engine.loggers.base import RunIds, RunLogger, flatten, require_package
+from retinaface_cli.engine.loggers.base import RunIds, RunLogger, require_package
+from retinaface_cli.settings.base import flatten
 from retinaface_cli.settings.trainer import CometSettings
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import cv2
 
-from retinaface_cli.engine.loggers.base import RunIds, RunLogger, flatten, require_package
+from retinaface_cli.engine.loggers.base import RunIds, RunLogger, require_package
+from retinaface_cli.settings.base import flatten
 from retinaface_cli.settings.trainer import TensorBoardSettings
 
 
