@@ -108,6 +108,16 @@ def test_a_starter_config_is_whole(name: str) -> None:
     assert settings.data.train[0].images is not None
 
 
+@pytest.mark.parametrize("name", ["mobilenet0.25", "resnet50"])
+def test_a_starter_config_has_the_recipe_of_the_example(name: str) -> None:
+    starter = validate_settings(TrainSettings, yaml.safe_load(starter_config(name)), source=name)
+    example = load_settings(TrainSettings, REPOSITORY / "examples" / "configs" / f"{name}.yaml")
+    for group in ("network", "augmentation", "loss", "optimizer", "scheduler", "ema", "trainer"):
+        assert getattr(starter, group) == getattr(example, group), group
+    assert starter.data.image_size == example.data.image_size
+    assert starter.data.batch_size == example.data.batch_size
+
+
 def test_a_starter_from_weights_leaves_the_network_to_the_checkpoint() -> None:
     assert "network" not in yaml.safe_load(starter_config("custom"))
     assert "network" in yaml.safe_load(starter_config("resnet50"))
