@@ -18,6 +18,7 @@ from retinaface_cli.commands.evaluate_report import write_report
 from retinaface_cli.commands.evaluate_scores import Scores, choose_protocols, find_worst, start_scores
 from retinaface_cli.commands.evaluate_tables import print_scores, short_names
 from retinaface_cli.commands.evaluate_truth import GroundTruth, read_truth
+from retinaface_cli.engine.run_folder import is_first_process
 from retinaface_cli.errors import LabelFormatError, SettingsError
 from retinaface_cli.evaluation.average_precision import PrecisionRecallCurve
 from retinaface_cli.files import next_run_folder
@@ -69,7 +70,7 @@ def run(settings: EvaluateSettings, *, console: Console | None = None) -> Evalua
         RetinaFaceError: labels, predictions, weights or pictures that cannot be used; anything doubtful if strict.
     """
     started = time.monotonic()
-    console = console or Console(stderr=True)
+    console = console or Console(stderr=True, quiet=not is_first_process())
     _check_output(settings)
     output = settings.output
     if settings.predictions:
@@ -108,8 +109,6 @@ def _check_output(settings: EvaluateSettings) -> None:
 
 def _claim_output(settings: EvaluateSettings) -> Path:
     """The folder for the results; the other processes of a distributed run make none."""
-    from retinaface_cli.engine.run_folder import is_first_process
-
     if settings.output is not None:
         return settings.output
     return next_run_folder(RUNS_FOLDER) if is_first_process() else RUNS_FOLDER

@@ -24,12 +24,14 @@ class Figure(NamedTuple):
         value: None where the labels do not allow it.
         num_faces: faces behind it; None where that goes without saying.
         recall: share of them that were found; None where it is not of interest.
+        landmark_error: mean error of their landmarks as a part of the box size; None where it is not known.
     """
 
     name: str
     value: float | None
     num_faces: int | None = None
     recall: float | None = None
+    landmark_error: float | None = None
 
 
 class Section(NamedTuple):
@@ -50,6 +52,7 @@ def print_scores(console: Console, scores: Sequence[Scores]) -> None:
             table.add_column("difference", justify="right")
     if len(scores) == 1:
         table.add_column("recall", justify="right")
+        table.add_column("landmark error" if scores[0].landmarks is not None else "", justify="right")
     groups = _chosen_groups(scores[0])
     for sections in zip(*(_sections(one, groups) for one in scores), strict=True):
         table.add_row()
@@ -70,7 +73,7 @@ def _cells(figures: Sequence[Figure | None]) -> list[str]:
         if index:
             cells.append("" if value is None or first is None else f"{value - first:+.4f}")
     if len(figures) == 1:
-        cells.append(_number(named.recall) if named.recall is not None else "")
+        cells += ["" if value is None else _number(value) for value in (named.recall, named.landmark_error)]
     return cells
 
 
@@ -109,7 +112,9 @@ def _sections(scores: Scores, groups: Mapping[str, Sequence[str]]) -> list[Secti
             f", the lowest {len(names)} of {len(by_name)}" if len(names) < len(by_name) else ""
         )
         chosen = [by_name[name] for name in names]
-        figures = tuple(Figure(group.name, group.ap50, group.num_faces, group.recall) for group in chosen)
+        figures = tuple(
+            Figure(group.name, group.ap50, group.num_faces, group.recall, group.nme_box) for group in chosen
+        )
         sections.append(Section(title, figures))
     return sections
 
@@ -134,7 +139,7 @@ def _landmark_section(scores: Scores) -> Section:
         Figure("mean error / eye distance", report.nme_eyes, report.num_faces, recall),
         Figure("median error / eye distance", report.median_eyes),
         Figure("failure rate (error > .1 eye distance)", report.failure_rate),
-        Figure("mean error / box size", report.nme_box),
+        Figure("mean error / box size", report.nme_box, landmark_error=report.nme_box),
     ]
     figures += [Figure(f"{name.replace('_', ' ')} / box size", error) for name, error in report.points_box.items()]
     return Section("landmarks, on faces that were found", tuple(figures))

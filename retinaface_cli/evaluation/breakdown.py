@@ -22,8 +22,11 @@ ATTRIBUTE_VALUES: Mapping[str, tuple[str, ...]] = {
     "illumination": ("normal", "extreme"),
     "occlusion": ("none", "partial", "heavy"),
     "pose": ("typical", "atypical"),
+    "occluded_landmarks": ("none", "some", "all"),
 }
-"""What the numbers of WIDER FACE's attributes mean."""
+"""What the numbers of WIDER FACE's attributes mean; occluded_landmarks, a sum of bits, is boiled down to these."""
+
+_ALL_OCCLUDED = 31
 
 _MAX_VALUES = 10
 """Attributes with more different values than this are measurements, which have no groups."""
@@ -96,7 +99,10 @@ def height_groups(matches: FaceMatches) -> list[FaceGroup]:
 def attribute_groups(matches: FaceMatches) -> list[FaceGroup]:
     """A group for each value of each attribute that has several values, but not many."""
     groups: list[FaceGroup] = []
-    for attribute, values in matches.faces.attributes.items():
+    for attribute, given in matches.faces.attributes.items():
+        values = given
+        if attribute == "occluded_landmarks":
+            values = np.where(given > 0, np.where(given == _ALL_OCCLUDED, 2, 1), given).astype(np.float32)
         counted = values[np.isfinite(values) & ~matches.faces.ignore]
         distinct = np.unique(counted).tolist()
         if not 2 <= len(distinct) <= _MAX_VALUES:

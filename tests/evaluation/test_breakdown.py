@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from retinaface_cli.evaluation.breakdown import GroupResult, evaluate_groups
+from retinaface_cli.evaluation.landmarks import LandmarkErrors
 from retinaface_cli.evaluation.matching import match_faces
 from tests.evaluation.pictures import detected, labelled
 
@@ -43,6 +44,13 @@ def test_attributes_get_the_names_that_wider_face_gives_them() -> None:
     assert {name: group.num_faces for name, group in named(groups, "quality").items()} == {"0.5": 1, "3": 1}
 
 
+def test_occluded_landmarks_are_none_some_or_all() -> None:
+    faces = labelled(SMALL, LIMIT, LARGE, occluded_landmarks=[0, 5, 31])
+    groups = evaluate_groups(match_faces([faces], [detected((0.9, LIMIT))]))
+    recalls = {name: group.recall for name, group in named(groups, "occluded_landmarks").items()}
+    assert recalls == {"none": 0.0, "some": 1.0, "all": 0.0}
+
+
 def test_a_measurement_is_no_attribute_with_groups() -> None:
     boxes = [(30.0 * i, 0.0, 30.0 * i + 20, 20.0) for i in range(12)]
     faces = labelled(*boxes, yaw=[float(i) for i in range(12)])
@@ -55,6 +63,20 @@ def test_events_are_the_first_folders_and_keep_their_false_positives() -> None:
     events = named(evaluate_groups(match_faces(labels, detections)), "event")
     assert list(events) == ["2--A", "10--B"]
     assert [group.ap50 for group in events.values()] == pytest.approx([1.0, 0.5])
+
+
+def test_landmark_errors_are_averaged_over_each_group() -> None:
+    faces = labelled(LIMIT, LARGE)
+    matches = match_faces([faces], [detected((0.9, LIMIT), (0.8, LARGE))])
+    errors = LandmarkErrors(
+        faces=np.array([0, 1]),
+        distances=np.array([[1.0, 3.0, np.nan, np.nan, np.nan], [20.0] * 5]),
+        eye_distances=np.array([8.0, 80.0]),
+        box_sizes=np.array([10.0, 200.0]),
+    )
+    heights = named(evaluate_groups(matches, errors), "height")
+    assert heights["16-32 px"].nme_box == pytest.approx(0.2)
+    assert heights[">= 128 px"].nme_box == pytest.approx(0.1)
 
 
 def test_one_folder_is_no_breakdown() -> None:
