@@ -103,7 +103,7 @@ def read_labels(
     Raises:
         LabelFormatError: where, what was found, what was expected.
     """
-    name, source = (format_name, path) if format_name else recognize_format(path, READERS)
+    name, source = (format_name, path) if format_name else recognize_format(path, READERS, split=split)
     if not source.exists():
         raise LabelFormatError(f"{source}: no such file or folder of labels")
     table = READERS[name].read(source, ReadingOptions(split, images, tuple(classes)))

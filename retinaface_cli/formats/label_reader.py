@@ -169,7 +169,8 @@ def build_table(
         rows, columns = np.array(index).T
         landmarks[rows, columns] = [point for face in faces for point in face.points if point is not None]
         has_landmarks[rows, columns] = True
-    attributes = {name: np.full(len(faces), np.nan) for face in faces for name in face.attributes}
+    names = dict.fromkeys(name for face in faces for name in face.attributes)
+    attributes = {name: np.full(len(faces), np.nan) for name in names}
     for i, face in enumerate(faces):
         for name, value in face.attributes.items():
             attributes[name][i] = value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,8 +10,13 @@ from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.formats.label_reader import Glimpse, LabelReader
 
 
-def recognize_format(path: Path, readers: Mapping[str, LabelReader]) -> tuple[str, Path]:
+def recognize_format(path: Path, readers: Mapping[str, LabelReader], *, split: str | None = None) -> tuple[str, Path]:
     """The format of a source, and the path to read: the source itself, or the only label file of a folder.
+
+    Args:
+        path: a file or folder.
+        readers: all formats, by name.
+        split: train, val or test; of several label files in a folder the one that has it in its path is meant.
 
     Raises:
         LabelFormatError: there is no such source, or no format fits; the message says what was looked for and found.
@@ -22,12 +28,14 @@ def recognize_format(path: Path, readers: Mapping[str, LabelReader]) -> tuple[st
         return name, path
     if path.is_dir():
         inner = {file: found for file in _label_files(path) if (found := _recognize(Glimpse(file), readers))}
+        of_split = [file for file in inner if split in re.split(r"[^a-z]+", str(file.relative_to(path)).lower())]
+        inner = {file: inner[file] for file in of_split} or inner
         if len(inner) == 1:
             file, name = next(iter(inner.items()))
             return name, file
         if inner:
             files = ", ".join(file.relative_to(path).as_posix() for file in list(inner)[:6])
-            raise LabelFormatError(f"{path}: holds {len(inner)} label files; name one of them: {files}")
+            raise LabelFormatError(f"{path}: holds {len(inner)} label files; name one of them, or --split: {files}")
     looked = "\n".join(f"  {name}: {reader.title}: {reader.look}" for name, reader in readers.items())
     raise LabelFormatError(
         f"{path}: the format of these labels is not known; found {_describe(path)}\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import numpy as np
@@ -97,8 +98,15 @@ def test_the_only_label_file_of_a_folder_is_taken(tmp_path: Path) -> None:
 def test_of_several_label_files_in_a_folder_one_must_be_named(tmp_path: Path) -> None:
     canonical(tmp_path / "a")
     canonical(tmp_path / "b")
-    with pytest.raises(LabelFormatError, match=r"2 label files; name one of them: a/labels\.json, b/labels\.json"):
+    with pytest.raises(LabelFormatError, match=r"2 label files; name one of them, or --split: a/labels\.json, b/lab"):
         read_labels(tmp_path)
+
+
+def test_of_several_label_files_in_a_folder_the_split_chooses_by_their_names(tmp_path: Path) -> None:
+    write_text(tmp_path / "train/_annotations.json", json.dumps([{"file_name": "a.jpg", "annotations": []}]))
+    write_text(tmp_path / "labels_val2017.json", json.dumps([{"file_name": "b.jpg", "annotations": []}]))
+    assert read_labels(tmp_path, split="train").images[0].file_name == "a.jpg"
+    assert read_labels(tmp_path, split="val").images[0].file_name == "b.jpg"
 
 
 @pytest.mark.parametrize("format_name", [None, "json"])
