@@ -114,7 +114,9 @@ def test_drawings_crops_and_hidden_faces_are_written_where_asked(tmp_path: Path,
     num_faces = len(labels(out)["a/x.jpg.json"]["annotations"])
     crops = sorted((out / "crops" / "a" / "x.jpg").iterdir())
     assert len(crops) == num_faces > 0
-    assert cv2.imread(str(crops[0])).shape == (112, 112, 3)
+    crop = cv2.imread(str(crops[0]))
+    assert crop is not None
+    assert crop.shape == (112, 112, 3)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def two_halves(height: int = 40, width: int = 60) -> npt.NDArray[np.uint8]:
     return image
 
 
-def save(path: Path, image: npt.NDArray[np.generic]) -> Path:
+def save(path: Path, image: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> Path:
     """Writes RGB, RGBA or grey pictures with OpenCV."""
     if image.ndim == 3:
         image = image[..., [2, 1, 0, *range(3, image.shape[2])]]

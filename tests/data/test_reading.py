@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from retinaface_cli.data.preprocessing import TestScale
-from retinaface_cli.data.reading import Picture, UnreadablePicture, batch_by_size, read_pictures
+from retinaface_cli.data.reading import Loaded, Picture, UnreadablePicture, batch_by_size, read_pictures
 from retinaface_cli.data.sources import Source
 from retinaface_cli.data.video import VideoFile, frame_rate, read_frames
 
@@ -57,7 +58,7 @@ def test_few_pictures_wait_when_all_sizes_differ(tmp_path: Path) -> None:
     pictures = read_pictures(sources, TestScale(), num_workers=1, keep_original=False)
     taken = 0
 
-    def counted():  # type: ignore[no-untyped-def]
+    def counted() -> Iterator[Loaded]:
         nonlocal taken
         for picture in pictures:
             taken += 1

@@ -97,9 +97,7 @@ def test_detections_are_in_pixels_of_the_original_picture_and_inside_it(tmp_path
     image = noise(96, 128)
     small = FaceDetector(load_weights(path), device="cpu", options=LOW).detect(image)
     large = cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
-    shrunk = FaceDetector(load_weights(path), device="cpu", scale=TestScale(long_side=128), options=LOW).detect(
-        large  # type: ignore[arg-type]
-    )
+    shrunk = FaceDetector(load_weights(path), device="cpu", scale=TestScale(long_side=128), options=LOW).detect(large)
     np.testing.assert_allclose(shrunk.boxes / 2, small.boxes, atol=0.5)
     assert shrunk.boxes.min() >= 0
     assert (shrunk.boxes.max(axis=0) <= [256, 192, 256, 192]).all()

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from retinaface_cli.cli.app import app
+from retinaface_cli.version import __version__
+
+COMMANDS = ("convert-labels", "train", "infer", "evaluate", "visualize")
+
+
+def retinaface(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "retinaface_cli", *arguments], capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def test_help_names_every_sub_command() -> None:
+    result = CliRunner().invoke(app, ["--help"])
+    assert result.exit_code == 0
+    for command in COMMANDS:
+        assert command in result.output
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_sub_commands_help_has_an_example_and_takes_underscores(command: str) -> None:
+    result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0
+    usage, body = result.output.split("Usage:")[1].split("\n", 1)
+    assert command in usage
+    assert f"retinaface {command}" in body
+    assert CliRunner().invoke(app, [command.replace("-", "_"), "--help"]).exit_code == 0
+
+
+def test_help_is_there_at_once() -> None:
+    """In half a second on an idle machine; a busy one is given what bare Python and Typer take there, three times."""
+    assert min(_seconds_of("-m", "retinaface_cli", "--help") for _ in range(3)) < max(
+        0.5, 3 * _seconds_of("-c", "import typer")
+    )
+
+
+def _seconds_of(*arguments: str) -> float:
+    started = time.perf_counter()
+    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def test_the_version_is_printed() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert result.output.strip() == f"retinaface-cli {__version__}"
+
+
+def test_an_error_that_the_user_can_mend_is_one_line() -> None:
+    finished = retinaface("infer", "absent.jpg")
+    assert finished.returncode == 1
+    assert finished.stderr.strip().splitlines()[-1] == "error: absent.jpg: no such file or folder"
+    assert "Traceback" not in finished.stderr
+
+
+def test_bad_usage_exits_with_2() -> None:
+    assert CliRunner().invoke(app, ["infer", "--no-such-option"]).exit_code == 2
+    assert CliRunner().invoke(app, ["no-such-command"]).exit_code == 2
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shell_completion_works(shell: str) -> None:
+    variables = {
+        "_RETINAFACE_COMPLETE": f"complete_{shell}",
+        "COMP_WORDS": "retinaface inf",
+        "COMP_CWORD": "1",
+        "_TYPER_COMPLETE_ARGS": "retinaface inf",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+    }
+    code = "from retinaface_cli.cli.app import app; app(prog_name='retinaface')"
+    finished = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert "infer" in finished.stdout
