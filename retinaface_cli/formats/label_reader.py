@@ -20,10 +20,21 @@ from retinaface_cli.formats.label_set import Finding
 SPLITS = ("train", "val", "test")
 """Parts of a data set, by the names that --split takes."""
 
+SPLIT_NAMES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+"""What folders and files of each part are called."""
+
 _HEAD_BYTES = 1 << 16
 _MAX_ENTRIES = 20_000
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".jp2", ".avif")
 """Endings of pictures, where a format does not name them."""
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path that a label file names is there; one that no file can have is not."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, or with a character that is no name's
+        return False
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from retinaface_cli.formats.label_reader import (
     ReadingOptions,
     build_table,
     choose_split,
+    is_there,
 )
 from retinaface_cli.formats.text_lines import read_bytes
 from retinaface_cli.formats.values import as_name, as_size, parse_number, read_text
@@ -119,7 +120,7 @@ def _picture_name(path: Path, root: Element, folder: Path | None) -> str:
     name = as_name(written, str(path)).split("/")[-1] if written and written.strip() else f"{path.stem}.jpg"
     if not name.lower().endswith(PICTURE_SUFFIXES):
         name += ".jpg"
-    if folder is None or (folder / name).is_file():
+    if folder is None or is_there(folder / name):
         return name
     return next((path.stem + suffix for suffix in PICTURE_SUFFIXES if (folder / (path.stem + suffix)).is_file()), name)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.formats.face_table import FaceTable
+from retinaface_cli.formats.label_reader import is_there
 from retinaface_cli.formats.label_set import MAX_EXAMPLES, Action, Finding
 from retinaface_cli.formats.picture_heads import read_size_from_head
 
@@ -46,7 +47,7 @@ def find_image_root(path: Path, file_names: Sequence[str], *, split: str | None 
     inner = ["", "images", *([f"WIDER_{split}/images", f"{split}/images"] if split else [])]
     roots = [base / folder for base in bases for folder in inner]
     probed = _probe(file_names)
-    return next((root for root in roots if any((root / name).is_file() for name in probed)), None)
+    return next((root for root in roots if any(is_there(root / name) for name in probed)), None)
 
 
 def find_pictures(folder: Path, file_names: Sequence[str]) -> PicturePlace:
@@ -60,7 +61,7 @@ def find_pictures(folder: Path, file_names: Sequence[str]) -> PicturePlace:
     probed = _probe(file_names)
     depth = max((len(PurePosixPath(name).parts) for name in probed), default=1)
     places = [PicturePlace(root, k) for k in range(depth) for root in (folder, folder / "images")]
-    hits = [sum((place.root / place.name(name)).is_file() for name in probed) for place in places]
+    hits = [sum(is_there(place.root / place.name(name)) for name in probed) for place in places]
     if probed and not max(hits):
         raise LabelFormatError(
             f"{folder}: holds none of the labelled pictures; looked for {probed[0]} and {len(probed) - 1} others; "

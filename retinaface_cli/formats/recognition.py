@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from retinaface_cli.errors import LabelFormatError
-from retinaface_cli.formats.label_reader import Glimpse, LabelReader
+from retinaface_cli.formats.label_reader import SPLIT_NAMES, Glimpse, LabelReader
 
 
 def recognize_format(path: Path, readers: Mapping[str, LabelReader], *, split: str | None = None) -> tuple[str, Path]:
@@ -28,7 +28,8 @@ def recognize_format(path: Path, readers: Mapping[str, LabelReader], *, split: s
         return name, path
     if path.is_dir():
         inner = {file: found for file in _label_files(path) if (found := _recognize(Glimpse(file), readers))}
-        of_split = [file for file in inner if split in re.split(r"[^a-z]+", str(file.relative_to(path)).lower())]
+        names = SPLIT_NAMES.get(split or "", ())
+        of_split = [file for file in inner if {*names} & {*re.split("[^a-z]+", str(file.relative_to(path)).lower())}]
         inner = {file: inner[file] for file in of_split} or inner
         if len(inner) == 1:
             file, name = next(iter(inner.items()))

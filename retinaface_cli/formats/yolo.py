@@ -15,7 +15,15 @@ from retinaface_cli.faces import NUM_LANDMARKS
 from retinaface_cli.formats.class_names import choose_face_classes
 from retinaface_cli.formats.face_table import OCCLUDED_LANDMARKS, FaceTable
 from retinaface_cli.formats.findings import FindingCounter
-from retinaface_cli.formats.label_reader import FaceRecord, Glimpse, PictureRecord, Point, ReadingOptions, build_table
+from retinaface_cli.formats.label_reader import (
+    FaceRecord,
+    Glimpse,
+    PictureRecord,
+    Point,
+    ReadingOptions,
+    build_table,
+    is_there,
+)
 from retinaface_cli.formats.picture_heads import read_size_from_head
 from retinaface_cli.formats.text_lines import read_bytes
 from retinaface_cli.formats.values import as_name, parse_number, read_text
@@ -126,7 +134,7 @@ def _labels_of(picture: Path, folder: Path, layout: YoloLayout) -> Path | None:
     candidates = [label_file(picture, folder), label_file(picture, folder.parent)]
     inner = picture.relative_to(folder).with_suffix(".txt")
     candidates += [base / inner for base in layout.label_folders]
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if is_there(path)), None)
 
 
 def _common_folder(pictures: Sequence[Path], layout: YoloLayout) -> Path:
@@ -148,7 +156,7 @@ def _size(picture: Path) -> tuple[int, int] | None:
     """(height, width), None if the file is no picture."""
     try:
         return read_size_from_head(picture)
-    except OSError:
+    except (OSError, ValueError):  # missing, or of a name that no file can have
         return None
 
 

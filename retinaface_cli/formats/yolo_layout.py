@@ -11,11 +11,17 @@ from typing import Any
 import yaml
 
 from retinaface_cli.errors import LabelFormatError
-from retinaface_cli.formats.label_reader import PICTURE_SUFFIXES, SPLITS, ReadingOptions, choose_split
+from retinaface_cli.formats.label_reader import (
+    PICTURE_SUFFIXES,
+    SPLIT_NAMES,
+    SPLITS,
+    ReadingOptions,
+    choose_split,
+    is_there,
+)
 from retinaface_cli.formats.text_lines import read_bytes
 from retinaface_cli.formats.values import read_text
 
-_SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 _NO_LABELS = ("classes.txt", "obj.names", "train.txt", "val.txt", "test.txt", "readme.txt", "license.txt", "notes.txt")
 
 
@@ -71,7 +77,7 @@ def label_file(picture: Path, root: Path) -> Path:
         if parts[i] == "images":
             swapped = root.parent.joinpath(*parts[:i], "labels", *parts[i + 1 :]).with_suffix(".txt")
             beside = picture.with_suffix(".txt")
-            return swapped if swapped.exists() or not beside.exists() else beside
+            return swapped if is_there(swapped) or not is_there(beside) else beside
     return picture.with_suffix(".txt")
 
 
@@ -145,7 +151,7 @@ def _named_pictures(content: Mapping[str, Any], split: str, yaml_path: Path) -> 
     for entry in named:
         # Roboflow writes ../train/images although the folder lies beside data.yaml
         tried = [base / str(entry), yaml_path.parent / str(entry), yaml_path.parent / str(entry).lstrip("./")]
-        found = next((path for path in tried if path.exists()), None)
+        found = next((path for path in tried if is_there(path)), None)
         if found is None:
             raise LabelFormatError(f"{yaml_path}: {split}: {entry}: no such folder or list of pictures")
         if found.is_dir():
@@ -159,7 +165,7 @@ def _named_pictures(content: Mapping[str, Any], split: str, yaml_path: Path) -> 
 def _picture_folders(root: Path, split: str | None) -> list[Path]:
     """The folder of the pictures where there is no data.yaml: images/<split>, <split>/images, images, or the folder."""
     found = {}
-    for name, folders in _SPLIT_FOLDERS.items():
+    for name, folders in SPLIT_NAMES.items():
         candidates = [root / inner for folder in folders for inner in (f"images/{folder}", f"{folder}/images", folder)]
         first = next((folder for folder in candidates if folder.is_dir()), None)
         if first is not None:

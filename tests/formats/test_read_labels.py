@@ -158,6 +158,14 @@ def test_a_folder_in_which_no_picture_lies_is_an_error_that_names_one(tmp_path: 
         read_labels(label_txt(tmp_path), images=tmp_path / "images")
 
 
+@pytest.mark.parametrize("name", ["x" * 5000 + ".jpg", "x/" * 3000 + "a.jpg"])
+def test_names_that_no_file_can_have_are_missing_pictures(name: str, tmp_path: Path) -> None:
+    write_png(tmp_path / "a.jpg")
+    labels = read_labels(write_text(tmp_path / "label.txt", f"# a.jpg\n1 2 3 4\n# {name}\n"), measure=True)
+    assert [image.file_name for image in labels.images] == ["a.jpg"]
+    assert [(finding.action, finding.count) for finding in labels.findings] == [("dropped", 1)]
+
+
 def test_folders_in_names_that_do_not_exist_are_left_out_of_the_names(tmp_path: Path) -> None:
     write_png(tmp_path / "pictures/a.jpg")
     path = write_text(tmp_path / "label.txt", "# C:\\data\\train/a.jpg\n0 0 9 9\n")

@@ -62,6 +62,15 @@ def test_data_yaml_says_where_the_pictures_are(named: str, tmp_path: Path) -> No
         read_labels(path)
 
 
+@pytest.mark.parametrize("line", ["x" * 5000 + ".png", "a\0.png", "nowhere.png"])
+def test_a_listed_picture_that_is_not_there_is_left_out(line: str, tmp_path: Path) -> None:
+    write_text(tmp_path / "data.yaml", "train: train.txt\nnames: [face]\n")
+    write_text(tmp_path / "train.txt", f"images/a.png\n{line}\n")
+    labels = read(tmp_path, f"{BOX}\n")
+    assert [len(image.faces) for image in labels.images] == [1]
+    assert [(finding.action, finding.count) for finding in labels.findings] == [("dropped", 1)]
+
+
 def test_a_picture_without_a_text_file_has_no_faces(tmp_path: Path) -> None:
     write_png(tmp_path / "images/b.png")
     labels = read(tmp_path, f"{BOX}\n")
