@@ -31,6 +31,7 @@ from retinaface_cli.engine.run_folder import (
 from retinaface_cli.engine.run_report import RunStatus, describe_circumstances, write_report
 from retinaface_cli.engine.training_guards import TrainingInterruptedError
 from retinaface_cli.engine.training_module import FaceTrainingModule
+from retinaface_cli.errors import SettingsError
 from retinaface_cli.files import write_text_atomic
 from retinaface_cli.settings.documentation import render_settings
 from retinaface_cli.settings.network import PreprocessingSettings
@@ -74,11 +75,25 @@ def run(request: TrainRequest) -> None:
     pl.seed_everything(request.settings.seed, verbose=False)
     data = load_training_data(request.settings.data)
     print_data(console, data)
+    _check_validation(request.settings, data)
     checkpoint = request.checkpoint
     start = build_start(request.settings) if checkpoint is None else restart(request.settings, checkpoint)
     prepared = _prepare(request, start, data)
     print_start(console, start, folder=prepared.folder)
     _train(prepared, console)
+
+
+def _check_validation(settings: TrainSettings, data: TrainingData) -> None:
+    """Raises SettingsError if early stopping has nothing to judge by."""
+    is_measured = _has_validation(data) and settings.trainer.limit_val_batches > 0
+    if settings.early_stopping.patience is not None and not is_measured:
+        raise SettingsError(
+            "early_stopping.patience: there is no validation to judge by; name data.validation or set data.held_out=0.1"
+        )
+
+
+def _has_validation(data: TrainingData) -> bool:
+    return any(source.pictures for source in data.validation)
 
 
 def _prepare(request: TrainRequest, start: Start, data: TrainingData) -> _Run:
@@ -162,7 +177,7 @@ def _fit(run: _Run, console: Console) -> RunStatus:
         callbacks=callbacks,
         loggers=run.loggers,
         num_batches=num_batches,
-        has_validation=any(source.pictures for source in run.data.validation),
+        has_validation=_has_validation(run.data),
     )
     for logger in run.loggers:
         logger.log_hyperparams(settings.model_dump(mode="json"))

@@ -45,6 +45,8 @@ def build_callbacks(
                 mode="max",
                 patience=settings.early_stopping.patience,
                 min_delta=settings.early_stopping.min_delta,
+                check_on_train_epoch_end=False,
+                strict=False,  # the keeper tells of a figure that is missing, in better words
             )
         )
     if folder is not None and keeper is not None:

@@ -118,8 +118,8 @@ class ValidationSettings(Settings):
 class CheckpointSettings(Settings):
     """What is kept of the training, in the folder `checkpoints` of the run."""
 
-    monitor: str = "val/ap50"
-    """Figure that says which epoch was best; higher is better."""
+    monitor: Literal["val/ap50", "val/wider_easy", "val/wider_medium", "val/wider_hard"] = "val/ap50"
+    """Figure that says which epoch was best; those of WIDER FACE need validation.wider_ground_truth."""
 
     every_n_steps: int | None = Field(default=None, gt=0)
     """Steps from one writing of last.ckpt to the next within an epoch; empty: only at the end of each epoch."""

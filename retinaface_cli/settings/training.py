@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from pydantic import model_validator
+
 from retinaface_cli.settings.data import AugmentationSettings, DataSettings
 from retinaface_cli.settings.loss import LossSettings
 from retinaface_cli.settings.network import NetworkSettings
@@ -70,3 +72,10 @@ class TrainSettings(RunSettings):
 
     loggers: LoggerSettings = LoggerSettings()
     """Where the figures go."""
+
+    @model_validator(mode="after")
+    def _check_monitor(self) -> TrainSettings:
+        monitor = self.checkpoint.monitor
+        if monitor.startswith("val/wider") and self.validation.wider_ground_truth is None:
+            raise ValueError(f"checkpoint.monitor is {monitor}, which needs validation.wider_ground_truth")
+        return self

@@ -250,9 +250,18 @@ def test_without_validation_the_last_epoch_is_the_best(config: Path) -> None:
     assert load_weights(Path("runs/train/small/best.safetensors")).training["step"] == 2 * NUM_STEPS
 
 
-def test_a_figure_that_is_not_measured_cannot_be_monitored(config: Path) -> None:
-    with pytest.raises(SettingsError, match=r"checkpoint\.monitor: got val/ap, which is not measured; known: val/ap50"):
-        train_small(config, changes={"checkpoint.monitor": "val/ap"})
+@pytest.mark.shared
+def test_a_figure_that_is_not_measured_cannot_be_monitored(config: Path, shared: Path) -> None:
+    ground_truth = shared / "data" / "wider_dev" / "ground_truth"  # knows none of the painted pictures
+    changes = {"checkpoint.monitor": "val/wider_hard", "validation.wider_ground_truth": str(ground_truth)}
+    with pytest.raises(SettingsError, match=r"checkpoint\.monitor: got val/wider_hard, .*; known: val/ap50"):
+        train_small(config, changes=changes)
+
+
+def test_early_stopping_needs_a_validation(config: Path) -> None:
+    with pytest.raises(SettingsError, match=r"early_stopping\.patience: there is no validation to judge by"):
+        train_small(config, changes={"early_stopping.patience": 2, "data.validation": [], "data.held_out": 0})
+    assert not Path("runs").exists()
 
 
 def test_epochs_are_kept_where_the_settings_ask_for_it(config: Path) -> None:

@@ -38,6 +38,8 @@ def test_only_the_training_labels_have_no_default() -> None:
         ({"loss": {"box": {"name": "giou", "beta": 1}}}, r"loss\.box\.beta: unknown setting"),
         ({"loggers": {"wandb": {"projcet": "x"}}}, r"loggers\.wandb\.projcet: unknown setting; did you mean project\?"),
         ({"experiment_name": "a/b"}, r"experiment_name: "),
+        ({"checkpoint": {"monitor": "val/ap"}}, r"checkpoint\.monitor: .*'val/ap50'"),
+        ({"checkpoint": {"monitor": "val/wider_hard"}}, r"val/wider_hard, which needs validation\.wider_ground_truth"),
         ({"trainer": {"devices": "two"}}, r"trainer\.devices: expected auto, a number, or indices"),
     ],
 )
