@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -196,17 +195,16 @@ def test_real_folders_are_converted_with_every_face(name: str, shared: Path, tmp
 def test_all_wider_train_labels_take_three_seconds_and_600_mb_at_most(shared: Path, tmp_path: Path) -> None:
     code = (
         "import resource, sys; from retinaface_cli.cli.app import app; app(sys.argv[1:], standalone_mode=False); "
-        "print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 'torch' in sys.modules)"
+        "used = resource.getrusage(resource.RUSAGE_SELF); "
+        "print('used', used.ru_maxrss, used.ru_utime + used.ru_stime, 'torch' in sys.modules)"
     )
     source = shared / "labels/wider_train_label.txt.gz"
-    start = time.perf_counter()
     command = [sys.executable, "-c", code, "convert-labels", str(source), str(tmp_path / "out.json")]
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    seconds = time.perf_counter() - start
-    peak, has_torch = told.split("peak ")[1].split()
+    peak, seconds, has_torch = told.split("used ")[1].split()
     assert has_torch == "False"
     assert int(peak) < 600 * 1024
-    assert seconds < 3
+    assert float(seconds) < 3  # of the processor, which others may be using, too
     assert sum(len(image.faces) for image in read_labels(tmp_path / "out.json").images) == 159_423
 
 
