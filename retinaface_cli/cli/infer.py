@@ -14,7 +14,7 @@ _OUTPUT = "Output"
 _RUN = "Devices and speed"
 
 EPILOG = (
-    "Examples: [bold]retinaface infer photos/ -w mobilenet0.25_yakhyo --visualize[/bold] | "
+    "Examples: [bold]retinaface infer photos/ --visualize[/bold] | "
     "[bold]retinaface infer a.jpg 'b/*.png' clip.mp4 -w best.safetensors -o out --format csv[/bold] | "
     "[bold]find . -name '*.jpg' | retinaface infer - -w weights.ckpt -o out --resume[/bold]"
 )
@@ -36,10 +36,9 @@ def infer(
             "--weights",
             "--weight-path",
             rich_help_panel=_MODEL,
-            show_default=False,
             help="A checkpoint of any RetinaFace family (.safetensors, .ckpt, .pth, .tar, .zip), or a published name.",
         ),
-    ] = "",
+    ] = "mobilenet0.25",
     list_weights: Annotated[
         bool, typer.Option("--list-weights", rich_help_panel=_MODEL, help="Print the published weights and exit.")
     ] = False,

@@ -6,8 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from retinaface_cli.engine.weights import resolve_weights
-from retinaface_cli.errors import SettingsError
+from retinaface_cli.engine.weights import PACKAGED_NAME, resolve_weights
 from retinaface_cli.model.checkpoints import LoadedWeights, load_weights
 from retinaface_cli.model.downloads import list_published
 from retinaface_cli.settings.inference import InferSettings
@@ -18,10 +17,9 @@ def load_weights_with_progress(settings: InferSettings, *, console: Console) -> 
 
     Raises:
         CheckpointError: see model.checkpoints.load_weights.
-        SettingsError: no weights are named.
     """
-    if not settings.weights:
-        raise SettingsError("no weights: name a file or published weights with -w (retinaface infer --list-weights)")
+    if "weights" not in settings.model_fields_set:
+        console.print(f"weights: {PACKAGED_NAME}, which the package carries; -w takes others", highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(f"fetching {settings.weights}", visible=False, total=None)

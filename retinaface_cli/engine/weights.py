@@ -1,4 +1,4 @@
-"""From what the user writes after -w to a file: a path, or the name of published weights."""
+"""From what the user writes after -w to a file: a path, the detector in the package, or published weights by name."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from pathlib import Path
 from retinaface_cli.errors import CheckpointError
 from retinaface_cli.model.downloads import fetch_weights, list_published
 from retinaface_cli.model.http_download import ProgressCallback
+
+PACKAGED_NAME = "mobilenet0.25"
+"""The detector that the package carries."""
+
+_PACKAGED_PATH = Path(__file__).resolve().parent.parent / "weights" / "mobilenet0.25.safetensors"
 
 
 def resolve_weights(name_or_path: str, *, on_progress: ProgressCallback | None = None) -> Path:
@@ -22,7 +27,9 @@ def resolve_weights(name_or_path: str, *, on_progress: ProgressCallback | None =
     path = Path(name_or_path).expanduser()
     if path.exists():
         return path
-    names = [weights.name for weights in list_published()]
-    if name_or_path in names:
+    if name_or_path == PACKAGED_NAME:
+        return _PACKAGED_PATH
+    names = [PACKAGED_NAME, *(weights.name for weights in list_published())]
+    if name_or_path in names[1:]:
         return fetch_weights(name_or_path, on_progress=on_progress)
     raise CheckpointError(f"{name_or_path}: no such file, and no published weights of that name: {', '.join(names)}")

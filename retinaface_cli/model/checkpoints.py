@@ -91,10 +91,11 @@ def save_weights(
         state: state dict of our RetinaFace.
         network: goes into the metadata, so that loading needs nothing else.
         training: how the weights came about (settings, data, scores); JSON values.
-        half: store float16, half the size; loading gives float32 again.
+        half: store convolutions in float16, half the size (variances of raw pixels are beyond its range); loading gives
+            float32 again.
     """
     tensors = {
-        name: tensor.half() if half and tensor.is_floating_point() else tensor
+        name: tensor.half() if half and tensor.ndim > 1 else tensor
         for name, tensor in state.items()
         if not name.endswith("num_batches_tracked")
     }

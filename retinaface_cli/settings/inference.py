@@ -19,8 +19,8 @@ class InferSettings(Settings):
     inputs: tuple[str, ...] = ()
     """Pictures, videos, folders, globs, @list.txt, or - for paths on standard input."""
 
-    weights: str = ""
-    """A weights file of any RetinaFace family, or the name of published weights."""
+    weights: str = "mobilenet0.25"
+    """A weights file of any RetinaFace family, the detector in the package, or the name of published weights."""
 
     preprocessing: Literal["imagenet-rgb", "mean-bgr"] | None = None
     """How the pictures of an old checkpoint were prepared; empty: known files by their sha256, else by backbone."""
