@@ -18,13 +18,16 @@ from retinaface_cli.engine.detector import FaceDetector
 from retinaface_cli.engine.run_folder import RunFolder
 from retinaface_cli.engine.training_module import FaceTrainingModule
 from retinaface_cli.errors import CheckpointError, LabelFormatError, RetinaFaceError, SettingsError
-from retinaface_cli.model.checkpoints import load_weights
+from retinaface_cli.model.checkpoints import load_weights, save_weights
 from retinaface_cli.model.outputs import HeadOutputs
 from retinaface_cli.settings.base import load_settings
+from retinaface_cli.settings.network import PreprocessingSettings
 from retinaface_cli.settings.training import TrainSettings
 from tests.commands.training_runs import NUM_STEPS, SMALL, read_last, read_report, train_small, write_data
 from tests.conftest import REPOSITORY
 from tests.engine.training_making import painted_picture
+
+SHORT = {"trainer.max_epochs": 1, "trainer.limit_train_batches": 1}
 
 
 @pytest.fixture
@@ -131,7 +134,7 @@ def test_the_weights_are_ready_for_detection_without_a_config(whole: Path) -> No
     assert faces.boxes.shape == (len(faces), 4)
 
 
-@pytest.mark.parametrize("step", [4, NUM_STEPS])
+@pytest.mark.parametrize("step", [4, pytest.param(NUM_STEPS, marks=pytest.mark.slow)])
 def test_a_killed_run_goes_on_bit_equally(
     whole: Path, config: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
@@ -146,7 +149,9 @@ def test_a_killed_run_goes_on_bit_equally(
     assert read_report(Path("broken"))["status"] == "finished"
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    "signum", [signal.SIGTERM, *(pytest.param(s, marks=pytest.mark.slow) for s in (signal.SIGINT, signal.SIGUSR1))]
+)
 def test_a_signal_saves_and_stops_and_the_run_goes_on_bit_equally(
     whole: Path,
     config: Path,
@@ -270,34 +275,33 @@ def test_epochs_are_kept_where_the_settings_ask_for_it(config: Path) -> None:
     assert names == {"last.ckpt", "best.ckpt", "epoch-0001.ckpt", "epoch-0002.ckpt"}
 
 
-def test_fine_tuning_takes_the_network_from_the_checkpoint(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    preprocessing = {"color_order": "bgr", "mean": [1, 2, 3], "std": [4, 5, 6]}
-    short = {"trainer.max_epochs": 1, "trainer.limit_train_batches": 1}
-    train_small(config, output="first", changes={"network.preprocessing": preprocessing, **short})
-    capsys.readouterr()
-    train_small(config, weights="first/best.safetensors", output="second", changes=short)
-    assert "300 of 300 weights from first/best.safetensors (retinaface-cli)" in capsys.readouterr().out
-    assert load_weights(Path("second/best.safetensors")).network.preprocessing.mean == (1, 2, 3)
+def test_fine_tuning_takes_the_network_from_the_checkpoint(
+    config: Path, whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = load_weights(whole / "best.safetensors")
+    preprocessing = PreprocessingSettings(color_order="bgr", mean=(1, 2, 3), std=(4, 5, 6))
+    network = other.network.model_copy(update={"preprocessing": preprocessing})
+    save_weights(Path("other.safetensors"), other.state, network=network, training={})
+    train_small(config, weights="other.safetensors", changes=SHORT)
+    assert "300 of 300 weights from other.safetensors (retinaface-cli)" in capsys.readouterr().out
+    assert load_weights(Path("runs/train/small/best.safetensors")).network == network
 
 
-def test_fine_tuning_with_more_anchors_starts_the_heads_anew(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    short = {"trainer.max_epochs": 1, "trainer.limit_train_batches": 1}
-    train_small(config, output="first", changes=short)
+def test_fine_tuning_with_more_anchors_starts_the_heads_anew(
+    config: Path, whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     anchors = {"sizes": [[8, 16, 32], [48, 64, 128], [192, 256, 512]]}
-    train_small(
-        config, weights="first/best.safetensors", output="second", changes={"network.anchors": anchors, **short}
-    )
+    train_small(config, weights=str(whole / "best.safetensors"), changes={"network.anchors": anchors, **SHORT})
     output = capsys.readouterr().out
-    assert "282 of 300 weights from first/best.safetensors" in output  # nine heads with weight and bias
+    assert "282 of 300 weights from" in output  # nine heads with weight and bias
     assert "start anew, because their shapes differ: class_heads.0, class_heads.1, class_heads.2" in output
     assert "anchors differ" in output
-    assert load_weights(Path("second/best.safetensors")).network.anchors.num_per_cell == 3
+    assert load_weights(Path("runs/train/small/best.safetensors")).network.anchors.num_per_cell == 3
 
 
-def test_fine_tuning_another_backbone_is_refused(config: Path) -> None:
-    train_small(config, output="first", changes={"trainer.max_epochs": 1, "trainer.limit_train_batches": 1})
+def test_fine_tuning_another_backbone_is_refused(config: Path, whole: Path) -> None:
     with pytest.raises(CheckpointError, match=r"has the backbone mobilenet0\.25, but network\.backbone is resnet18"):
-        train_small(config, weights="first/best.safetensors", changes={"network.backbone": "resnet18"})
+        train_small(config, weights=str(whole / "best.safetensors"), changes={"network.backbone": "resnet18"})
 
 
 def test_a_fast_dev_run_writes_nothing(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -348,10 +352,9 @@ def test_there_must_be_something_to_resume(config: Path) -> None:
         train_small(config, resume="elsewhere")
 
 
-def test_weights_are_no_training_to_go_on_with(config: Path) -> None:
-    train_small(config, changes={"trainer.max_epochs": 1, "trainer.limit_train_batches": 1})
+def test_weights_are_no_training_to_go_on_with(whole: Path) -> None:
     with pytest.raises(CheckpointError, match=r"carries no settings of a training"):
-        train_small(None, resume="runs/train/small/best.safetensors")
+        train_small(None, resume=str(whole / "best.safetensors"))
 
 
 def test_no_checkpoint_is_half_written_when_the_disk_refuses(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
