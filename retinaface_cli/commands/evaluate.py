@@ -77,7 +77,10 @@ def run(settings: EvaluateSettings, *, console: Console | None = None) -> Evalua
         material = _read_material(settings, console)
     else:
         output = _claim_output(settings)
-        detected = _detect_material(settings, output, console)
+        try:
+            detected = _detect_material(settings, output, console)
+        finally:
+            _remove_if_empty(output)
         if detected is None:
             return None
         material = detected
@@ -112,6 +115,12 @@ def _claim_output(settings: EvaluateSettings) -> Path:
     if settings.output is not None:
         return settings.output
     return next_run_folder(RUNS_FOLDER) if is_first_process() else RUNS_FOLDER
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Leaves no empty folder behind where nothing was detected."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _read_material(settings: EvaluateSettings, console: Console) -> _Material:

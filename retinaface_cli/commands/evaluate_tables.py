@@ -44,7 +44,7 @@ class Section(NamedTuple):
 def print_scores(console: Console, scores: Sequence[Scores]) -> None:
     """Prints the table; further predictions get a column with the difference to the first ones."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     table.add_column("faces", justify="right")
     for index, name in enumerate(short_names([one.candidate.name for one in scores])):
         table.add_column(escape(name) if len(scores) > 1 else "value", justify="right")
@@ -123,7 +123,7 @@ def _ap50_section(scores: Scores) -> Section:
     report = scores.ap50
     figures = (
         Figure("AP", report.ap, report.num_faces, report.recall),
-        Figure("AP of scores > .1, as the old validation", report.ap_old),
+        Figure("AP of scores > .1 (old metric)", report.ap_old),
         Figure("best F1", report.best_f1),
         Figure("score of the best F1", report.best_f1_score),
     )
@@ -138,7 +138,7 @@ def _landmark_section(scores: Scores) -> Section:
     figures = [
         Figure("mean error / eye distance", report.nme_eyes, report.num_faces, recall),
         Figure("median error / eye distance", report.median_eyes),
-        Figure("failure rate (error > .1 eye distance)", report.failure_rate),
+        Figure("failure rate, error > .1 of it", report.failure_rate),
         Figure("mean error / box size", report.nme_box, landmark_error=report.nme_box),
     ]
     figures += [Figure(f"{name.replace('_', ' ')} / box size", error) for name, error in report.points_box.items()]

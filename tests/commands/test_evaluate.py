@@ -146,6 +146,16 @@ def test_pictures_that_are_missing_or_broken_are_said_and_count_as_missed(
         evaluate(**given, detection={"accelerator": "cpu"}, output=tmp_path / "none")
 
 
+def test_a_run_that_cannot_start_leaves_no_folder(
+    tmp_path: Path, labels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = write_pictures(tmp_path / "images", LABELS)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RetinaFaceError, match="none.pth"):
+        evaluate(labels=labels, images=images, weights="none.pth")
+    assert list((tmp_path / "runs/evaluate").iterdir()) == []
+
+
 def test_a_training_run_is_scored_on_its_own_validation_pictures(
     tmp_path: Path, labels: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
