@@ -122,7 +122,7 @@ def load_imagenet_backbone(backbone: str, path: Path | None = None) -> dict[str,
     elif source is None:
         raise CheckpointError(
             f"{backbone}: ImageNet start weights come from a file (for mobilenet0.25 mobilenetV1X0.25_pretrain.tar); "
-            "name it in network.imagenet_weights, or set it to 'none' to start from random weights"
+            "name it in backbone_weights, or set that to none to start from random weights"
         )
     else:
         try:
