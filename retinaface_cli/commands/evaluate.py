@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ DETECTIONS_FOLDER = "detections"
 
 _MAX_CURVE_POINTS = 2000
 _MAX_NOTED = 5
+_PLAIN_WIDTH = 120
+"""Characters a line of the table where it does not go to a terminal."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +96,7 @@ def run(settings: EvaluateSettings, *, console: Console | None = None) -> Evalua
     if settings.worst and _draw_worst(scores[0], material, settings.worst, output / WORST_FILE, console):
         files.append(WORST_FILE)
     write_report(output / REPORT_FILE, scores, material.truth, settings=settings, seconds=time.monotonic() - started)
-    result_console = Console()
+    result_console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     print_scores(result_console, scores)
     _say(result_console, f"\nresults: {output} ({', '.join(files)})")
     return EvaluateReport(output, scores)

@@ -47,7 +47,7 @@ def print_scores(console: Console, scores: Sequence[Scores]) -> None:
     table.add_column("", no_wrap=True)
     table.add_column("faces", justify="right")
     for index, name in enumerate(short_names([one.candidate.name for one in scores])):
-        table.add_column(escape(name) if len(scores) > 1 else "value", justify="right")
+        table.add_column(escape(name) if len(scores) > 1 else "value", justify="right", overflow="fold")
         if index:
             table.add_column("difference", justify="right")
     if len(scores) == 1:

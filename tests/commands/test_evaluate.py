@@ -151,7 +151,7 @@ def test_a_run_that_cannot_start_leaves_no_folder(
 ) -> None:
     images = write_pictures(tmp_path / "images", LABELS)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(RetinaFaceError, match="none.pth"):
+    with pytest.raises(RetinaFaceError, match=r"none\.pth"):
         evaluate(labels=labels, images=images, weights="none.pth")
     assert list((tmp_path / "runs/evaluate").iterdir()) == []
 
