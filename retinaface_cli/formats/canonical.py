@@ -18,10 +18,10 @@ import numpy as np
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import NUM_LANDMARKS
 from retinaface_cli.formats.face_table import FaceTable, Float64Array, no_landmarks
-from retinaface_cli.formats.json_text import as_numbers, parse_json, read_json, read_json_lines, shorten
+from retinaface_cli.formats.json_text import as_numbers, parse_json, read_json, read_json_lines
 from retinaface_cli.formats.label_reader import Glimpse
 from retinaface_cli.formats.text_lines import read_bytes
-from retinaface_cli.formats.values import as_name, as_size
+from retinaface_cli.formats.values import as_name, as_size, shorten
 
 _MISSING_POINT = [-1, -1]
 

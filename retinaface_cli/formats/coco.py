@@ -16,9 +16,9 @@ from retinaface_cli.faces import NUM_LANDMARKS
 from retinaface_cli.formats.class_names import choose_face_classes, landmark_positions
 from retinaface_cli.formats.face_table import OCCLUDED_LANDMARKS, FaceTable
 from retinaface_cli.formats.findings import FindingCounter
-from retinaface_cli.formats.json_text import read_json, shorten
+from retinaface_cli.formats.json_text import read_json
 from retinaface_cli.formats.label_reader import FaceRecord, Glimpse, PictureRecord, Point, ReadingOptions, build_table
-from retinaface_cli.formats.values import as_float, as_floats, as_name, as_size
+from retinaface_cli.formats.values import as_float, as_floats, as_name, as_size, shorten
 
 IMAGE_SIDES = "left and right as seen in the picture"
 """What our own COCO files say under info.landmarks, so that nobody has to guess."""

@@ -61,12 +61,6 @@ def as_numbers(values: Sequence[Any], shape: tuple[int, ...]) -> Float64Array | 
     return array.astype(np.float64, copy=False)
 
 
-def shorten(value: object) -> str:
-    """A value as text for a message, cut to a readable length."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def attribute_texts(attributes: Mapping[str, FloatArray], num_faces: int) -> list[str]:
     """For each face `, "attributes": {...}` with those that are known, or nothing; to stand behind other keys."""
     texts = [""] * num_faces

@@ -13,9 +13,9 @@ from retinaface_cli.faces import NUM_LANDMARKS
 from retinaface_cli.formats.class_names import choose_face_classes, landmark_index
 from retinaface_cli.formats.face_table import FaceTable
 from retinaface_cli.formats.findings import FindingCounter
-from retinaface_cli.formats.json_text import read_json, shorten
+from retinaface_cli.formats.json_text import read_json
 from retinaface_cli.formats.label_reader import FaceRecord, Glimpse, PictureRecord, Point, ReadingOptions, build_table
-from retinaface_cli.formats.values import as_float, as_name, as_size
+from retinaface_cli.formats.values import as_float, as_name, as_size, shorten
 
 _BOX_SHAPES = ("rectangle", "polygon", "circle")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,12 @@ import numpy.typing as npt
 
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.formats.face_table import Float64Array, IntArray
+from retinaface_cli.formats.values import parse_number
 
-_SPACE = ord(" ")
-_MISSING_MARK = b"-1.0"
-"""What stands half of the time in files of landmarks, and need not be parsed again and again."""
+_MAX_PLAIN = 15
+"""Characters of a number that is read in bulk: so many digits are exact in float64."""
+
+_POWERS = 10.0 ** np.arange(_MAX_PLAIN + 1)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -46,7 +47,8 @@ class TextLines:
         starts: (L,) offset of each line.
         ends: (L,) offset behind each line, its line end left out.
         num_words: (L,) words between spaces of each line.
-        word_starts: offset of each word of the file.
+        word_starts: (W,) offset of each word of the file.
+        word_lengths: (W,) its length in bytes.
     """
 
     path: Path
@@ -55,6 +57,7 @@ class TextLines:
     ends: IntArray
     num_words: IntArray
     word_starts: IntArray
+    word_lengths: IntArray
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -89,16 +92,16 @@ def read_lines(path: Path) -> TextLines:
     """
     data = read_bytes(path)
     codes = np.frombuffer(data, np.uint8)
-    is_space = codes <= _SPACE  # control characters too, which the parser of the numbers then refuses
+    is_space = (codes == ord(" ")) | ((codes >= ord("\t")) & (codes <= ord("\r")))
     ends = np.flatnonzero(codes == ord("\n"))
     if len(data) and (not len(ends) or ends[-1] != len(data) - 1):
         ends = np.append(ends, len(data))
     starts = np.concatenate(([0], ends[:-1] + 1))[: len(ends)].astype(np.intp)
-    is_word_start = ~is_space
-    is_word_start[1:] &= is_space[:-1]
-    word_starts = np.flatnonzero(is_word_start)
+    is_edge = np.diff(is_space, prepend=True, append=True)  # each word begins and ends at one
+    edges = np.flatnonzero(is_edge)
+    word_starts, word_lengths = edges[::2], np.diff(edges)[::2]
     num_words = np.diff(np.searchsorted(word_starts, np.append(starts, len(data))))
-    return TextLines(path, data, starts, ends.astype(np.intp), num_words, word_starts)
+    return TextLines(path, data, starts, ends.astype(np.intp), num_words, word_starts, word_lengths)
 
 
 def read_numbers(lines: TextLines, selected: npt.NDArray[np.bool_]) -> Float64Array:
@@ -111,59 +114,43 @@ def read_numbers(lines: TextLines, selected: npt.NDArray[np.bool_]) -> Float64Ar
     Raises:
         LabelFormatError: the place of the first word that is no number.
     """
-    num_wanted = int(lines.num_words[selected].sum())
-    if not num_wanted:
-        return np.zeros(0)
-    codes = np.frombuffer(lines.data + b" ", np.uint8).copy()
-    for line in np.flatnonzero(~selected & (lines.num_words > 0)).tolist():
-        codes[lines.starts[line] : lines.ends[line]] = _SPACE
-    starts = lines.word_starts[np.repeat(selected, lines.num_words)]
-    is_missing = _blank_missing_marks(codes, starts)
-    parsed = _parse(codes.tobytes(), num_wanted - int(is_missing.sum()))
-    if parsed is None:
-        raise LabelFormatError(_find_bad_word(lines, selected))
-    values = np.full(num_wanted, -1.0)
-    values[~is_missing] = parsed
+    is_wanted = np.repeat(selected, lines.num_words)
+    starts, lengths = lines.word_starts[is_wanted], lines.word_lengths[is_wanted]
+    values, is_plain = _parse_plain(np.frombuffer(lines.data, np.uint8), starts, lengths)
+    for i in np.flatnonzero(~is_plain).tolist():
+        word = lines.data[starts[i] : starts[i] + lengths[i]].decode("utf-8", errors="replace")
+        line = int(np.searchsorted(lines.starts, starts[i], side="right")) - 1
+        values[i] = parse_number(word, lines.place(line))
     return values
 
 
-def _blank_missing_marks(codes: npt.NDArray[np.uint8], starts: IntArray) -> npt.NDArray[np.bool_]:
-    """Overwrites those of the W words that are the missing mark by spaces; (W,) which they are."""
-    index = np.arange(len(starts))
-    for i, code in enumerate(_MISSING_MARK):
-        index = index[codes[starts[index] + i] == code]  # a word that is too short ends in another character
-    index = index[codes[starts[index] + len(_MISSING_MARK)] <= _SPACE]
-    for i in range(len(_MISSING_MARK)):
-        codes[starts[index] + i] = _SPACE
-    is_missing = np.zeros(len(starts), np.bool_)
-    is_missing[index] = True
-    return is_missing
+def _parse_plain(
+    codes: npt.NDArray[np.uint8], starts: IntArray, lengths: IntArray
+) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
+    """The numbers that W words stand for, and which words are plain: a sign, digits and a point, and not too long.
 
-
-def _parse(text: bytes, num_wanted: int) -> Float64Array | None:
-    """The numbers of a text, None if they are not that many."""
-    if not num_wanted:
-        return np.zeros(0)  # numpy makes a number of spaces alone
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # older numpy warns of bad text, and returns a part
-            values: Float64Array = np.fromstring(text, sep=" ")
-    except ValueError:
-        return None
-    return values if len(values) == num_wanted else None
-
-
-def _find_bad_word(lines: TextLines, selected: npt.NDArray[np.bool_]) -> str:
-    """The message for the first word that is no number."""
-    for line in np.flatnonzero(selected).tolist():
-        for word in lines.text(line).split():
-            try:
-                float(word)
-            except ValueError:
-                return f"{lines.place(line)}: expected a number, got {word[:40]!r}"
-            if not word.isascii() or "_" in word or "\0" in word:
-                return f"{lines.place(line)}: expected a number, got {word[:40]!r}"
-    return f"{lines.path}: expected numbers between spaces"
+    Words of one length are read together, digit by digit. The digits of a plain word are a whole number below 2^53,
+    and so is the power of ten that it is divided by: the quotient is the float64 nearest to the word.
+    """
+    values = np.zeros(len(starts))
+    is_plain = np.zeros(len(starts), np.bool_)
+    for length in np.flatnonzero(np.bincount(lengths, minlength=1)[: _MAX_PLAIN + 1]).tolist():
+        index = np.flatnonzero(lengths == length)
+        at = starts[index]
+        is_negative = codes[at] == ord("-")
+        digits = np.zeros(len(index), np.int64)
+        num_digits, num_decimals, num_points = (np.zeros(len(index), np.uint8) for _ in range(3))
+        for column in range(length):
+            code = codes[at + column]
+            is_digit = code - np.uint8(ord("0")) < 10  # what is below "0" wraps around
+            digits = np.where(is_digit, digits * 10 + (code - np.uint8(ord("0"))), digits)
+            num_digits += is_digit
+            num_decimals += is_digit & (num_points > 0)
+            num_points += code == ord(".")
+        is_plain[index] = (num_digits > 0) & (num_points < 2) & (num_digits + num_points + is_negative == length)
+        unsigned = digits / _POWERS[num_decimals]
+        values[index] = np.where(is_negative, -unsigned, unsigned)
+    return values, is_plain
 
 
 def rows_of(values: Float64Array, offsets: IntArray, num_columns: int) -> Float64Array:

@@ -6,10 +6,15 @@ import re
 from pathlib import Path
 
 from retinaface_cli.errors import LabelFormatError
-from retinaface_cli.formats.json_text import shorten
 
 _BAD_LETTERS = re.compile("[\x00-\x1f\ud800-\udfff]")
 """Control characters, and what stands for bytes that are not UTF-8."""
+
+
+def shorten(value: object) -> str:
+    """A value as text for a message, cut to a readable length."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def parse_number(text: str | None, place: str, *, what: str = "a number") -> float:
