@@ -1,0 +1,56 @@
+"""The detector against recorded detections of the old evaluation pipeline: original size, score above .02, +1 areas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from retinaface_cli.data.preprocessing import load_rgb
+from retinaface_cli.engine.detector import FaceDetector
+from retinaface_cli.model.checkpoints import load_weights
+from retinaface_cli.model.postprocess import PostprocessOptions
+
+MIN_SCORE = 0.1
+OPTIONS = PostprocessOptions(score_threshold=0.02, nms_inclusive=True, pre_nms_top_k=100_000, keep_top_k=100_000)
+
+Rows = npt.NDArray[np.float32]
+"""(N, 5) x1, y1, x2, y2, score."""
+
+
+def find_unmatched(rows: Rows, others: Rows) -> list[Rows]:
+    """The rows of at least MIN_SCORE that have no other within .1 px a side and .001 in score."""
+    tolerance = np.array([0.1, 0.1, 0.1, 0.1, 1e-3])
+    strong = rows[rows[:, 4] >= MIN_SCORE]
+    return [row for row in strong if not (np.abs(others - row) <= tolerance).all(axis=1).any()]
+
+
+def check_pictures(shared: Path, *, every: int) -> int:
+    """Compares every n-th recorded picture, both ways; returns how many detections were compared."""
+    detector = FaceDetector(load_weights(shared / "weights" / "retinaface_mv1_0.25.pth"), device="cpu", options=OPTIONS)
+    compared = 0
+    with np.load(shared / "reference" / "wider_dev_detections.npz") as recorded:
+        for name in sorted(recorded)[::every]:
+            image = load_rgb(shared / "data" / "wider_dev" / "WIDER_val" / "images" / name.replace("|", "/"))
+            faces = detector.detect(image)
+            ours = np.column_stack([faces.boxes, faces.scores])
+            theirs = recorded[name][:, :5].copy()
+            limits = [image.shape[1], image.shape[0]] * 2  # ours are clipped to the picture
+            theirs[:, :4] = np.clip(theirs[:, :4], 0, limits)
+            assert not find_unmatched(theirs, ours), name
+            assert not find_unmatched(ours, theirs), name
+            compared += int((theirs[:, 4] >= MIN_SCORE).sum())
+    return compared
+
+
+@pytest.mark.shared
+def test_detections_equal_the_recorded_ones_on_some_pictures(shared: Path) -> None:
+    assert check_pictures(shared, every=40) > 100
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_detections_equal_the_recorded_ones_on_all_404_pictures(shared: Path) -> None:
+    assert check_pictures(shared, every=1) > 5000
