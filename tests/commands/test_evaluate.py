@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -10,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from typer.testing import CliRunner
 
 from retinaface_cli.cli.app import app
@@ -30,7 +34,8 @@ from tests.commands.evaluate_making import (
 )
 from tests.conftest import REPOSITORY
 from tests.engine.test_detector import write_random_weights
-from tests.evaluation.pictures import detected, labelled, recorded_detections
+from tests.evaluation.pictures import detected, labelled, random_pictures, recorded_detections
+from tests.evaluation.test_coco import coco_face
 
 LABELS = [labelled(A, B, name="0--Parade/a.jpg"), labelled(B, name="1--Handshaking/b.jpg")]
 DETECTIONS = [
@@ -98,6 +103,32 @@ def test_the_official_ground_truth_gives_easy_medium_and_hard(tmp_path: Path, pr
         assert again["wider"] == report["wider"]
         assert again["coco"]["num_faces"] == 3
         assert "ap50" not in again
+
+
+def test_coco_files_score_as_pycocotools_scores_them(tmp_path: Path) -> None:
+    labels, detections = random_pictures(5)
+    images = [{"id": i, "file_name": image.file_name, "width": 200, "height": 200} for i, image in enumerate(labels)]
+    faces = [
+        coco_face(i, box) | {"iscrowd": int(ignored)}
+        for i, image in enumerate(labels)
+        for box, ignored in zip(image.faces.boxes.tolist(), image.faces.ignore.tolist(), strict=True)
+    ]
+    content = {
+        "images": images,
+        "annotations": [face | {"id": i} for i, face in enumerate(faces, start=1)],
+        "categories": [{"id": 1, "name": "face"}],
+    }
+    (tmp_path / "labels.json").write_text(json.dumps(content))
+    write_predictions(tmp_path / "results.json", detections, format_name="coco")
+    report = evaluate(predictions=[tmp_path / "results.json"], labels=tmp_path / "labels.json", output=tmp_path / "out")
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(tmp_path / "labels.json"))
+        evaluation = COCOeval(truth, truth.loadRes(str(tmp_path / "results.json")), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    figures = [report["coco"][name] for name in ("ap", "ap50", "ap75", "ap_small")]
+    assert figures == pytest.approx(evaluation.stats[:4].tolist(), abs=1e-12)
 
 
 def test_several_predictions_stand_side_by_side_with_their_differences(
