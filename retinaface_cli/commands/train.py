@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 import warnings
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from retinaface_cli.commands.train_trainer import build_callbacks, build_trainer
 from retinaface_cli.data.datamodule import FaceDataModule
 from retinaface_cli.data.pictures import TrainingData, load_training_data
 from retinaface_cli.engine.checkpoint_keeper import CheckpointKeeper
-from retinaface_cli.engine.loggers import RunLogger, build_loggers
+from retinaface_cli.engine.loggers import RunLogger, build_loggers, check_packages
 from retinaface_cli.engine.run_folder import (
     DEFAULT_PARENT,
     RunFolder,
@@ -39,7 +40,7 @@ from retinaface_cli.settings.training import TrainSettings
 
 _KNOWN_WARNINGS = (
     ".*does not have many workers.*",  # it is a setting, and documented
-    ".*in eval mode at the start of training.*",  # the average of the weights
+    ".*worker processes in total.*",  # likewise
     ".*LeafSpec.*is deprecated.*",  # Lightning's own, about a newer torch
 )
 
@@ -50,7 +51,8 @@ class _Run:
 
     request: TrainRequest
     start: Start
-    data: TrainingData
+    module: FaceTrainingModule
+    data_module: FaceDataModule
     folder: RunFolder | None
     keeper: CheckpointKeeper | None
     loggers: tuple[RunLogger, ...]
@@ -72,34 +74,44 @@ def run(request: TrainRequest) -> None:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     print_notes(console, request.notes, source=request.source)
     check_devices(request.settings.trainer)
+    check_packages(request.settings.loggers)
     pl.seed_everything(request.settings.seed, verbose=False)
     data = load_training_data(request.settings.data)
     print_data(console, data)
     _check_validation(request.settings, data)
     checkpoint = request.checkpoint
     start = build_start(request.settings) if checkpoint is None else restart(request.settings, checkpoint)
-    prepared = _prepare(request, start, data)
-    print_start(console, start, folder=prepared.folder)
-    _train(prepared, console)
+    with warnings.catch_warnings():
+        for known in _KNOWN_WARNINGS:
+            warnings.filterwarnings("ignore", message=known)
+        prepared = _prepare(request, start, data)
+        print_start(console, start, folder=prepared.folder)
+        _train(prepared, console)
 
 
 def _check_validation(settings: TrainSettings, data: TrainingData) -> None:
     """Raises SettingsError if early stopping has nothing to judge by."""
-    is_measured = _has_validation(data) and settings.trainer.limit_val_batches > 0
+    has_pictures = any(source.pictures for source in data.validation)
+    is_measured = has_pictures and settings.trainer.limit_val_batches > 0
     if settings.early_stopping.patience is not None and not is_measured:
         raise SettingsError(
             "early_stopping.patience: there is no validation to judge by; name data.validation or set data.held_out=0.1"
         )
 
 
-def _has_validation(data: TrainingData) -> bool:
-    return any(source.pictures for source in data.validation)
-
-
 def _prepare(request: TrainRequest, start: Start, data: TrainingData) -> _Run:
-    """Makes the folder of the run, and what writes into it."""
+    """Makes all that can fail, then the folder of the run, and what writes into it."""
     settings = start.settings
+    module = FaceTrainingModule(settings, start.network)
+    data_module = FaceDataModule(
+        data,
+        settings.data,
+        augmentation=settings.augmentation,
+        seed=settings.seed,
+        validation_fill=_mean_color(settings.network.preprocessing),
+    )
     facts = {
+        "command": sys.argv,
         **describe_circumstances(),
         "seed": settings.seed,
         "data_fingerprint": data.fingerprint,
@@ -107,7 +119,7 @@ def _prepare(request: TrainRequest, start: Start, data: TrainingData) -> _Run:
         "start": list(start.notes),
     }
     if settings.trainer.fast_dev_run:
-        return _Run(request, start, data, None, None, (), facts)
+        return _Run(request, start, module, data_module, None, None, (), facts)
     folder = _choose_folder(request)
     loggers = build_loggers(
         settings.loggers, folder=folder, experiment_name=settings.experiment_name, resume_step=start.step
@@ -117,7 +129,7 @@ def _prepare(request: TrainRequest, start: Start, data: TrainingData) -> _Run:
         write_text_atomic(folder.config, render_settings(settings, heading=heading))
         write_report(folder.report, status="running", facts=facts)
     keeper = CheckpointKeeper(folder, settings, data_fingerprint=data.fingerprint)
-    return _Run(request, start, data, folder, keeper, tuple(loggers), facts)
+    return _Run(request, start, module, data_module, folder, keeper, tuple(loggers), facts)
 
 
 def _choose_folder(request: TrainRequest) -> RunFolder:
@@ -158,15 +170,7 @@ def _train(run: _Run, console: Console) -> None:
 def _fit(run: _Run, console: Console) -> RunStatus:
     """Runs Lightning's loop."""
     settings = run.settings
-    module = FaceTrainingModule(settings, run.start.network)
-    data_module = FaceDataModule(
-        run.data,
-        settings.data,
-        augmentation=settings.augmentation,
-        seed=settings.seed,
-        validation_fill=_mean_color(settings.network.preprocessing),
-    )
-    num_batches = max(1, len(data_module.train_dataloader()) // count_processes(settings.trainer))
+    num_batches = max(1, len(run.data_module.train_dataloader()) // count_processes(settings.trainer))
     print_steps(console, settings, num_batches=num_batches)
     callbacks = build_callbacks(
         settings, folder=run.folder, keeper=run.keeper, console=console, num_batches=num_batches
@@ -177,14 +181,11 @@ def _fit(run: _Run, console: Console) -> RunStatus:
         callbacks=callbacks,
         loggers=run.loggers,
         num_batches=num_batches,
-        has_validation=_has_validation(run.data),
+        has_validation=len(run.data_module.validation_dataset) > 0,
     )
     for logger in run.loggers:
         logger.log_hyperparams(settings.model_dump(mode="json"))
-    with warnings.catch_warnings():
-        for known in _KNOWN_WARNINGS:
-            warnings.filterwarnings("ignore", message=known)
-        trainer.fit(module, datamodule=data_module, ckpt_path=run.request.checkpoint)
+    trainer.fit(run.module, datamodule=run.data_module, ckpt_path=run.request.checkpoint)
     return "stopped early" if trainer.should_stop else "finished"
 
 

@@ -51,7 +51,7 @@ def validate_settings(schema: type[AnySettings], values: Mapping[str, Any], *, s
     try:
         return schema.model_validate(dict(values))
     except ValidationError as error:
-        lines = [_describe(schema, detail, source) for detail in error.errors()]
+        lines = [_describe(schema, detail, source) for detail in _causes(error.errors())]
         raise SettingsError("\n".join(lines)) from None
 
 
@@ -112,6 +112,12 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def _causes(details: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """The errors without those that only follow from others: a list is too short because an item of it is wrong."""
+    inner = {detail["loc"][:length] for detail in details for length in range(len(detail["loc"]))}
+    return [detail for detail in details if detail["type"] != "too_short" or detail["loc"] not in inner]
 
 
 def _describe(schema: type[BaseModel], detail: ErrorDetails, source: str) -> str:

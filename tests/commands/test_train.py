@@ -319,6 +319,8 @@ def test_a_fast_dev_run_writes_nothing(config: Path, capsys: pytest.CaptureFixtu
         ({"trainer.precision": "16"}, SettingsError, r"16-mixed needs a GPU; on the CPU take 32 or bf16"),
         ({"backbone_weights": "no.tar"}, CheckpointError, r"no\.tar: no such file"),
         ({"weights": "no.ckpt"}, CheckpointError, r"no\.ckpt: no such file"),
+        ({"augmentation.extra": [{"name": "CLAHEE"}]}, SettingsError, r"CLAHEE"),
+        ({"validation.wider_ground_truth": "no"}, RetinaFaceError, r"no"),
     ],
 )
 def test_what_is_wrong_shows_before_anything_is_written(

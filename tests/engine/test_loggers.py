@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from retinaface_cli.engine.loggers import RunLogger, build_loggers
+from retinaface_cli.engine.loggers import RunLogger, build_loggers, check_packages
 from retinaface_cli.engine.loggers.metrics_csv import MetricsCsv, read_curves
 from retinaface_cli.engine.run_folder import RunFolder
 from retinaface_cli.errors import SettingsError
@@ -99,11 +99,11 @@ def test_a_fresh_run_starts_with_an_empty_file(tmp_path: Path) -> None:
     ],
 )
 def test_a_missing_package_is_one_sentence_with_the_command_that_installs_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, module: str, package: str
+    monkeypatch: pytest.MonkeyPatch, name: str, module: str, package: str
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda wanted: None if wanted == module else object())
     with pytest.raises(SettingsError) as caught:
-        _build(tmp_path, **{name: True})
+        check_packages(LoggerSettings.model_validate({name: True}))
     assert str(caught.value) == f"loggers.{name}: the package {package} is not installed: pip install {package}"
 
 

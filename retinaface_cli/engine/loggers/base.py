@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from abc import abstractmethod
 from argparse import Namespace
@@ -115,13 +114,3 @@ class RunLogger(Logger):
 
     def _close(self, *, succeeded: bool) -> None:
         """Ends the run."""
-
-
-def require_package(service: str, module: str, package: str) -> None:
-    """Checks that a logger's package is there, without importing it.
-
-    Raises:
-        SettingsError: it is not; the message has the command that installs it.
-    """
-    if importlib.util.find_spec(module) is None:
-        raise SettingsError(f"loggers.{service}: the package {package} is not installed: pip install {package}")

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from retinaface_cli.engine.loggers.base import RunIds, RunLogger, require_package
+from retinaface_cli.engine.loggers.base import RunIds, RunLogger
 from retinaface_cli.settings.base import flatten
 from retinaface_cli.settings.trainer import NeptuneSettings
 
@@ -27,7 +27,6 @@ class NeptuneRun(RunLogger):
         resume_step: int | None,
     ) -> None:
         super().__init__("neptune")
-        require_package("neptune", "neptune", "neptune")
         del resume_step
         self._settings, self._folder, self._experiment_name, self._ids = settings, folder, experiment_name, ids
         self._run: Any = None

@@ -7,7 +7,7 @@ from typing import Any
 
 import cv2
 
-from retinaface_cli.engine.loggers.base import RunIds, RunLogger, require_package
+from retinaface_cli.engine.loggers.base import RunIds, RunLogger
 from retinaface_cli.settings.base import flatten
 from retinaface_cli.settings.trainer import TensorBoardSettings
 
@@ -25,7 +25,6 @@ class TensorBoardRun(RunLogger):
         resume_step: int | None,
     ) -> None:
         super().__init__("tensorboard")
-        require_package("tensorboard", "tensorboard", "tensorboard")
         del experiment_name, ids
         self._folder = folder / settings.name
         self._resume_step = resume_step

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from retinaface_cli.engine.loggers.base import RunIds, RunLogger, require_package
+from retinaface_cli.engine.loggers.base import RunIds, RunLogger
 from retinaface_cli.settings.trainer import WandbSettings
 
 
@@ -22,7 +22,6 @@ class WandbRun(RunLogger):
         resume_step: int | None,
     ) -> None:
         super().__init__("wandb")
-        require_package("wandb", "wandb", "wandb")
         del resume_step
         self._settings, self._folder, self._experiment_name, self._ids = settings, folder, experiment_name, ids
         self._run: Any = None
