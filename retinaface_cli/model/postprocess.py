@@ -29,7 +29,7 @@ class PostprocessOptions:
     score_threshold: float = 0.7
     nms_iou_threshold: float = 0.4
     nms_inclusive: bool = False
-    pre_nms_top_k: int = 5000
+    pre_nms_top_k: int = 20_000
     keep_top_k: int = 750
 
 

@@ -55,7 +55,7 @@ class InferSettings(Settings):
     nms_inclusive: bool = False
     """Count box sides as x2 - x1 + 1 in that overlap, as the old WIDER evaluation scripts do."""
 
-    pre_nms_top_k: int = Field(default=5000, gt=0)
+    pre_nms_top_k: int = Field(default=20_000, gt=0)
     """Number of best candidates that go into the suppression."""
 
     keep_top_k: int = Field(default=750, gt=0)
