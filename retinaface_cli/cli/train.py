@@ -145,7 +145,7 @@ def train(
         str | None,
         typer.Option(
             "--strategy",
-            metavar="auto|ddp|ddp_spawn",
+            metavar="auto|ddp",
             rich_help_panel=_RUN,
             show_default=False,
             help="How several devices work together.",

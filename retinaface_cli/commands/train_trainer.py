@@ -83,7 +83,7 @@ def build_trainer(
         max_epochs=trainer.max_epochs,
         gradient_clip_val=trainer.gradient_clip_norm,
         accumulate_grad_batches=trainer.accumulate_grad_batches,
-        benchmark=trainer.benchmark,
+        benchmark=trainer.benchmark and not trainer.deterministic,
         deterministic=trainer.deterministic,
         check_val_every_n_epoch=trainer.val_every_n_epochs,
         log_every_n_steps=_log_period(trainer, num_batches),

@@ -30,7 +30,7 @@ class TrainerSettings(Settings):
     num_nodes: int = Field(default=1, gt=0)
     """Number of machines; started by torchrun or SLURM on each of them."""
 
-    strategy: Literal["auto", "ddp", "ddp_spawn", "ddp_notebook"] = "auto"
+    strategy: Literal["auto", "ddp"] = "auto"
     """How several devices work together; auto: ddp as soon as there are two."""
 
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
