@@ -59,8 +59,10 @@ class InferProgress(pl.Callback):
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Ends the bar."""
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._bar.stop()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Ends the bar."""
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._bar.stop()

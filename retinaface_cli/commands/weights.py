@@ -21,7 +21,7 @@ def load_weights_with_progress(settings: InferSettings, *, console: Console) -> 
     if "weights" not in settings.model_fields_set:
         console.print(f"weights: {PACKAGED_NAME}, which the package carries; -w takes others", highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"fetching {settings.weights}", visible=False, total=None)
         path = resolve_weights(
             settings.weights,
