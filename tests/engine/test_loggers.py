@@ -172,6 +172,7 @@ def test_comet_writes_an_offline_archive(tmp_path: Path) -> None:
     assert "train/loss" in messages and "optimizer.lr" in messages
 
 
+@pytest.mark.slow
 def test_a_service_that_refuses_is_named(tmp_path: Path) -> None:
     pytest.importorskip("mlflow")
     with pytest.raises(SettingsError, match=r"^loggers\.mlflow: "):
