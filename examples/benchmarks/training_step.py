@@ -1,4 +1,4 @@
-"""Measures a training step of this package against the way of the older code, both in one run on the same faces.
+"""Measures a training step of this package against the way of the older code, in turns, on the same faces.
 
 The older way: contiguous tensors in NCHW order, one picture after another is matched with all anchors, targets are
 encoded for all anchors, hard negatives are found by sorting all anchors twice.
@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from retinaface_cli.engine.cpu_memory import keep_freed_memory
 from retinaface_cli.engine.ema import WeightAverage
 from retinaface_cli.engine.optimization import build_optimizer
 from retinaface_cli.geometry.anchors import generate_anchors
@@ -127,16 +131,38 @@ def make_loss_step(images: Tensor, targets: FaceTargets, *, old: bool) -> Callab
     return step
 
 
-def time_in_turns(steps: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
-    """Median seconds of each; they take turns, so that a busy machine slows all alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(repeats + 1):
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            if turn > 0:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+SIDES: dict[str, Callable[[Tensor, FaceTargets], Callable[[], None]]] = {
+    "step, older way (forward and backward only)": make_old_step,
+    "step": make_step,
+    "matching and loss, older way": partial(make_loss_step, old=True),
+    "matching and loss": partial(make_loss_step, old=False),
+}
+
+
+def time_side(name: str, options: argparse.Namespace) -> float:
+    """Median milliseconds a picture, in this process."""
+    torch.set_num_threads(options.threads)
+    if "older" not in name:
+        keep_freed_memory()  # as the training module does on the CPU
+    size = options.image_size
+    images = torch.randint(0, 256, (options.batch_size, 3, size, size), dtype=torch.uint8)
+    step = SIDES[name](images, draw_faces(options.batch_size, options.faces, size))
+    seconds = []
+    for _ in range(options.repeats + 2):
+        start = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(seconds[2:]) / options.batch_size
+
+
+def time_in_turns(arguments: list[str], num_rounds: int) -> dict[str, float]:
+    """Median of each side over several rounds of fresh processes, so that a busy machine slows all alike."""
+    found: dict[str, list[float]] = {name: [] for name in SIDES}
+    for _ in range(num_rounds):
+        for name in SIDES:
+            command = [sys.executable, __file__, "--side", name, *arguments]
+            found[name].append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    return {name: statistics.median(values) for name, values in found.items()}
 
 
 def main() -> None:
@@ -145,23 +171,18 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=640, help="side of the pictures in pixels")
     parser.add_argument("--faces", type=int, default=12, help="faces a picture")
     parser.add_argument("--threads", type=int, default=2, help="threads of PyTorch")
-    parser.add_argument("--repeats", type=int, default=7, help="steps of each kind; the median counts")
+    parser.add_argument("--repeats", type=int, default=3, help="steps a process; the median counts")
+    parser.add_argument("--rounds", type=int, default=3, help="processes a side; the median counts")
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    size = options.image_size
-    images = torch.randint(0, 256, (options.batch_size, 3, size, size), dtype=torch.uint8)
-    targets = draw_faces(options.batch_size, options.faces, size)
-    steps = {
-        "step, older way (forward and backward only)": make_old_step(images, targets),
-        "step": make_step(images, targets),
-        "matching and loss, older way": make_loss_step(images, targets, old=True),
-        "matching and loss": make_loss_step(images, targets, old=False),
-    }
-    seconds = time_in_turns(steps, options.repeats)
-    print(f"{options.batch_size} pictures of {size} pixels, {options.faces} faces each, {options.threads} threads")
-    for name, value in seconds.items():
-        print(f"{name:46} {1e3 * value / options.batch_size:8.2f} ms a picture")
-    old, new, *_ = seconds.values()
+    if options.side is not None:
+        print(time_side(options.side, options))
+        return
+    milliseconds = time_in_turns(sys.argv[1:], options.rounds)
+    print(f"{options.batch_size} pictures of {options.image_size} pixels, {options.faces} faces each")
+    for name, value in milliseconds.items():
+        print(f"{name:46} {value:8.2f} ms a picture")
+    old, new, *_ = milliseconds.values()
     print(f"step / step of the older way: {new / old:.2f}")
 
 

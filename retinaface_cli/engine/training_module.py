@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from retinaface_cli.data.batches import TrainingBatch, ValidationBatch
 from retinaface_cli.engine.batch_norm import synchronize_batch_norm
+from retinaface_cli.engine.cpu_memory import keep_freed_memory
 from retinaface_cli.engine.ema import WeightAverage
 from retinaface_cli.engine.optimization import build_optimizer, build_scheduler, scale_learning_rate
 from retinaface_cli.engine.validation import ValidationRecorder
@@ -78,6 +79,8 @@ class FaceTrainingModule(pl.LightningModule):
         if stage != "fit":
             return
         trainer_settings = self.settings.trainer
+        if self.trainer.strategy.root_device.type == "cpu":
+            keep_freed_memory()
         if trainer_settings.sync_batchnorm and self.trainer.world_size > 1:
             synchronize_batch_norm(self.network, device_type=self.trainer.strategy.root_device.type)
         if trainer_settings.channels_last:

@@ -62,7 +62,8 @@ class ContextModule(nn.Module):
         """The same shape with context mixed in."""
         shared = self.conv5x5_1(feature)
         branches = [self.conv3x3(feature), self.conv5x5_2(shared), self.conv7x7_3(self.conv7x7_2(shared))]
-        return F.relu(torch.cat(branches, dim=1))
+        # each branch on its own: the gradient of a part of a concatenation is a view, which BatchNorm is slow to take
+        return torch.cat([F.relu(branch) for branch in branches], dim=1)
 
 
 class RetinaFace(nn.Module):
