@@ -13,6 +13,7 @@ import torch
 from retinaface_cli.data.preprocessing import TestScale
 from retinaface_cli.data.reading import Loaded, Picture, UnreadablePicture, batch_by_size, read_pictures
 from retinaface_cli.data.sources import Source
+from retinaface_cli.engine.cpu_memory import keep_freed_memory
 from retinaface_cli.engine.detector import FaceDetector, Precision
 from retinaface_cli.engine.prediction_writer import OutputFolder, PredictionWriter, WriterOptions
 from retinaface_cli.engine.test_time_augmentation import TestTimeAugmentation, detect_augmented
@@ -109,6 +110,8 @@ class PredictionModule(pl.LightningModule):
         root = str(self.plan.open_folder()) if self.global_rank == 0 else ""
         self.folder = OutputFolder(Path(self.trainer.strategy.broadcast(root)))
         self._writer = PredictionWriter(self.folder, self.plan.writer_options)
+        if self.trainer.strategy.root_device.type == "cpu":
+            keep_freed_memory()
         self._detector = FaceDetector(
             self.plan.weights,
             device=self.trainer.strategy.root_device,
