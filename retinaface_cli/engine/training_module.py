@@ -182,8 +182,8 @@ class FaceTrainingModule(pl.LightningModule):
         """RGB pictures with values of 0 to 255 as the network wants them."""
         if self.settings.network.preprocessing.color_order == "bgr":
             images = images.flip(1)
-        if self.settings.trainer.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
+        is_last = self.settings.trainer.channels_last
+        images = images.contiguous(memory_format=torch.channels_last if is_last else torch.contiguous_format)
         return (images - self.mean).div_(self.std)
 
 

@@ -143,14 +143,19 @@ def test_weights_for_detection_are_the_averaged_ones_where_there_are_any() -> No
 
 def test_pictures_reach_the_network_in_its_channel_order_and_scale() -> None:
     preprocessing = {"color_order": "bgr", "mean": [104, 117, 123], "std": [1, 2, 4]}
-    module = make_module(make_settings(network={"preprocessing": preprocessing}))
-    seen: list[Tensor] = []
-    module.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     image = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
     image[:, 0], image[:, 1], image[:, 2] = 200, 100, 50  # red, green, blue
-    module(image)
-    assert seen[0][0, :, 0, 0].tolist() == [50 - 104, (100 - 117) / 2, (200 - 123) / 4]
-    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+    for channels_last in (True, False):
+        settings = make_settings(network={"preprocessing": preprocessing}, trainer__channels_last=channels_last)
+        module = make_module(settings)
+        seen: list[Tensor] = []
+        module.network.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0]))
+        for memory_format in (torch.channels_last, torch.contiguous_format):
+            module(image.contiguous(memory_format=memory_format))
+        for images in seen:
+            assert images[0, :, 0, 0].tolist() == [50 - 104, (100 - 117) / 2, (200 - 123) / 4]
+            assert images.is_contiguous(memory_format=torch.channels_last) == channels_last
+        assert len(seen) == 2
 
 
 def test_half_precision_trains_with_a_loss_in_float32() -> None:
