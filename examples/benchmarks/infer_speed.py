@@ -1,6 +1,6 @@
 """Whole `infer` against the forward passes alone of the network as trained, on the same pictures in one run.
 
-    python examples/benchmarks/infer_speed.py PICTURES -w WEIGHTS [--repeats 3]
+    python examples/benchmarks/infer_speed.py PICTURES -w WEIGHTS [--repeats 3] [--backend torch] [--precision bf16]
 
 Prints seconds a picture: (a) the unfolded network in float32, NCHW, forward passes alone at original size; (b) whole
 `infer` at original size, threshold .02, one picture at a time: reading, network, suppression, writing; its start is
@@ -28,7 +28,7 @@ from retinaface_cli.settings.base import validate_settings
 from retinaface_cli.settings.inference import InferSettings
 
 
-def time_plain_forward(pictures: str, weights: Path) -> float:
+def time_plain_forward(pictures: str, weights: Path, **_: str) -> float:
     """Seconds of all forward passes; reading and normalising are not counted."""
     network = load_weights(weights).build()
     seconds = 0.0
@@ -41,7 +41,7 @@ def time_plain_forward(pictures: str, weights: Path) -> float:
     return seconds
 
 
-def time_infer(pictures: str, weights: Path) -> float:
+def time_infer(pictures: str, weights: Path, **settings: str) -> float:
     """Seconds of a whole run, from the first picture to the last file."""
     with tempfile.TemporaryDirectory() as folder:
         values = {
@@ -52,6 +52,7 @@ def time_infer(pictures: str, weights: Path) -> float:
             "max_size": "original",
             "confidence_threshold": 0.02,
             "batch_size": 1,
+            **settings,
         }
         return run(validate_settings(InferSettings, values, source="benchmark"), console=Console(quiet=True)).seconds
 
@@ -61,14 +62,18 @@ def main() -> None:
     parser.add_argument("pictures")
     parser.add_argument("-w", "--weights", type=Path, required=True)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--backend", default="auto", help="of infer")
+    parser.add_argument("--precision", default="32", help="of infer")
     options = parser.parse_args()
+    settings = {"backend": options.backend, "precision": options.precision}
     number = len(find_sources([options.pictures]))
     plain: list[float] = []
     whole: list[float] = []
     for _ in range(options.repeats):
         for seconds, measure in ((plain, time_plain_forward), (whole, time_infer)):
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                seconds.append(process.submit(measure, options.pictures, options.weights).result() / number)
+                future = process.submit(measure, options.pictures, options.weights, **settings)
+                seconds.append(future.result() / number)
         print(f"plain forward {plain[-1] * 1e3:.1f} ms, whole infer {whole[-1] * 1e3:.1f} ms a picture", flush=True)
     a, b = statistics.median(plain), statistics.median(whole)
     print(f"medians: plain forward {a * 1e3:.1f} ms, whole infer {b * 1e3:.1f} ms a picture, ratio {b / a:.2f}")

@@ -207,6 +207,14 @@ def evaluate(
         str, typer.Option(rich_help_panel=_RUN, metavar="32|bf16|fp16", help="Number format in the network.")
     ] = "32",
     fp16: Annotated[bool, typer.Option("--fp16", rich_help_panel=_RUN, help="The same as --precision fp16.")] = False,
+    backend: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_RUN,
+            metavar="auto|torch|openvino",
+            help="Library that runs the network; auto: OpenVINO on a CPU where it is installed, else torch.",
+        ),
+    ] = "auto",
     output: Annotated[
         str | None,
         typer.Option(

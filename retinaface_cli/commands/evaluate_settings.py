@@ -20,6 +20,7 @@ _DETECTION = (
     "devices",
     "num_nodes",
     "precision",
+    "backend",
 )
 """Options that are settings of the detector under the same name."""
 

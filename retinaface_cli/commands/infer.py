@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import threading
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -85,7 +84,6 @@ def run(
     check_output(settings, weights_sha256=weights.sha256)
     module = PredictionModule(_make_plan(settings, sources, weights))
     trainer = _make_trainer(settings, console)
-    started = time.monotonic()
     with _stop_on_signals(module.stop_requested), warnings.catch_warnings():
         # Lightning's own, about a newer torch
         warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*", category=FutureWarning)
@@ -97,7 +95,7 @@ def run(
         num_faces=tally.num_faces,
         num_done_before=tally.num_done_before,
         failures=tally.failures,
-        seconds=time.monotonic() - started,
+        seconds=module.seconds,
         interrupted=module.stop_requested.is_set(),
     )
     if trainer.is_global_zero:
@@ -113,6 +111,7 @@ def _make_plan(settings: InferSettings, sources: Sequence[Source], weights: Load
         weights=weights,
         scale=TestScale(settings.max_size, settings.short_side, settings.upscale),
         precision=settings.precision,
+        backend=settings.backend,
         options=PostprocessOptions(
             score_threshold=settings.confidence_threshold,
             nms_iou_threshold=settings.nms_threshold,

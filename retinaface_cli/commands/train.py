@@ -201,6 +201,5 @@ def _describe_outcome(keeper: CheckpointKeeper, seconds: float) -> dict[str, Any
 
 def _mean_color(preprocessing: PreprocessingSettings) -> tuple[int, int, int]:
     """Red, green and blue of the network's mean, 0 to 255."""
-    mean = preprocessing.mean if preprocessing.color_order == "rgb" else preprocessing.mean[::-1]
-    red, green, blue = (min(255, max(0, round(value))) for value in mean)
+    red, green, blue = (min(255, max(0, round(value))) for value in preprocessing.mean_rgb)
     return red, green, blue

@@ -5,23 +5,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from retinaface_cli.data.preprocessing import Resizer, RgbImage, TestScale, load_rgb
+from retinaface_cli.engine.backends import Backend, Precision, build_forward_pass
 from retinaface_cli.engine.weights import resolve_weights
 from retinaface_cli.errors import ImageReadError, SettingsError
 from retinaface_cli.faces import FaceDetections
 from retinaface_cli.geometry.anchors import padded_size
 from retinaface_cli.model.checkpoints import LoadedWeights, load_weights
-from retinaface_cli.model.inference_network import InferenceNetwork
 from retinaface_cli.model.postprocess import PostprocessOptions, postprocess
-
-Precision = Literal["32", "bf16", "fp16"]
-_DTYPES: dict[str, torch.dtype] = {"32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class FaceDetector:
@@ -39,17 +35,19 @@ class FaceDetector:
         *,
         device: str | torch.device = "auto",
         precision: Precision = "32",
+        backend: Backend = "auto",
         scale: TestScale | None = None,
         options: PostprocessOptions | None = None,
+        in_parallel: bool = False,
     ) -> None:
-        """Makes a detector of loaded weights; see load for the arguments."""
+        """Makes a detector of loaded weights; see load for the arguments, and build_forward_pass for in_parallel."""
         self.weights = weights
         self.device = resolve_device(device)
         self.scale = scale or TestScale()
         self.options = options or PostprocessOptions()
-        if precision == "fp16" and self.device.type == "cpu":
-            raise SettingsError("precision fp16 needs a GPU; on the CPU take 32 or bf16")
-        self._network = InferenceNetwork(weights.build(), weights.network, device=self.device, dtype=_DTYPES[precision])
+        self._forward = build_forward_pass(
+            weights, backend=backend, device=self.device, precision=precision, in_parallel=in_parallel
+        )
 
     @classmethod
     def load(
@@ -58,6 +56,7 @@ class FaceDetector:
         *,
         device: str | torch.device = "auto",
         precision: Precision = "32",
+        backend: Backend = "auto",
         max_size: int | None = None,
         upscale: bool = True,
         score_threshold: float = 0.7,
@@ -70,6 +69,7 @@ class FaceDetector:
             weights: a file, or the name of published weights, which are downloaded once.
             device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
             precision: "32", "bf16" or "fp16"; boxes are always decoded in float32.
+            backend: "torch", "openvino" (on the CPU, two to three times as fast), or "auto": OpenVINO where it can run.
             max_size: longest side in pixels that pictures are resized to; None: as they are.
             upscale: whether pictures smaller than max_size are enlarged to it.
             score_threshold: faces must score above it, in [0, 1].
@@ -78,15 +78,21 @@ class FaceDetector:
 
         Raises:
             CheckpointError: the weights cannot be found or used.
-            SettingsError: the device or precision is not there.
+            SettingsError: the device, precision or backend is not there.
         """
         return cls(
             load_weights(resolve_weights(str(weights)), preprocessing=preprocessing),
             device=device,
             precision=precision,
+            backend=backend,
             scale=TestScale(long_side=max_size, upscale=upscale),
             options=PostprocessOptions(score_threshold=score_threshold, nms_iou_threshold=nms_iou_threshold),
         )
+
+    @property
+    def num_parallel(self) -> int:
+        """Threads that may detect at once, and should where there is enough to do."""
+        return self._forward.num_parallel
 
     def with_options(
         self, *, scale: TestScale | None = None, options: PostprocessOptions | None = None
@@ -131,8 +137,9 @@ class FaceDetector:
     @torch.inference_mode()
     def detect_resized(self, images: Sequence[RgbImage]) -> list[FaceDetections]:
         """Finds faces in pictures that have network size already; one batch, coordinates in its pixels."""
-        outputs, anchors = self._network(images)
-        return postprocess(outputs, anchors, self.options)
+        return [
+            faces for outputs, anchors in self._forward(images) for faces in postprocess(outputs, anchors, self.options)
+        ]
 
 
 def resolve_device(device: str | torch.device) -> torch.device:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,8 +16,9 @@ import torch
 from retinaface_cli.data.preprocessing import TestScale
 from retinaface_cli.data.reading import Loaded, Picture, UnreadablePicture, batch_by_size, read_pictures
 from retinaface_cli.data.sources import Source
+from retinaface_cli.engine.backends import Backend, Precision
 from retinaface_cli.engine.cpu_memory import keep_freed_memory
-from retinaface_cli.engine.detector import FaceDetector, Precision
+from retinaface_cli.engine.detector import FaceDetector
 from retinaface_cli.engine.prediction_writer import OutputFolder, PredictionWriter, WriterOptions
 from retinaface_cli.engine.test_time_augmentation import TestTimeAugmentation, detect_augmented
 from retinaface_cli.faces import FaceDetections
@@ -76,6 +80,7 @@ class PredictionPlan:
         weights: of the detector.
         scale: at what size pictures go through the network.
         precision: number format in the network.
+        backend: library that runs the network.
         options: which detections are kept.
         writer_options: what is written besides the labels.
         augmentation: how each picture is looked at several times; None: it is looked at once.
@@ -88,6 +93,7 @@ class PredictionPlan:
     weights: LoadedWeights
     scale: TestScale
     precision: Precision
+    backend: Backend
     options: PostprocessOptions
     writer_options: WriterOptions
     augmentation: TestTimeAugmentation | None
@@ -103,6 +109,7 @@ class PredictionModule(pl.LightningModule):
         super().__init__()
         self.tally = PredictionTally()
         self.plan = plan
+        self._in_flight: deque[tuple[list[Loaded], Future[list[FaceDetections]]]] = deque()
         self.stop_requested = threading.Event()
 
     def setup(self, stage: str) -> None:
@@ -116,9 +123,16 @@ class PredictionModule(pl.LightningModule):
             self.plan.weights,
             device=self.trainer.strategy.root_device,
             precision=self.plan.precision,
+            backend=self.plan.backend,
             scale=self.plan.scale,
             options=self.plan.options,
+            in_parallel=True,
         )
+        self._threads = ThreadPoolExecutor(self._detector.num_parallel, thread_name_prefix="detect")
+
+    def on_predict_start(self) -> None:
+        """Starts the clock."""
+        self._started = time.monotonic()
 
     def predict_dataloader(self) -> PictureStream:
         """This process's share of what is not done yet: every n-th source of the input order."""
@@ -136,22 +150,34 @@ class PredictionModule(pl.LightningModule):
         )
 
     def predict_step(self, batch: list[Loaded], batch_idx: int) -> PredictionTally:
-        """Finds the faces of one batch and writes them.
+        """Begins with one batch, and writes the faces of those before it as far as they have been found.
+
+        The network runs in threads of its own, one batch ahead of the writing.
 
         Returns:
             The tally of this process so far.
         """
-        pictures = [loaded for loaded in batch if isinstance(loaded, Picture)]
-        for picture, faces in zip(pictures, self._detect(pictures), strict=True):
+        self._in_flight.append((batch, self._threads.submit(self._detect, _readable(batch))))
+        while len(self._in_flight) > self._detector.num_parallel:
+            self._write_next()
+        return self.tally
+
+    def _write_next(self) -> None:
+        """Writes the faces of the batch that was begun first."""
+        batch, found = self._in_flight.popleft()
+        for picture, faces in zip(_readable(batch), found.result(), strict=True):
             self._writer.write(picture, faces)
             self.tally.num_pictures += 1
             self.tally.num_faces += len(faces)
         self.tally.failures.extend(loaded for loaded in batch if isinstance(loaded, UnreadablePicture))
-        return self.tally
 
     def on_predict_end(self) -> None:
-        """Ends what is still being written, and adds up the tallies of all processes."""
+        """Writes what is still under way, and adds up the tallies of all processes."""
+        while self._in_flight:
+            self._write_next()
+        self._threads.shutdown()
         self._writer.close(complete=not self.stop_requested.is_set())
+        self.seconds = time.monotonic() - self._started
         self.tally = _sum_over_processes(self.tally)
 
     def transfer_batch_to_device(self, batch: list[Loaded], device: object, dataloader_idx: int) -> list[Loaded]:
@@ -166,6 +192,10 @@ class PredictionModule(pl.LightningModule):
             return detect_augmented(self._detector, originals, self.plan.augmentation)
         found = self._detector.detect_resized([picture.resized for picture in pictures])
         return [picture.resizer.restore(faces) for picture, faces in zip(pictures, found, strict=True)]
+
+
+def _readable(batch: Sequence[Loaded]) -> list[Picture]:
+    return [loaded for loaded in batch if isinstance(loaded, Picture)]
 
 
 def _sum_over_processes(tally: PredictionTally) -> PredictionTally:

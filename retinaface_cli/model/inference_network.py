@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from retinaface_cli.geometry.anchors import cell_origins, generate_anchors, padded_size
-from retinaface_cli.model.folding import fold_batch_norm
+from retinaface_cli.model.folding import fold_batch_norm, fold_preprocessing
 from retinaface_cli.model.outputs import HeadOutputs
 from retinaface_cli.model.retinaface import RetinaFace
-from retinaface_cli.settings.network import NetworkSettings, PreprocessingSettings
+from retinaface_cli.settings.network import NetworkSettings
 
 
 class InferenceNetwork(nn.Module):
@@ -34,16 +34,14 @@ class InferenceNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.settings = settings
-        folded = fold_batch_norm(network)
-        _fold_preprocessing(folded, settings.preprocessing)
+        folded = fold_preprocessing(fold_batch_norm(network), settings.preprocessing)
         self.network = folded.to(device=device, dtype=dtype).to(memory_format=torch.channels_last).requires_grad_(False)
         self._padding = _PaddingEraser()
         for module in self.network.modules():
             if isinstance(module, nn.MaxPool2d) or (isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)):
                 module.register_forward_pre_hook(self._padding)
-        mean = settings.preprocessing.mean
-        in_rgb = mean if settings.preprocessing.color_order == "rgb" else mean[::-1]
-        self.register_buffer("mean", torch.tensor(in_rgb, dtype=torch.float32, device=device))
+        mean = torch.tensor(settings.preprocessing.mean_rgb, dtype=torch.float32, device=device)
+        self.register_buffer("mean", mean)
         self.dtype = dtype
 
     def forward(self, images: Sequence[npt.NDArray[np.uint8]]) -> tuple[HeadOutputs, Float[Tensor, "A 4"]]:
@@ -107,12 +105,3 @@ class _PaddingEraser:
                 row[:, : -(-height // stride), : -(-width // stride)] = 1
             self._masks[stride] = mask
         return self._masks[stride]
-
-
-def _fold_preprocessing(network: RetinaFace, preprocessing: PreprocessingSettings) -> None:
-    """Makes the first convolution take RGB - mean instead of (ordered - mean) / std."""
-    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
-    with torch.no_grad():
-        std = torch.tensor(preprocessing.std).reshape(1, 3, 1, 1)
-        weight = first.weight / std
-        first.weight.copy_(weight if preprocessing.color_order == "rgb" else weight.flip(1))

@@ -84,14 +84,18 @@ class RetinaFace(nn.Module):
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> HeadOutputs:
         """Normalised images of any size to raw outputs for the anchors of geometry.generate_anchors((H, W), ...)."""
-        levels = self.pyramid(self.backbone(images))
-        levels = [context(level) for context, level in zip(self.context, levels, strict=True)]
+        levels = self.features(images)
         points = _collect(self.landmark_heads, levels, NUM_LANDMARKS * 2)
         return HeadOutputs(
             class_logits=_collect(self.class_heads, levels, 2),
             box_deltas=_collect(self.box_heads, levels, 4),
             landmark_deltas=points.reshape(*points.shape[:2], NUM_LANDMARKS, 2),
         )
+
+    def features(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
+        """The maps that the heads look at, fine to coarse."""
+        levels = self.pyramid(self.backbone(images))
+        return [context(level) for context, level in zip(self.context, levels, strict=True)]
 
 
 def _collect(heads: nn.ModuleList, levels: list[Tensor], num_values: int) -> Float[Tensor, "B A K"]:

@@ -56,6 +56,12 @@ class PreprocessingSettings(Settings):
             raise ValueError("std must be above 0")
         return self
 
+    @property
+    def mean_rgb(self) -> tuple[float, float, float]:
+        """The mean of red, green and blue."""
+        first, second, third = self.mean
+        return self.mean if self.color_order == "rgb" else (third, second, first)
+
 
 PREPROCESSINGS: dict[str, PreprocessingSettings] = {
     "imagenet-rgb": PreprocessingSettings(),

@@ -10,6 +10,7 @@ import torch
 
 import retinaface_cli
 from retinaface_cli.data.preprocessing import TestScale, load_rgb
+from retinaface_cli.engine.backends import Backend, resolve_backend
 from retinaface_cli.engine.detector import FaceDetector, resolve_device
 from retinaface_cli.errors import ImageReadError, SettingsError
 from retinaface_cli.faces import FaceDetections
@@ -20,6 +21,8 @@ from retinaface_cli.model.retinaface import build_network
 from retinaface_cli.settings.network import PREPROCESSINGS, NetworkSettings
 
 LOW = PostprocessOptions(score_threshold=0.3)
+
+on_both_backends = pytest.mark.parametrize("backend", ["torch", "openvino"])
 
 
 def write_random_weights(path: Path, *, backbone: str = "mobilenet0.25", preprocessing: str = "mean-bgr") -> Path:
@@ -47,9 +50,12 @@ def noise(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8]:
 
 
 def assert_equal_faces(found: FaceDetections, expected: FaceDetections) -> None:
+    """The same faces; those of equal scores may come in another order."""
     assert len(found) == len(expected) > 0
-    np.testing.assert_allclose(found.boxes, expected.boxes, atol=0.01)
-    np.testing.assert_allclose(found.landmarks, expected.landmarks, atol=0.01)
+    order = np.abs(found.landmarks[None] - expected.landmarks[:, None]).sum(axis=(2, 3)).argmin(axis=1)
+    assert len(set(order)) == len(order)
+    np.testing.assert_allclose(found.boxes[order], expected.boxes, atol=0.01)
+    np.testing.assert_allclose(found.landmarks[order], expected.landmarks, atol=0.01)
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
 
 
@@ -67,23 +73,26 @@ def plain_faces(path: Path, image: npt.NDArray[np.uint8]) -> FaceDetections:
     return postprocess(outputs, generate_anchors(size, anchors.sizes, anchors.strides), LOW)[0]
 
 
-@pytest.mark.parametrize("size", [(64, 96), (75, 131), (33, 20)])
-def test_folding_padding_and_channel_order_change_nothing(weights_path: Path, size: tuple[int, int]) -> None:
-    image = noise(*size)
-    detector = FaceDetector(load_weights(weights_path), device="cpu", options=LOW)
-    assert_equal_faces(detector.detect_resized([image])[0], plain_faces(weights_path, image))
+@on_both_backends
+def test_folding_padding_and_channel_order_change_nothing(weights_path: Path, backend: Backend) -> None:
+    detector = FaceDetector(load_weights(weights_path), device="cpu", backend=backend, options=LOW)
+    for size in ((64, 96), (75, 131), (33, 20)):
+        image = noise(*size)
+        assert_equal_faces(detector.detect_resized([image])[0], plain_faces(weights_path, image))
 
 
-def test_rgb_networks_with_a_standard_deviation_are_folded_too(tmp_path: Path) -> None:
+@on_both_backends
+def test_rgb_networks_with_a_standard_deviation_are_folded_too(tmp_path: Path, backend: Backend) -> None:
     path = write_random_weights(tmp_path / "w.safetensors", preprocessing="imagenet-rgb")
     image = noise(70, 90)
-    detector = FaceDetector(load_weights(path), device="cpu", options=LOW)
+    detector = FaceDetector(load_weights(path), device="cpu", backend=backend, options=LOW)
     assert_equal_faces(detector.detect_resized([image])[0], plain_faces(path, image))
 
 
-def test_faces_do_not_depend_on_the_company_in_a_batch(weights_path: Path) -> None:
+@on_both_backends
+def test_faces_do_not_depend_on_the_company_in_a_batch(weights_path: Path, backend: Backend) -> None:
     images = [noise(*size, seed=i) for i, size in enumerate([(75, 131), (64, 96), (90, 130), (75, 131), (33, 20)])]
-    detector = FaceDetector(load_weights(weights_path), device="cpu", options=LOW)
+    detector = FaceDetector(load_weights(weights_path), device="cpu", backend=backend, options=LOW)
     alone = [detector.detect_resized([image])[0] for image in images]
     for together in (detector.detect_batch(images), detector.detect_resized(images)):
         for found, expected in zip(together, alone, strict=True):
@@ -121,18 +130,22 @@ def test_arrays_that_are_no_pictures_are_refused(tmp_path: Path, image: npt.NDAr
         detector.detect(image)
 
 
-def test_extreme_pictures_go_through(tmp_path: Path) -> None:
-    detector = FaceDetector.load(write_random_weights(tmp_path / "w.safetensors"), device="cpu", max_size=960)
+@on_both_backends
+def test_extreme_pictures_go_through(tmp_path: Path, backend: Backend) -> None:
+    path = write_random_weights(tmp_path / "w.safetensors")
+    detector = FaceDetector.load(path, device="cpu", backend=backend, max_size=960)
     for size in ((1, 1), (30, 20_000)):
         assert isinstance(detector.detect(np.zeros((*size, 3), np.uint8)), FaceDetections)
     assert detector.detect_batch([]) == []
 
 
-def test_bfloat16_finds_about_the_same(tmp_path: Path) -> None:
+@on_both_backends
+def test_bfloat16_finds_about_the_same(tmp_path: Path, backend: Backend) -> None:
     path = write_random_weights(tmp_path / "w.safetensors")
     image = noise(96, 128)
     exact = FaceDetector.load(path, device="cpu", score_threshold=0.3).detect(image)
-    rough = FaceDetector.load(path, device="cpu", precision="bf16", score_threshold=0.3).detect(image)
+    rounded = FaceDetector.load(path, device="cpu", precision="bf16", backend=backend, score_threshold=0.3)
+    rough = rounded.detect(image)
     np.testing.assert_allclose(rough.scores[:5], exact.scores[:5], atol=0.03)
 
 
@@ -144,6 +157,27 @@ def test_devices_that_are_not_there_are_refused(tmp_path: Path) -> None:
     assert resolve_device("cpu") == torch.device("cpu")
     with pytest.raises(SettingsError, match="fp16 needs a GPU"):
         FaceDetector.load(write_random_weights(tmp_path / "w.safetensors"), device="cpu", precision="fp16")
+
+
+def test_auto_takes_the_fastest_backend_that_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resolve_backend("auto", torch.device("cpu")) == "openvino"
+    assert resolve_backend("auto", torch.device("cuda")) == "torch"
+    assert resolve_backend("torch", torch.device("cpu")) == "torch"
+    with pytest.raises(SettingsError, match="runs on the CPU, not on cuda"):
+        resolve_backend("openvino", torch.device("cuda"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert resolve_backend("auto", torch.device("cpu")) == "torch"
+    with pytest.raises(SettingsError, match=r"pip install 'retinaface-cli\[openvino\]'"):
+        resolve_backend("openvino", torch.device("cpu"))
+
+
+def test_openvino_reports_nothing_to_its_makers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a message was sent")
+
+    for name in ("send_event", "start_session"):
+        monkeypatch.setattr(f"openvino_telemetry.Telemetry.{name}", refuse)
+    FaceDetector.load(write_random_weights(tmp_path / "w.safetensors"), device="cpu", backend="openvino")
 
 
 def test_the_public_names_come_from_the_package() -> None:

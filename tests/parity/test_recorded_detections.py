@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from retinaface_cli.data.preprocessing import load_rgb
+from retinaface_cli.engine.backends import Backend
 from retinaface_cli.engine.detector import FaceDetector
 from retinaface_cli.model.checkpoints import load_weights
 from retinaface_cli.model.postprocess import PostprocessOptions
@@ -27,9 +28,10 @@ def find_unmatched(rows: Rows, others: Rows) -> list[Rows]:
     return [row for row in strong if not (np.abs(others - row) <= tolerance).all(axis=1).any()]
 
 
-def check_pictures(shared: Path, *, every: int) -> int:
+def check_pictures(shared: Path, backend: Backend, *, every: int) -> int:
     """Compares every n-th recorded picture, both ways; returns how many detections were compared."""
-    detector = FaceDetector(load_weights(shared / "weights" / "retinaface_mv1_0.25.pth"), device="cpu", options=OPTIONS)
+    weights = load_weights(shared / "weights" / "retinaface_mv1_0.25.pth")
+    detector = FaceDetector(weights, device="cpu", backend=backend, options=OPTIONS)
     compared = 0
     with np.load(shared / "reference" / "wider_dev_detections.npz") as recorded:
         for name in sorted(recorded)[::every]:
@@ -46,11 +48,13 @@ def check_pictures(shared: Path, *, every: int) -> int:
 
 
 @pytest.mark.shared
-def test_detections_equal_the_recorded_ones_on_some_pictures(shared: Path) -> None:
-    assert check_pictures(shared, every=40) > 100
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_detections_equal_the_recorded_ones_on_some_pictures(shared: Path, backend: Backend) -> None:
+    assert check_pictures(shared, backend, every=40) > 100
 
 
 @pytest.mark.shared
 @pytest.mark.slow
-def test_detections_equal_the_recorded_ones_on_all_404_pictures(shared: Path) -> None:
-    assert check_pictures(shared, every=1) > 5000
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_detections_equal_the_recorded_ones_on_all_404_pictures(shared: Path, backend: Backend) -> None:
+    assert check_pictures(shared, backend, every=1) > 5000
