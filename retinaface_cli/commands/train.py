@@ -41,6 +41,7 @@ from retinaface_cli.settings.training import TrainSettings
 _KNOWN_WARNINGS = (
     ".*does not have many workers.*",  # it is a setting, and documented
     ".*worker processes in total.*",  # likewise
+    ".*in eval mode at the start of training.*",  # likewise: trainer.freeze_batch_norm
     ".*LeafSpec.*is deprecated.*",  # Lightning's own, about a newer torch
 )
 

@@ -1,4 +1,4 @@
-"""BatchNorm whose statistics are taken over the pictures of all processes."""
+"""BatchNorm whose statistics are taken over the pictures of all processes, or not at all."""
 
 from __future__ import annotations
 
@@ -79,6 +79,13 @@ class SynchronizedBatchNorm2d(nn.BatchNorm2d):
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance, self.momentum)
         self.num_batches_tracked.add_(1)
+
+
+def freeze_batch_norm(network: nn.Module) -> None:
+    """Lets every BatchNorm of a network use and keep its running statistics in training too."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
 
 
 def synchronize_batch_norm(network: nn.Module, *, device_type: str) -> None:

@@ -12,7 +12,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from retinaface_cli.data.batches import TrainingBatch, ValidationBatch
-from retinaface_cli.engine.batch_norm import synchronize_batch_norm
+from retinaface_cli.engine.batch_norm import freeze_batch_norm, synchronize_batch_norm
 from retinaface_cli.engine.cpu_memory import keep_freed_memory
 from retinaface_cli.engine.ema import WeightAverage
 from retinaface_cli.engine.optimization import build_optimizer, build_scheduler, scale_learning_rate
@@ -81,7 +81,9 @@ class FaceTrainingModule(pl.LightningModule):
         trainer_settings = self.settings.trainer
         if self.trainer.strategy.root_device.type == "cpu":
             keep_freed_memory()
-        if trainer_settings.sync_batchnorm and self.trainer.world_size > 1:
+        if trainer_settings.freeze_batch_norm:
+            freeze_batch_norm(self.network)
+        elif trainer_settings.sync_batchnorm and self.trainer.world_size > 1:
             synchronize_batch_norm(self.network, device_type=self.trainer.strategy.root_device.type)
         if trainer_settings.channels_last:
             self.network.to(memory_format=torch.channels_last)

@@ -39,6 +39,10 @@ class TrainerSettings(Settings):
     sync_batchnorm: bool = True
     """Whether BatchNorm takes its statistics over all devices; without effect on a single one."""
 
+    freeze_batch_norm: bool = False
+    """Whether BatchNorm keeps the statistics that it starts with, while its scale and shift learn; for fine-tuning on
+    few pictures, which have other statistics than those that the start weights saw."""
+
     gradient_clip_norm: float | None = Field(default=None, gt=0)
     """Largest norm of the gradient, longer ones are scaled down; empty: no limit."""
 

@@ -108,6 +108,20 @@ def test_a_resumed_training_ends_with_the_same_bits(tmp_path: Path) -> None:
         assert torch.equal(resumed.state_dict()[name], value), name
 
 
+@pytest.mark.filterwarnings("ignore:.*in eval mode at the start of training")
+@pytest.mark.parametrize("frozen", [True, False])
+def test_frozen_batch_norm_keeps_its_statistics_and_learns_its_scale(frozen: bool) -> None:
+    settings = make_settings(data__batch_size=2, trainer__max_epochs=2, trainer__freeze_batch_norm=frozen, **FAST)
+    start = make_module(settings).network.state_dict()
+    batches, validation = [training_batch([0, 1]), training_batch([2, 3])], [validation_batch([4])]
+    module, trainer = make_module(settings), make_trainer(settings)
+    trainer.fit(module, loader_of(batches), loader_of(validation))
+    learned = module.network.state_dict()
+    for name in ("pyramid.lateral.0.1.running_mean", "pyramid.lateral.0.1.running_var"):
+        assert torch.equal(learned[name], start[name]) == frozen
+    assert not torch.equal(learned["pyramid.lateral.0.1.weight"], start["pyramid.lateral.0.1.weight"])
+
+
 class StopAfterOneEpoch(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         trainer.should_stop = True
