@@ -136,6 +136,18 @@ class FaceDetections:
         """The result for a picture in which no face was found."""
         return cls(np.zeros((0, 4), np.float32), np.zeros((0, NUM_LANDMARKS, 2), np.float32), np.zeros(0, np.float32))
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[FaceDetections]) -> FaceDetections:
+        """The faces of several lists of one picture, highest score first."""
+        if not parts:
+            return cls.empty()
+        faces = cls(
+            np.concatenate([part.boxes for part in parts]),
+            np.concatenate([part.landmarks for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+        )
+        return faces.select(np.argsort(-faces.scores, kind="stable"))
+
     def __len__(self) -> int:
         return len(self.boxes)
 

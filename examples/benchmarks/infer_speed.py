@@ -52,6 +52,7 @@ def time_infer(pictures: str, weights: Path, **settings: str) -> float:
             "max_size": "original",
             "confidence_threshold": 0.02,
             "batch_size": 1,
+            "multi_scale": "off",
             **settings,
         }
         return run(validate_settings(InferSettings, values, source="benchmark"), console=Console(quiet=True)).seconds

@@ -128,6 +128,14 @@ def evaluate(
             rich_help_panel=_DETECTION, metavar="box-voting|soft-nms", help="How the looks are made into one result."
         ),
     ] = "box-voting",
+    multi_scale: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_DETECTION,
+            metavar="auto|off",
+            help="auto: a second, small look at large pictures, for faces that fill them, as infer has it.",
+        ),
+    ] = "off",
     confidence_threshold: Annotated[
         float,
         typer.Option(

@@ -72,6 +72,14 @@ def infer(
         bool,
         typer.Option(rich_help_panel=_DETECTION, help="Whether smaller pictures are enlarged to --max-size."),
     ] = True,
+    multi_scale: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_DETECTION,
+            metavar="auto|off",
+            help="auto: a second, small look at large pictures, for faces that fill them (9 % more pixels).",
+        ),
+    ] = "auto",
     confidence_threshold: Annotated[
         float, typer.Option(min=0, max=1, rich_help_panel=_DETECTION, help="Faces must score above it (0 to 1).")
     ] = 0.7,

@@ -10,6 +10,7 @@ from retinaface_cli.settings.evaluation import EvaluateSettings
 
 _DETECTION = (
     "preprocessing",
+    "multi_scale",
     "confidence_threshold",
     "nms_threshold",
     "nms_inclusive",

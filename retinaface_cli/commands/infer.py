@@ -126,6 +126,7 @@ def _make_plan(settings: InferSettings, sources: Sequence[Source], weights: Load
             crop_margin=settings.crop_margin,
             anonymize=settings.anonymize,
         ),
+        multi_scale=settings.multi_scale == "auto",
         augmentation=TestTimeAugmentation.of_kinds(settings.tta, merge=settings.tta_merge) if settings.tta else None,
         batch_size=settings.batch_size,
         num_workers=min(cores, _MAX_READERS) if settings.num_workers is None else settings.num_workers,

@@ -24,6 +24,7 @@ _DECISIVE = (
     "max_size",
     "short_side",
     "upscale",
+    "multi_scale",
     "confidence_threshold",
     "nms_threshold",
     "nms_inclusive",

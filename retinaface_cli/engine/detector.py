@@ -12,6 +12,7 @@ import torch
 
 from retinaface_cli.data.preprocessing import Resizer, RgbImage, TestScale, load_rgb
 from retinaface_cli.engine.backends import Backend, Precision, build_forward_pass
+from retinaface_cli.engine.close_ups import enlarge, merge_looks, shrink, wants_second_look
 from retinaface_cli.engine.weights import resolve_weights
 from retinaface_cli.errors import ImageReadError, SettingsError
 from retinaface_cli.faces import FaceDetections
@@ -38,6 +39,7 @@ class FaceDetector:
         backend: Backend = "auto",
         scale: TestScale | None = None,
         options: PostprocessOptions | None = None,
+        multi_scale: bool = False,
         in_parallel: bool = False,
     ) -> None:
         """Makes a detector of loaded weights; see load for the arguments, and build_forward_pass for in_parallel."""
@@ -45,6 +47,7 @@ class FaceDetector:
         self.device = resolve_device(device)
         self.scale = scale or TestScale()
         self.options = options or PostprocessOptions()
+        self.multi_scale = multi_scale
         self._forward = build_forward_pass(
             weights, backend=backend, device=self.device, precision=precision, in_parallel=in_parallel
         )
@@ -62,6 +65,7 @@ class FaceDetector:
         score_threshold: float = 0.7,
         nms_iou_threshold: float = 0.4,
         preprocessing: str | None = None,
+        multi_scale: bool = True,
     ) -> FaceDetector:
         """Loads weights of any RetinaFace family.
 
@@ -75,6 +79,7 @@ class FaceDetector:
             score_threshold: faces must score above it, in [0, 1].
             nms_iou_threshold: overlap above which the weaker of two boxes is dropped, in [0, 1].
             preprocessing: "imagenet-rgb" or "mean-bgr", for old files that are not known.
+            multi_scale: whether large pictures get a second, small look for faces larger than the largest anchors.
 
         Raises:
             CheckpointError: the weights cannot be found or used.
@@ -87,6 +92,7 @@ class FaceDetector:
             backend=backend,
             scale=TestScale(long_side=max_size, upscale=upscale),
             options=PostprocessOptions(score_threshold=score_threshold, nms_iou_threshold=nms_iou_threshold),
+            multi_scale=multi_scale,
         )
 
     @property
@@ -137,6 +143,17 @@ class FaceDetector:
     @torch.inference_mode()
     def detect_resized(self, images: Sequence[RgbImage]) -> list[FaceDetections]:
         """Finds faces in pictures that have network size already; one batch, coordinates in its pixels."""
+        faces = self._look(images)
+        large = [index for index, image in enumerate(images) if self.multi_scale and wants_second_look(image)]
+        shrunk = [shrink(images[index]) for index in large]
+        for index, seen, found in zip(large, shrunk, self._look(shrunk) if shrunk else [], strict=True):
+            second = enlarge(found, seen=seen, image=images[index])
+            merged = merge_looks(faces[index], second, nms_iou_threshold=self.options.nms_iou_threshold)
+            faces[index] = merged.select(np.arange(min(len(merged), self.options.keep_top_k)))
+        return faces
+
+    def _look(self, images: Sequence[RgbImage]) -> list[FaceDetections]:
+        """Runs the network over one batch."""
         return [
             faces for outputs, anchors in self._forward(images) for faces in postprocess(outputs, anchors, self.options)
         ]

@@ -83,6 +83,7 @@ class PredictionPlan:
         backend: library that runs the network.
         options: which detections are kept.
         writer_options: what is written besides the labels.
+        multi_scale: whether large pictures get a second look, for very large faces; without effect on augmentation.
         augmentation: how each picture is looked at several times; None: it is looked at once.
         batch_size: pictures at once; None: 1 on the CPU, 8 on a GPU.
         num_workers: threads that read pictures.
@@ -96,6 +97,7 @@ class PredictionPlan:
     backend: Backend
     options: PostprocessOptions
     writer_options: WriterOptions
+    multi_scale: bool
     augmentation: TestTimeAugmentation | None
     batch_size: int | None
     num_workers: int
@@ -126,6 +128,7 @@ class PredictionModule(pl.LightningModule):
             backend=self.plan.backend,
             scale=self.plan.scale,
             options=self.plan.options,
+            multi_scale=self.plan.multi_scale and self.plan.augmentation is None,
             in_parallel=True,
         )
         self._threads = ThreadPoolExecutor(self._detector.num_parallel, thread_name_prefix="detect")

@@ -76,7 +76,10 @@ def detect_augmented(
         Faces in pixels of the pictures, best first.
     """
     views = [_detect_view(detector, images, view) for view in augmentation.views]
-    return [_merge(concatenate(of_picture), detector, augmentation.merge) for of_picture in zip(*views, strict=True)]
+    return [
+        _merge(FaceDetections.concatenate(of_picture), detector, augmentation.merge)
+        for of_picture in zip(*views, strict=True)
+    ]
 
 
 def mirror(faces: FaceDetections, *, width: int) -> FaceDetections:
@@ -84,18 +87,6 @@ def mirror(faces: FaceDetections, *, width: int) -> FaceDetections:
     boxes = np.stack([width - faces.boxes[:, 2], faces.boxes[:, 1], width - faces.boxes[:, 0], faces.boxes[:, 3]], 1)
     landmarks = faces.landmarks[:, LANDMARK_MIRROR_ORDER] * np.array([-1, 1], np.float32)
     return FaceDetections(boxes, landmarks + np.array([width, 0], np.float32), faces.scores)
-
-
-def concatenate(parts: Sequence[FaceDetections]) -> FaceDetections:
-    """All faces of several lists, highest score first."""
-    if not parts:
-        return FaceDetections.empty()
-    faces = FaceDetections(
-        np.concatenate([part.boxes for part in parts]),
-        np.concatenate([part.landmarks for part in parts]),
-        np.concatenate([part.scores for part in parts]),
-    )
-    return faces.select(np.argsort(-faces.scores, kind="stable"))
 
 
 def vote_boxes(faces: FaceDetections, *, iou_threshold: float) -> FaceDetections:

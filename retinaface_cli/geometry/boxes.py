@@ -30,11 +30,18 @@ def cxcywh_to_xyxy(boxes_cxcywh: Float[Tensor, "*N 4"]) -> Float[Tensor, "*N 4"]
 
 def pairwise_iou(boxes_a: Float[Tensor, "*B N 4"], boxes_b: Float[Tensor, "*C M 4"]) -> Float[Tensor, "*D N M"]:
     """Intersection over union of every box of the first with every box of the second; 0 where both are empty."""
-    low = torch.maximum(boxes_a[..., :, None, :2], boxes_b[..., None, :, :2])
-    high = torch.minimum(boxes_a[..., :, None, 2:], boxes_b[..., None, :, 2:])
-    intersection = (high - low).clamp(min=0).prod(dim=-1)
+    intersection = pairwise_intersection(boxes_a, boxes_b)
     union = box_area(boxes_a)[..., :, None] + box_area(boxes_b)[..., None, :] - intersection
     return intersection / union.clamp(min=1e-9)
+
+
+def pairwise_intersection(
+    boxes_a: Float[Tensor, "*B N 4"], boxes_b: Float[Tensor, "*C M 4"]
+) -> Float[Tensor, "*D N M"]:
+    """Area that every box of the first shares with every box of the second, in square pixels."""
+    low = torch.maximum(boxes_a[..., :, None, :2], boxes_b[..., None, :, :2])
+    high = torch.minimum(boxes_a[..., :, None, 2:], boxes_b[..., None, :, 2:])
+    return (high - low).clamp(min=0).prod(dim=-1)
 
 
 def box_area(boxes: Float[Tensor, "*N 4"]) -> Float[Tensor, "*N"]:

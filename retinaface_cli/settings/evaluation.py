@@ -49,7 +49,12 @@ class EvaluateSettings(Settings):
     """How the faces of several looks at a picture become one list."""
 
     detection: InferSettings = InferSettings(
-        max_size=None, confidence_threshold=0.02, nms_inclusive=True, pre_nms_top_k=100_000, keep_top_k=5000
+        max_size=None,
+        multi_scale="off",
+        confidence_threshold=0.02,
+        nms_inclusive=True,
+        pre_nms_top_k=100_000,
+        keep_top_k=5000,
     )
     """Everything else about detection, by default as in the test scripts that published figures come from; its inputs,
     weights, output and scale are set by the other fields."""

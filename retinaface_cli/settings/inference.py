@@ -40,6 +40,9 @@ class InferSettings(Settings):
     upscale: bool = True
     """Whether pictures smaller than max_size are enlarged to it."""
 
+    multi_scale: Literal["auto", "off"] = "auto"
+    """auto: pictures of more than 640 pixels get a second, small look, for faces larger than the largest anchors."""
+
     confidence_threshold: float = Field(default=0.7, ge=0, le=1)
     """Faces must score above it."""
 

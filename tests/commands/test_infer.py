@@ -228,6 +228,18 @@ def test_a_stopped_run_loses_nothing_that_was_done_and_can_be_resumed(
     assert {name: content for name, content in labels(output).items() if name in done} == done
 
 
+def test_large_pictures_are_looked_at_twice_unless_that_is_off(tmp_path: Path) -> None:
+    portrait = REPOSITORY / "examples" / "images" / "astronaut.jpg"
+    given: dict[str, Any] = {"weights": Path("mobilenet0.25"), "max_size": 4096, "confidence_threshold": 0.7}
+    num_faces = {
+        kind: infer([str(portrait)], output=tmp_path / kind, multi_scale=kind, **given).num_faces
+        for kind in ("auto", "off")
+    }
+    assert num_faces["auto"] == 1 < num_faces["off"]
+    with pytest.raises(SettingsError, match="multi_scale"):
+        infer([str(portrait)], output=tmp_path / "off", resume=True, **given)
+
+
 def test_two_processes_do_each_picture_once_and_agree_with_one(tmp_path: Path, pictures: Path, weights: Path) -> None:
     (pictures / "empty.jpg").touch()
     options = ["--devices", "2", "--confidence-threshold", "0.55", "--strict"]

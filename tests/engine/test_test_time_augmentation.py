@@ -16,7 +16,6 @@ from retinaface_cli.engine.test_time_augmentation import (
     SCALE_FACTORS,
     TestTimeAugmentation,
     View,
-    concatenate,
     detect_augmented,
     mirror,
     soften_scores,
@@ -112,9 +111,11 @@ def test_soft_nms_drops_what_falls_to_the_threshold() -> None:
 
 
 def test_lists_are_joined_by_score() -> None:
-    joined = concatenate([faces((0.5, (0, 0, 1, 1))), FaceDetections.empty(), faces((0.9, (2, 2, 3, 3)))])
+    joined = FaceDetections.concatenate(
+        [faces((0.5, (0, 0, 1, 1))), FaceDetections.empty(), faces((0.9, (2, 2, 3, 3)))]
+    )
     assert joined.scores.tolist() == pytest.approx([0.9, 0.5])
-    assert len(concatenate([])) == 0
+    assert len(FaceDetections.concatenate([])) == 0
 
 
 def test_views_are_all_combinations() -> None:

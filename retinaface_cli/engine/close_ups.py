@@ -1,0 +1,87 @@
+"""A second, small look at large pictures, for faces that are larger than the largest anchors.
+
+A network sees faces of about 10 to 500 pixels; a portrait of 2000 pixels falls apart into eyes and noses. The second
+look is at .3 of the sides, hence at 9 % of the pixels, and decides on large faces.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from retinaface_cli.data.preprocessing import RgbImage
+from retinaface_cli.faces import FaceDetections, FloatArray
+from retinaface_cli.geometry.boxes import box_area, pairwise_intersection, pairwise_iou
+
+SHRINK_FACTOR = 0.3
+
+MIN_PICTURE_SIDE = 640
+"""Pictures whose longer side is at most this many pixels get no second look: no face in them is much too large."""
+
+MIN_FACE_SIDE = 360.0
+"""Faces whose longer side has this many pixels in the first look are large: about two thirds of the largest anchor."""
+
+CERTAIN_SCORE = 0.5
+"""A large face of the second look with this score replaces what the first look found in its place; a weaker one gives
+way to it."""
+
+_INSIDE = 0.5
+"""Part of a box's area that must lie in a large face for the box to be a piece of it."""
+
+
+def wants_second_look(image: RgbImage) -> bool:
+    """Whether a picture (H, W, 3) at network size may hold faces that are too large for the network."""
+    height, width = image.shape[:2]
+    return bool(max(height, width) > MIN_PICTURE_SIDE)
+
+
+def shrink(image: RgbImage) -> RgbImage:
+    """The picture as the second look sees it."""
+    height, width = (max(1, round(side * SHRINK_FACTOR)) for side in image.shape[:2])
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+
+def enlarge(faces: FaceDetections, *, seen: RgbImage, image: RgbImage) -> FaceDetections:
+    """Faces of a shrunk picture in pixels of the picture itself."""
+    factors = np.array([image.shape[1] / seen.shape[1], image.shape[0] / seen.shape[0]], np.float32)
+    corners = faces.boxes.reshape(-1, 2, 2) * factors
+    return FaceDetections(corners.reshape(-1, 4), faces.landmarks * factors, faces.scores)
+
+
+def merge_looks(first: FaceDetections, second: FaceDetections, *, nms_iou_threshold: float) -> FaceDetections:
+    """One list of the faces of both looks, best first: large ones as the second look has them, the others as the first.
+
+    What the first look takes for a large face stays only where the second look has found a face too; what it found
+    within a large face goes.
+
+    Args:
+        first: of the picture itself, in its pixels.
+        second: of the shrunk picture, in the same pixels.
+        nms_iou_threshold: overlap from which two boxes show the same face; so does a box that lies in a large face.
+    """
+    ious, inside = _overlaps(first, second)  # (N, M)
+    is_same = ious > nms_iou_threshold
+    first_stays = ~_is_large(first) | is_same.any(axis=1)
+    large = np.flatnonzero(_is_large(second))
+    clashes = is_same[:, large] | (inside[:, large] > _INSIDE)
+    is_certain = second.scores[large] >= CERTAIN_SCORE
+    first_stays &= ~clashes[:, is_certain].any(axis=1)
+    kept = [first.select(np.flatnonzero(first_stays))]
+    kept.append(second.select(large[is_certain | ~clashes[first_stays].any(axis=0)]))
+    return FaceDetections.concatenate(kept)
+
+
+def _is_large(faces: FaceDetections) -> npt.NDArray[np.bool_]:
+    """(N,) which faces the second look decides on."""
+    sides = faces.boxes[:, 2:] - faces.boxes[:, :2]
+    return sides.max(axis=1, initial=0) >= MIN_FACE_SIDE  # type: ignore[no-any-return]
+
+
+def _overlaps(first: FaceDetections, second: FaceDetections) -> tuple[FloatArray, FloatArray]:
+    """(N, M) IoU, and the part of each box of the first that lies in each of the second."""
+    boxes, others = torch.from_numpy(first.boxes.copy()), torch.from_numpy(second.boxes.copy())
+    areas = box_area(boxes)[:, None]
+    inside = pairwise_intersection(boxes, others) / areas.clamp(min=1e-9)
+    return pairwise_iou(boxes, others).numpy(), inside.numpy()
