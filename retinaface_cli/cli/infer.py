@@ -201,8 +201,8 @@ def infer(
         str,
         typer.Option(
             rich_help_panel=_RUN,
-            metavar="auto|torch|openvino",
-            help="Library that runs the network; auto: OpenVINO on a CPU where it is installed, else torch.",
+            metavar="auto|torch|openvino|onnx",
+            help="Library that runs the network; auto: on a CPU OpenVINO or ONNX Runtime where installed, else torch.",
         ),
     ] = "auto",
     config: Annotated[

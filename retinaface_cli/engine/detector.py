@@ -73,7 +73,8 @@ class FaceDetector:
             weights: a file, or the name of published weights, which are downloaded once.
             device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
             precision: "32", "bf16" or "fp16"; boxes are always decoded in float32.
-            backend: "torch", "openvino" (on the CPU, two to three times as fast), or "auto": OpenVINO where it can run.
+            backend: "torch", "openvino" or "onnx" (ONNX Runtime), the latter two for the CPU, where they are faster;
+                "auto": the fastest that is installed.
             max_size: longest side in pixels that pictures are resized to; None: as they are.
             upscale: whether pictures smaller than max_size are enlarged to it.
             score_threshold: faces must score above it, in [0, 1].

@@ -82,8 +82,8 @@ class InferSettings(Settings):
     precision: Literal["32", "bf16", "fp16"] = "32"
     """Number format in the network; boxes are always decoded in 32 bits."""
 
-    backend: Literal["auto", "torch", "openvino"] = "auto"
-    """Library that runs the network; auto: OpenVINO on a CPU where it is installed, else torch."""
+    backend: Literal["auto", "torch", "openvino", "onnx"] = "auto"
+    """Library that runs the network; auto: on a CPU OpenVINO or ONNX Runtime where installed, else torch."""
 
     format: Literal["json", "jsonl", "coco", "wider", "csv"] = "json"
     """A further file of all results in this format, beside predictions.json."""

@@ -22,7 +22,7 @@ from retinaface_cli.settings.network import PREPROCESSINGS, NetworkSettings
 
 LOW = PostprocessOptions(score_threshold=0.3)
 
-on_both_backends = pytest.mark.parametrize("backend", ["torch", "openvino"])
+on_every_backend = pytest.mark.parametrize("backend", ["torch", "openvino", "onnx"])
 
 
 def write_random_weights(path: Path, *, backbone: str = "mobilenet0.25", preprocessing: str = "mean-bgr") -> Path:
@@ -73,7 +73,7 @@ def plain_faces(path: Path, image: npt.NDArray[np.uint8]) -> FaceDetections:
     return postprocess(outputs, generate_anchors(size, anchors.sizes, anchors.strides), LOW)[0]
 
 
-@on_both_backends
+@on_every_backend
 def test_folding_padding_and_channel_order_change_nothing(weights_path: Path, backend: Backend) -> None:
     detector = FaceDetector(load_weights(weights_path), device="cpu", backend=backend, options=LOW)
     for size in ((64, 96), (75, 131), (33, 20)):
@@ -81,7 +81,7 @@ def test_folding_padding_and_channel_order_change_nothing(weights_path: Path, ba
         assert_equal_faces(detector.detect_resized([image])[0], plain_faces(weights_path, image))
 
 
-@on_both_backends
+@on_every_backend
 def test_rgb_networks_with_a_standard_deviation_are_folded_too(tmp_path: Path, backend: Backend) -> None:
     path = write_random_weights(tmp_path / "w.safetensors", preprocessing="imagenet-rgb")
     image = noise(70, 90)
@@ -89,7 +89,7 @@ def test_rgb_networks_with_a_standard_deviation_are_folded_too(tmp_path: Path, b
     assert_equal_faces(detector.detect_resized([image])[0], plain_faces(path, image))
 
 
-@on_both_backends
+@on_every_backend
 def test_faces_do_not_depend_on_the_company_in_a_batch(weights_path: Path, backend: Backend) -> None:
     images = [noise(*size, seed=i) for i, size in enumerate([(75, 131), (64, 96), (90, 130), (75, 131), (33, 20)])]
     detector = FaceDetector(load_weights(weights_path), device="cpu", backend=backend, options=LOW)
@@ -130,7 +130,7 @@ def test_arrays_that_are_no_pictures_are_refused(tmp_path: Path, image: npt.NDAr
         detector.detect(image)
 
 
-@on_both_backends
+@on_every_backend
 def test_extreme_pictures_go_through(tmp_path: Path, backend: Backend) -> None:
     path = write_random_weights(tmp_path / "w.safetensors")
     detector = FaceDetector.load(path, device="cpu", backend=backend, max_size=960)
@@ -139,7 +139,7 @@ def test_extreme_pictures_go_through(tmp_path: Path, backend: Backend) -> None:
     assert detector.detect_batch([]) == []
 
 
-@on_both_backends
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
 def test_bfloat16_finds_about_the_same(tmp_path: Path, backend: Backend) -> None:
     path = write_random_weights(tmp_path / "w.safetensors")
     image = noise(96, 128)
@@ -160,15 +160,26 @@ def test_devices_that_are_not_there_are_refused(tmp_path: Path) -> None:
 
 
 def test_auto_takes_the_fastest_backend_that_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert resolve_backend("auto", torch.device("cpu")) == "openvino"
-    assert resolve_backend("auto", torch.device("cuda")) == "torch"
-    assert resolve_backend("torch", torch.device("cpu")) == "torch"
-    with pytest.raises(SettingsError, match="runs on the CPU, not on cuda"):
-        resolve_backend("openvino", torch.device("cuda"))
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    assert resolve_backend("auto", torch.device("cpu")) == "torch"
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert resolve_backend("auto", cpu, "32") == "openvino"
+    assert resolve_backend("auto", gpu, "32") == "torch"
+    assert resolve_backend("torch", cpu, "32") == "torch"
+    with pytest.raises(SettingsError, match="openvino runs on the CPU, not on cuda"):
+        resolve_backend("openvino", gpu, "32")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "openvino" else name)
+    assert resolve_backend("auto", cpu, "32") == "onnx"
+    assert resolve_backend("auto", cpu, "bf16") == "torch"
     with pytest.raises(SettingsError, match=r"pip install 'retinaface-cli\[openvino\]'"):
-        resolve_backend("openvino", torch.device("cpu"))
+        resolve_backend("openvino", cpu, "32")
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert resolve_backend("auto", cpu, "32") == "torch"
+
+
+def test_onnx_runtime_computes_in_32_bits_only(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="32 bits, not in bf16"):
+        FaceDetector.load(
+            write_random_weights(tmp_path / "w.safetensors"), device="cpu", backend="onnx", precision="bf16"
+        )
 
 
 def test_openvino_reports_nothing_to_its_makers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

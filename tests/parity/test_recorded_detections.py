@@ -48,13 +48,13 @@ def check_pictures(shared: Path, backend: Backend, *, every: int) -> int:
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("backend", ["torch", "openvino"])
+@pytest.mark.parametrize("backend", ["torch", "openvino", "onnx"])
 def test_detections_equal_the_recorded_ones_on_some_pictures(shared: Path, backend: Backend) -> None:
     assert check_pictures(shared, backend, every=40) > 100
 
 
 @pytest.mark.shared
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["torch", "openvino"])
+@pytest.mark.parametrize("backend", ["torch", "openvino", "onnx"])
 def test_detections_equal_the_recorded_ones_on_all_404_pictures(shared: Path, backend: Backend) -> None:
     assert check_pictures(shared, backend, every=1) > 5000
