@@ -45,7 +45,7 @@ class CropSettings(Settings):
     probability: Probability = 1.0
     """Chance that a picture is cropped; else it is shown whole, padded to a square."""
 
-    scales: tuple[Factor, ...] = Field(default=(0.3, 0.45, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0), min_length=1)
+    scales: tuple[Factor, ...] = Field(default=(0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0), min_length=1)
     """Sides of the square as multiples of the picture's short side; what lies outside the picture is filled."""
 
     max_tries: int = Field(default=250, gt=0)

@@ -18,10 +18,11 @@ _RECIPE: dict[str, Any] = {
         "matching": {"name": "atss"},
         "classification": {"name": "quality_focal"},
         "box": {"name": "diou"},
+        "weights": {"landmarks": 0.25},
     },
     "scheduler": {"name": "cosine", "warmup_epochs": 1},
 }
-"""What trains best from ImageNet weights; see examples/configs/mobilenet0.25.yaml."""
+"""What trains best from ImageNet weights; see examples/configs/mobilenet0.25_small.yaml."""
 
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "mobilenet0.25": (
@@ -32,7 +33,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "network": {"backbone": "mobilenet0.25"},
             "backbone_weights": "mobilenetV1X0.25_pretrain.tar",
             "data": {**_WIDER, "batch_size": 16},
-            "optimizer": {"name": "sgd", "lr": 0.01},
+            "optimizer": {"name": "sgd", "lr": 0.02},
             "trainer": {"max_epochs": 100, "gradient_clip_norm": 10},
             **_RECIPE,
         },
