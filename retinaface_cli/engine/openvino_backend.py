@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -22,8 +23,6 @@ class OpenVinoForward:
     """OpenVINO on the CPU: one picture after another, as it is, on as many threads as torch has."""
 
     def __init__(self, weights: LoadedWeights, *, precision: str, in_parallel: bool) -> None:
-        import openvino
-
         self._anchors = weights.network.anchors
         settings = {
             "PERFORMANCE_HINT": "THROUGHPUT" if in_parallel else "LATENCY",
@@ -31,7 +30,7 @@ class OpenVinoForward:
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "ENABLE_CPU_PINNING": False,  # the threads that read pictures would wait for a core
         }
-        self._model = openvino.Core().compile_model(_convert(weights), "CPU", settings)
+        self._model = _core().compile_model(_convert(weights), "CPU", settings)
         self._requests = threading.local()
         self.num_parallel = int(self._model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")) if in_parallel else 1
 
@@ -49,6 +48,18 @@ class OpenVinoForward:
         if not hasattr(self._requests, "own"):
             self._requests.own = self._model.create_infer_request()
         return self._requests.own
+
+
+@functools.cache
+def _core() -> Any:
+    """OpenVINO itself, once a process.
+
+    Each one gives signal handlers a stack of its own, and on its end puts back the one that it found; where that was of
+    another one that has ended before, the next signal would crash the process.
+    """
+    from openvino import Core
+
+    return Core()
 
 
 def _convert(weights: LoadedWeights) -> Any:

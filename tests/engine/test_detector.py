@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -180,6 +182,22 @@ def test_onnx_runtime_computes_in_32_bits_only(tmp_path: Path) -> None:
         FaceDetector.load(
             write_random_weights(tmp_path / "w.safetensors"), device="cpu", backend="onnx", precision="bf16"
         )
+
+
+def test_signals_are_survived_after_detectors_have_come_and_gone(tmp_path: Path) -> None:
+    path = write_random_weights(tmp_path / "w.safetensors")
+    code = (
+        "import os, signal, sys\n"
+        "from retinaface_cli import FaceDetector\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('received'))\n"
+        "load = lambda: FaceDetector.load(sys.argv[1], device='cpu', backend='openvino')\n"
+        "first, second = load(), load()\n"
+        "del first\n"
+        "del second\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "received\n"), done.stderr
 
 
 def test_openvino_reports_nothing_to_its_makers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
