@@ -77,7 +77,7 @@ def infer(
         typer.Option(
             rich_help_panel=_DETECTION,
             metavar="auto|off",
-            help="auto: a second, small look at large pictures, for faces that fill them (9 % more pixels).",
+            help="auto: a second, small look at large pictures, for faces that fill them (costs time).",
         ),
     ] = "auto",
     confidence_threshold: Annotated[
