@@ -1,10 +1,12 @@
 """A second, small look at large pictures, for faces that are larger than the largest anchors.
 
 A network sees faces of about 10 to 500 pixels; a portrait of 2000 pixels falls apart into eyes and noses. The second
-look is at .3 of the sides, hence at 9 % of the pixels, and decides on large faces.
+look is at 160 to 320 pixels, whatever the picture has, and decides on large faces.
 """
 
 from __future__ import annotations
+
+import math
 
 import cv2
 import numpy as np
@@ -15,7 +17,8 @@ from retinaface_cli.data.preprocessing import RgbImage
 from retinaface_cli.faces import FaceDetections, FloatArray
 from retinaface_cli.geometry.boxes import box_area, pairwise_intersection, pairwise_iou
 
-SHRINK_FACTOR = 0.3
+LONG_SIDE = 320
+"""The longer side of the second look has at most this many pixels."""
 
 MIN_PICTURE_SIDE = 640
 """Pictures whose longer side is at most this many pixels get no second look: no face in them is much too large."""
@@ -38,16 +41,25 @@ def wants_second_look(image: RgbImage) -> bool:
 
 
 def shrink(image: RgbImage) -> RgbImage:
-    """The picture as the second look sees it."""
-    height, width = (max(1, round(side * SHRINK_FACTOR)) for side in image.shape[:2])
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+    """The picture as the second look sees it: k x k pixels of the picture in one; up to k - 1 at the far edges go.
+
+    A whole number k makes this several times as fast as any other factor.
+    """
+    k = shrink_factor(image)
+    height, width = (max(1, side // k) for side in image.shape[:2])
+    whole = image[: height * k, : width * k]
+    return cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 
-def enlarge(faces: FaceDetections, *, seen: RgbImage, image: RgbImage) -> FaceDetections:
+def shrink_factor(image: RgbImage) -> int:
+    """Pixels of the picture (H, W, 3) in a pixel of the second look, along one side."""
+    long_side: int = max(image.shape[:2])
+    return math.ceil(long_side / LONG_SIDE)
+
+
+def enlarge(faces: FaceDetections, factor: int) -> FaceDetections:
     """Faces of a shrunk picture in pixels of the picture itself."""
-    factors = np.array([image.shape[1] / seen.shape[1], image.shape[0] / seen.shape[0]], np.float32)
-    corners = faces.boxes.reshape(-1, 2, 2) * factors
-    return FaceDetections(corners.reshape(-1, 4), faces.landmarks * factors, faces.scores)
+    return FaceDetections(faces.boxes * factor, faces.landmarks * factor, faces.scores)
 
 
 def merge_looks(first: FaceDetections, second: FaceDetections, *, nms_iou_threshold: float) -> FaceDetections:

@@ -12,7 +12,7 @@ import torch
 
 from retinaface_cli.data.preprocessing import Resizer, RgbImage, TestScale, load_rgb
 from retinaface_cli.engine.backends import Backend, Precision, build_forward_pass
-from retinaface_cli.engine.close_ups import enlarge, merge_looks, shrink, wants_second_look
+from retinaface_cli.engine.close_ups import enlarge, merge_looks, shrink, shrink_factor, wants_second_look
 from retinaface_cli.engine.weights import resolve_weights
 from retinaface_cli.errors import ImageReadError, SettingsError
 from retinaface_cli.faces import FaceDetections
@@ -147,8 +147,8 @@ class FaceDetector:
         faces = self._look(images)
         large = [index for index, image in enumerate(images) if self.multi_scale and wants_second_look(image)]
         shrunk = [shrink(images[index]) for index in large]
-        for index, seen, found in zip(large, shrunk, self._look(shrunk) if shrunk else [], strict=True):
-            second = enlarge(found, seen=seen, image=images[index])
+        for index, found in zip(large, self._look(shrunk) if shrunk else [], strict=True):
+            second = enlarge(found, shrink_factor(images[index]))
             merged = merge_looks(faces[index], second, nms_iou_threshold=self.options.nms_iou_threshold)
             faces[index] = merged.select(np.arange(min(len(merged), self.options.keep_top_k)))
         return faces

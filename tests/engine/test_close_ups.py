@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from retinaface_cli.data.preprocessing import load_rgb
-from retinaface_cli.engine.close_ups import enlarge, merge_looks, shrink, wants_second_look
+from retinaface_cli.engine.close_ups import enlarge, merge_looks, shrink, shrink_factor, wants_second_look
 from retinaface_cli.engine.detector import FaceDetector
 from retinaface_cli.faces import FaceDetections
 from tests.conftest import REPOSITORY
@@ -61,16 +61,39 @@ def test_large_faces_come_from_the_second_look_and_the_others_from_the_first(
 
 def test_a_shrunk_pictures_faces_come_back_in_its_own_pixels() -> None:
     image = np.zeros((1000, 701, 3), np.uint8)
+    image[400:600, 300:500] = 255
     seen = shrink(image)
-    assert seen.shape == (300, 210, 3)
-    whole = faces((0.9, (0, 0, 210, 300)))
-    np.testing.assert_allclose(enlarge(whole, seen=seen, image=image).boxes, [[0, 0, 701, 1000]], rtol=1e-6)
-    assert shrink(np.zeros((1, 5000, 3), np.uint8)).shape == (1, 1500, 3)
+    assert seen.shape == (250, 175, 3)
+    ys, xs = np.nonzero(seen[:, :, 0] == 255)
+    found = faces((0.9, (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)))
+    np.testing.assert_array_equal(enlarge(found, shrink_factor(image)).boxes, [[300, 400, 500, 600]])
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((641, 20), (213, 6)), ((4096, 4096), (315, 315)), ((1, 5000), (1, 312)), ((960, 3), (320, 1))],
+)
+def test_the_second_look_is_small_whatever_the_picture(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert shrink(np.zeros((*size, 3), np.uint8)).shape[:2] == expected
 
 
 def test_only_pictures_of_more_than_640_pixels_are_looked_at_twice() -> None:
     assert not wants_second_look(np.zeros((640, 640, 3), np.uint8))
     assert wants_second_look(np.zeros((20, 641, 3), np.uint8))
+
+
+@pytest.mark.parametrize("name", ["astronaut.jpg", "grace_hopper.jpg"])
+@pytest.mark.parametrize("max_size", [640, 1600, None])
+def test_a_portrait_is_one_face_at_every_network_size(name: str, max_size: int | None) -> None:
+    original = load_rgb(EXAMPLES / name)
+    factor = 4096 / max(original.shape)
+    image = cv2.resize(original, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    faces = FaceDetector.load("mobilenet0.25", device="cpu", max_size=max_size).detect(image)  # type: ignore[arg-type]
+    expected = FaceDetector.load("mobilenet0.25", device="cpu", max_size=960).detect(original)
+    assert len(faces) == 1
+    assert faces.scores[0] > 0.9
+    width = expected.boxes[0, 2] - expected.boxes[0, 0]
+    assert np.abs(faces.boxes[0] / factor - expected.boxes[0]).max() < 0.1 * width
 
 
 @pytest.mark.parametrize("name", ["astronaut.jpg", "grace_hopper.jpg"])
@@ -86,20 +109,6 @@ def test_a_portrait_of_any_size_is_one_face_in_one_place(name: str, long_side: i
     eyes = expected.landmarks[0, 1] - expected.landmarks[0, 0]
     errors = np.linalg.norm(faces.landmarks[0] / factor - expected.landmarks[0], axis=1) / np.linalg.norm(eyes)
     assert errors.max() < 0.05
-
-
-@pytest.mark.parametrize("name", ["astronaut.jpg", "grace_hopper.jpg"])
-def test_a_face_much_larger_than_the_anchors_is_found_whole(name: str) -> None:
-    original = load_rgb(EXAMPLES / name)
-    factor = 4096 / max(original.shape)
-    image = cv2.resize(original, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-    expected = FaceDetector.load("mobilenet0.25", device="cpu", max_size=960).detect(original).boxes[0] * factor
-    once, twice = (
-        FaceDetector.load("mobilenet0.25", device="cpu", multi_scale=multi_scale).detect(image)  # type: ignore[arg-type]
-        for multi_scale in (False, True)
-    )
-    assert np.abs(twice.boxes[0] - expected).max() < 0.1 * (expected[2] - expected[0])
-    assert len(twice) < len(once)
 
 
 def test_no_face_is_lost_by_the_second_look() -> None:
