@@ -18,21 +18,14 @@ import skimage
 from retinaface_cli import FaceDetector
 from retinaface_cli.data.preprocessing import RgbImage, load_rgb
 
+# fmt: off
 NAMES = (
-    *("brick.png", "cell.png", "chelsea.png", "chessboard_GRAY.png", "chessboard_RGB.png", "clock_motion.png"),
-    *(
-        "coffee.png",
-        "coins.png",
-        "color.png",
-        "grass.png",
-        "gravel.png",
-        "horse.png",
-        "hubble_deep_field.jpg",
-        "ihc.png",
-    ),
-    *("logo.png", "microaneurysms.png", "moon.png", "motorcycle_left.png", "motorcycle_right.png", "page.png"),
-    *("phantom.png", "retina.jpg", "rocket.jpg", "text.png"),
+    "brick.png", "cell.png", "chelsea.png", "chessboard_GRAY.png", "chessboard_RGB.png", "clock_motion.png",
+    "coffee.png", "coins.png", "color.png", "grass.png", "gravel.png", "horse.png", "hubble_deep_field.jpg",
+    "ihc.png", "logo.png", "microaneurysms.png", "moon.png", "motorcycle_left.png", "motorcycle_right.png",
+    "page.png", "phantom.png", "retina.jpg", "rocket.jpg", "text.png",
 )
+# fmt: on
 
 
 def find_views(image: RgbImage) -> Iterator[RgbImage]:

@@ -1,6 +1,7 @@
 """Whole `infer` against the forward passes alone of the network as trained, on the same pictures in one run.
 
-    python examples/benchmarks/infer_speed.py PICTURES -w WEIGHTS [--repeats 3] [--backend torch] [--precision bf16]
+    python examples/benchmarks/infer_speed.py PICTURES -w WEIGHTS [--repeats 3] [--backend torch] [--precision 32]
+        [--multi-scale auto]
 
 Prints seconds a picture: (a) the unfolded network in float32, NCHW, forward passes alone at original size; (b) whole
 `infer` at original size, threshold .02, one picture at a time: reading, network, suppression, writing; its start is
@@ -52,7 +53,6 @@ def time_infer(pictures: str, weights: Path, **settings: str) -> float:
             "max_size": "original",
             "confidence_threshold": 0.02,
             "batch_size": 1,
-            "multi_scale": "off",
             **settings,
         }
         return run(validate_settings(InferSettings, values, source="benchmark"), console=Console(quiet=True)).seconds
@@ -64,9 +64,10 @@ def main() -> None:
     parser.add_argument("-w", "--weights", type=Path, required=True)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--backend", default="auto", help="of infer")
-    parser.add_argument("--precision", default="32", help="of infer")
+    parser.add_argument("--precision", default="auto", help="of infer")
+    parser.add_argument("--multi-scale", default="off", help="of infer")
     options = parser.parse_args()
-    settings = {"backend": options.backend, "precision": options.precision}
+    settings = {"backend": options.backend, "precision": options.precision, "multi_scale": options.multi_scale}
     number = len(find_sources([options.pictures]))
     plain: list[float] = []
     whole: list[float] = []

@@ -212,7 +212,7 @@ def evaluate(
         str, typer.Option(rich_help_panel=_RUN, metavar="auto|cpu|gpu|mps", help="Kind of device.")
     ] = "auto",
     precision: Annotated[
-        str, typer.Option(rich_help_panel=_RUN, metavar="32|bf16|fp16", help="Number format in the network.")
+        str, typer.Option(rich_help_panel=_RUN, metavar="auto|32|bf16|fp16", help="Number format in the network.")
     ] = "32",
     fp16: Annotated[bool, typer.Option("--fp16", rich_help_panel=_RUN, help="The same as --precision fp16.")] = False,
     backend: Annotated[

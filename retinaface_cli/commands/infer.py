@@ -46,6 +46,7 @@ class InferReport:
         num_done_before: pictures and videos that an earlier run had done.
         failures: what could not be read.
         seconds: from the first picture to the last.
+        network: library and precision that ran the network.
         interrupted: whether it was stopped before the end.
     """
 
@@ -55,6 +56,7 @@ class InferReport:
     num_done_before: int
     failures: Sequence[UnreadablePicture]
     seconds: float
+    network: str
     interrupted: bool
 
     @property
@@ -96,6 +98,7 @@ def run(
         num_done_before=tally.num_done_before,
         failures=tally.failures,
         seconds=module.seconds,
+        network=module.detector.description,
         interrupted=module.stop_requested.is_set(),
     )
     if trainer.is_global_zero:
@@ -178,7 +181,8 @@ def _stop_on_signals(stop: threading.Event) -> Iterator[None]:
 
 def _print_summary(report: InferReport, console: Console) -> None:
     rate = report.num_pictures / max(report.seconds, 1e-9)
-    line = f"{report.num_faces} faces in {report.num_pictures} pictures, {report.seconds:.1f} s ({rate:.1f} pictures/s)"
+    line = f"{report.num_faces} faces in {report.num_pictures} pictures, {report.seconds:.1f} s"
+    line += f" ({rate:.1f} pictures/s; {report.network})"
     if report.num_done_before:
         line += f"; {report.num_done_before} were done before"
     console.print(line, highlight=False)

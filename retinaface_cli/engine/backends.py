@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from retinaface_cli.data.preprocessing import RgbImage
+from retinaface_cli.engine.cpu_threads import num_parallel_calls
 from retinaface_cli.engine.onnx_backend import OnnxForward
 from retinaface_cli.engine.openvino_backend import OpenVinoForward
 from retinaface_cli.errors import SettingsError
@@ -18,14 +19,18 @@ from retinaface_cli.model.inference_network import InferenceNetwork
 from retinaface_cli.model.outputs import HeadOutputs
 
 Backend = Literal["auto", "torch", "openvino", "onnx"]
-Precision = Literal["32", "bf16", "fp16"]
+Precision = Literal["auto", "32", "bf16", "fp16"]
 
 
 class ForwardPass(Protocol):
     """A network that is ready to run."""
 
+    description: str
+    """Library and precision, for the user to read."""
+
     num_parallel: int
-    """Threads that may call it at once, and should where there is enough to do."""
+    """Threads that may call it at once, and should where there is enough to do; torch's threads are to be dealt out to
+    them."""
 
     def __call__(self, images: Sequence[RgbImage]) -> Iterator[tuple[HeadOutputs, Tensor]]:
         """Runs pictures (H, W, 3) uint8 RGB of any sizes.
@@ -59,6 +64,19 @@ def resolve_backend(backend: Backend, device: torch.device, precision: Precision
     return backend
 
 
+def resolve_precision(precision: Precision, device: torch.device, backend: Backend) -> Precision:
+    """The precision by name; "auto" is bf16 on a CPU that has instructions for it, where the backend can, else 32."""
+    if precision != "auto":
+        return precision
+    return "bf16" if device.type == "cpu" and backend != "onnx" and _has_native_bf16() else "32"
+
+
+def _has_native_bf16() -> bool:
+    """Whether this CPU multiplies in bf16; "no" where torch is too old to tell."""
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
+
+
 def _is_installed(backend: Backend) -> bool:
     return importlib.util.find_spec(_CPU_PACKAGES[backend]) is not None
 
@@ -72,7 +90,7 @@ def build_forward_pass(
         weights: of the network.
         backend: which library runs it.
         device: where.
-        precision: number format in the network.
+        precision: number format in the network; see resolve_precision for "auto".
         in_parallel: whether several threads will call it at once, where the backend is faster so; the pictures then
             take longer one by one, and less all together.
 
@@ -81,21 +99,24 @@ def build_forward_pass(
     """
     if precision == "fp16" and device.type == "cpu":
         raise SettingsError("precision fp16 needs a GPU; on the CPU take 32 or bf16")
+    precision = resolve_precision(precision, device, backend)
     resolved = resolve_backend(backend, device, precision)
     if resolved == "openvino":
         return OpenVinoForward(weights, precision=precision, in_parallel=in_parallel)
     if resolved == "onnx":
-        return OnnxForward(weights, precision=precision)
-    return TorchForward(weights, device=device, precision=precision)
+        return OnnxForward(weights, precision=precision, in_parallel=in_parallel)
+    return TorchForward(weights, device=device, precision=precision, in_parallel=in_parallel)
 
 
 class TorchForward:
-    """PyTorch: all pictures as one padded batch."""
+    """PyTorch: all pictures of a call as one padded batch, on as many threads as the calling thread has."""
 
-    num_parallel = 1
-
-    def __init__(self, weights: LoadedWeights, *, device: torch.device, precision: Precision) -> None:
+    def __init__(
+        self, weights: LoadedWeights, *, device: torch.device, precision: Precision, in_parallel: bool
+    ) -> None:
+        self.description = f"torch, {precision}"
         self._network = InferenceNetwork(weights.build(), weights.network, device=device, dtype=_DTYPES[precision])
+        self.num_parallel = num_parallel_calls() if in_parallel and device.type == "cpu" else 1
 
     def __call__(self, images: Sequence[RgbImage]) -> Iterator[tuple[HeadOutputs, Tensor]]:
         """Runs the pictures; see ForwardPass."""

@@ -12,7 +12,7 @@ import torch
 
 from retinaface_cli.data.preprocessing import Resizer, RgbImage, TestScale, load_rgb
 from retinaface_cli.engine.backends import Backend, Precision, build_forward_pass
-from retinaface_cli.engine.close_ups import enlarge, merge_looks, shrink, shrink_factor, wants_second_look
+from retinaface_cli.engine.close_ups import enlarge, hint_at_close_ups, merge_looks, shrink, shrink_factor
 from retinaface_cli.engine.weights import resolve_weights
 from retinaface_cli.errors import ImageReadError, SettingsError
 from retinaface_cli.faces import FaceDetections
@@ -72,7 +72,8 @@ class FaceDetector:
         Args:
             weights: a file, or the name of published weights, which are downloaded once.
             device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
-            precision: "32", "bf16" or "fp16"; boxes are always decoded in float32.
+            precision: "32", "bf16", "fp16", or "auto": bf16 on a CPU that has instructions for it, else 32. Boxes are
+                always decoded in float32.
             backend: "torch", "openvino" or "onnx" (ONNX Runtime), the latter two for the CPU, where they are faster;
                 "auto": the fastest that is installed.
             max_size: longest side in pixels that pictures are resized to; None: as they are.
@@ -97,8 +98,13 @@ class FaceDetector:
         )
 
     @property
+    def description(self) -> str:
+        """Library and precision that run the network, for the user to read."""
+        return self._forward.description
+
+    @property
     def num_parallel(self) -> int:
-        """Threads that may detect at once, and should where there is enough to do."""
+        """Threads that may detect at once, and should where there is enough to do; see CallThreads."""
         return self._forward.num_parallel
 
     def with_options(
@@ -144,20 +150,24 @@ class FaceDetector:
     @torch.inference_mode()
     def detect_resized(self, images: Sequence[RgbImage]) -> list[FaceDetections]:
         """Finds faces in pictures that have network size already; one batch, coordinates in its pixels."""
-        faces = self._look(images)
-        large = [index for index, image in enumerate(images) if self.multi_scale and wants_second_look(image)]
+        faces, is_hinted = self._look(images, for_close_ups=self.multi_scale)
+        large = [index for index, hinted in enumerate(is_hinted) if hinted]
         shrunk = [shrink(images[index]) for index in large]
-        for index, found in zip(large, self._look(shrunk) if shrunk else [], strict=True):
+        for index, found in zip(large, self._look(shrunk, for_close_ups=False)[0] if shrunk else [], strict=True):
             second = enlarge(found, shrink_factor(images[index]))
             merged = merge_looks(faces[index], second, nms_iou_threshold=self.options.nms_iou_threshold)
             faces[index] = merged.select(np.arange(min(len(merged), self.options.keep_top_k)))
         return faces
 
-    def _look(self, images: Sequence[RgbImage]) -> list[FaceDetections]:
-        """Runs the network over one batch."""
-        return [
-            faces for outputs, anchors in self._forward(images) for faces in postprocess(outputs, anchors, self.options)
-        ]
+    def _look(self, images: Sequence[RgbImage], *, for_close_ups: bool) -> tuple[list[FaceDetections], list[bool]]:
+        """Runs the network over one batch: the faces, and whether there are hints at close-ups."""
+        faces: list[FaceDetections] = []
+        is_hinted: list[bool] = []
+        for outputs, anchors in self._forward(images):
+            seen = images[len(faces) : len(faces) + len(outputs.class_logits)]
+            faces.extend(postprocess(outputs, anchors, self.options))
+            is_hinted.extend(hint_at_close_ups(outputs, anchors, seen) if for_close_ups else [False] * len(seen))
+        return faces, is_hinted
 
 
 def resolve_device(device: str | torch.device) -> torch.device:

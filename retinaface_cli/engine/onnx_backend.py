@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from retinaface_cli.data.preprocessing import RgbImage
+from retinaface_cli.engine.cpu_threads import num_parallel_calls, threads_a_call
 from retinaface_cli.engine.picture_network import PictureNetwork, example_picture
 from retinaface_cli.errors import SettingsError
 from retinaface_cli.geometry.anchors import generate_anchors
@@ -23,16 +24,17 @@ _ERRORS_ONLY = 3
 class OnnxForward:
     """ONNX Runtime on the CPU: one picture after another, as it is, on as many threads as torch has."""
 
-    num_parallel = 1
+    description = "ONNX Runtime, 32"
 
-    def __init__(self, weights: LoadedWeights, *, precision: str) -> None:
+    def __init__(self, weights: LoadedWeights, *, precision: str, in_parallel: bool) -> None:
         import onnxruntime
 
         if precision != "32":
             raise SettingsError(f"backend onnx computes in 32 bits, not in {precision}; take openvino or torch")
         self._anchors = weights.network.anchors
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
+        self.num_parallel = num_parallel_calls() if in_parallel else 1
+        options.intra_op_num_threads = threads_a_call(self.num_parallel)
         options.log_severity_level = _ERRORS_ONLY
         self._session = onnxruntime.InferenceSession(
             export_onnx(weights), sess_options=options, providers=["CPUExecutionProvider"]

@@ -23,6 +23,7 @@ class OpenVinoForward:
     """OpenVINO on the CPU: one picture after another, as it is, on as many threads as torch has."""
 
     def __init__(self, weights: LoadedWeights, *, precision: str, in_parallel: bool) -> None:
+        self.description = f"OpenVINO, {precision}"
         self._anchors = weights.network.anchors
         settings = {
             "PERFORMANCE_HINT": "THROUGHPUT" if in_parallel else "LATENCY",

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from retinaface_cli.data.reading import Loaded, Picture, UnreadablePicture, batc
 from retinaface_cli.data.sources import Source
 from retinaface_cli.engine.backends import Backend, Precision
 from retinaface_cli.engine.cpu_memory import keep_freed_memory
+from retinaface_cli.engine.cpu_threads import CallThreads
 from retinaface_cli.engine.detector import FaceDetector
 from retinaface_cli.engine.prediction_writer import OutputFolder, PredictionWriter, WriterOptions
 from retinaface_cli.engine.test_time_augmentation import TestTimeAugmentation, detect_augmented
@@ -121,7 +122,7 @@ class PredictionModule(pl.LightningModule):
         self._writer = PredictionWriter(self.folder, self.plan.writer_options)
         if self.trainer.strategy.root_device.type == "cpu":
             keep_freed_memory()
-        self._detector = FaceDetector(
+        self.detector = FaceDetector(
             self.plan.weights,
             device=self.trainer.strategy.root_device,
             precision=self.plan.precision,
@@ -131,7 +132,7 @@ class PredictionModule(pl.LightningModule):
             multi_scale=self.plan.multi_scale and self.plan.augmentation is None,
             in_parallel=True,
         )
-        self._threads = ThreadPoolExecutor(self._detector.num_parallel, thread_name_prefix="detect")
+        self._threads = CallThreads(self.detector.num_parallel)
 
     def on_predict_start(self) -> None:
         """Starts the clock."""
@@ -142,7 +143,7 @@ class PredictionModule(pl.LightningModule):
         share = self.plan.sources[self.global_rank :: self.trainer.world_size]
         todo = [source for source in share if not self.folder.is_done(source)]
         self.tally.num_done_before = len(share) - len(todo)
-        default_size = 1 if self._detector.device.type == "cpu" else _GPU_BATCH_SIZE
+        default_size = 1 if self.detector.device.type == "cpu" else _GPU_BATCH_SIZE
         return PictureStream(
             todo,
             self.plan.scale,
@@ -161,7 +162,7 @@ class PredictionModule(pl.LightningModule):
             The tally of this process so far.
         """
         self._in_flight.append((batch, self._threads.submit(self._detect, _readable(batch))))
-        while len(self._in_flight) > self._detector.num_parallel:
+        while len(self._in_flight) > self.detector.num_parallel:
             self._write_next()
         return self.tally
 
@@ -192,8 +193,8 @@ class PredictionModule(pl.LightningModule):
             return []
         if self.plan.augmentation is not None:
             originals = [picture.original for picture in pictures if picture.original is not None]
-            return detect_augmented(self._detector, originals, self.plan.augmentation)
-        found = self._detector.detect_resized([picture.resized for picture in pictures])
+            return detect_augmented(self.detector, originals, self.plan.augmentation)
+        found = self.detector.detect_resized([picture.resized for picture in pictures])
         return [picture.resizer.restore(faces) for picture, faces in zip(pictures, found, strict=True)]
 
 

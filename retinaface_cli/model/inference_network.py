@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +26,8 @@ class InferenceNetwork(nn.Module):
     Every batch is padded to the right and bottom to multiples of 32, so that few shapes occur and pictures of different
     sizes go together. Before each layer that looks beyond its cell the padding is set to zero again, which is what the
     layer's own padding would be; so each picture's outputs are those that it has alone and unpadded.
+
+    Several threads may call it at once.
     """
 
     mean: Tensor
@@ -73,8 +76,8 @@ class InferenceNetwork(nn.Module):
         return batch.permute(0, 3, 1, 2).to(self.dtype)
 
 
-class _PaddingEraser:
-    """A forward pre-hook that sets what lies beyond each picture to zero, in place."""
+class _PaddingEraser(threading.local):
+    """A forward pre-hook that sets what lies beyond each picture to zero, in place; each thread has its own."""
 
     def __init__(self) -> None:
         self._height = 0

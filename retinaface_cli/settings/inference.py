@@ -79,8 +79,9 @@ class InferSettings(Settings):
     num_nodes: int = Field(default=1, gt=0)
     """Number of machines; started by torchrun or SLURM on each of them."""
 
-    precision: Literal["32", "bf16", "fp16"] = "32"
-    """Number format in the network; boxes are always decoded in 32 bits."""
+    precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
+    """Number format in the network; boxes are always decoded in 32 bits. auto: bf16 on a CPU that has instructions for
+    it, else 32."""
 
     backend: Literal["auto", "torch", "openvino", "onnx"] = "auto"
     """Library that runs the network; auto: on a CPU OpenVINO or ONNX Runtime where installed, else torch."""

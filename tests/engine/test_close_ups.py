@@ -5,11 +5,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from retinaface_cli.data.preprocessing import load_rgb
-from retinaface_cli.engine.close_ups import enlarge, merge_looks, shrink, shrink_factor, wants_second_look
+from retinaface_cli.engine.close_ups import enlarge, hint_at_close_ups, merge_looks, shrink, shrink_factor
 from retinaface_cli.engine.detector import FaceDetector
 from retinaface_cli.faces import FaceDetections
+from retinaface_cli.model.outputs import HeadOutputs
 from tests.conftest import REPOSITORY
 
 EXAMPLES = REPOSITORY / "examples" / "images"
@@ -77,9 +79,13 @@ def test_the_second_look_is_small_whatever_the_picture(size: tuple[int, int], ex
     assert shrink(np.zeros((*size, 3), np.uint8)).shape[:2] == expected
 
 
-def test_only_pictures_of_more_than_640_pixels_are_looked_at_twice() -> None:
-    assert not wants_second_look(np.zeros((640, 640, 3), np.uint8))
-    assert wants_second_look(np.zeros((20, 641, 3), np.uint8))
+def test_the_second_look_is_for_large_pictures_whose_largest_anchors_see_a_face() -> None:
+    anchors = torch.tensor([[8.0, 8, 16, 16], [16, 16, 512, 512], [48, 16, 512, 512]])
+    sure, none = [-3.0, 3.0], [3.0, -3.0]
+    logits = torch.tensor([[sure, none, none], [none, none, sure], [none, none, [3.0, -torch.inf]], [none, none, sure]])
+    outputs = HeadOutputs(logits, torch.zeros(4, 3, 4), torch.zeros(4, 3, 5, 2))
+    images = [np.zeros((*size, 3), np.uint8) for size in ((20, 641), (20, 641), (20, 641), (640, 640))]
+    assert hint_at_close_ups(outputs, anchors, images) == [False, True, False, False]
 
 
 @pytest.mark.parametrize("name", ["astronaut.jpg", "grace_hopper.jpg"])

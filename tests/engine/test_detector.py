@@ -12,7 +12,8 @@ import torch
 
 import retinaface_cli
 from retinaface_cli.data.preprocessing import TestScale, load_rgb
-from retinaface_cli.engine.backends import Backend, resolve_backend
+from retinaface_cli.engine.backends import Backend, resolve_backend, resolve_precision
+from retinaface_cli.engine.cpu_threads import CallThreads
 from retinaface_cli.engine.detector import FaceDetector, resolve_device
 from retinaface_cli.errors import ImageReadError, SettingsError
 from retinaface_cli.faces import FaceDetections
@@ -103,6 +104,19 @@ def test_faces_do_not_depend_on_the_company_in_a_batch(weights_path: Path, backe
             np.testing.assert_allclose(found.landmarks, expected.landmarks, atol=0.02)
 
 
+@on_every_backend
+def test_threads_that_detect_at_once_are_not_mixed_up(weights_path: Path, backend: Backend) -> None:
+    sizes = [(75, 131), (264, 96), (90, 330), (33, 20)]
+    images = [noise(*size, seed=i) for i, size in enumerate(sizes)] * 8
+    weights = load_weights(weights_path)
+    detector = FaceDetector(weights, device="cpu", backend=backend, options=LOW, in_parallel=True)
+    alone = [detector.detect_resized([image])[0] for image in images[: len(sizes)]]
+    with CallThreads(4) as threads:
+        together = list(threads.map(lambda image: detector.detect_resized([image])[0], images))
+    for found, expected in zip(together, alone * 8, strict=True):
+        assert_equal_faces(found, expected)
+
+
 def test_detections_are_in_pixels_of_the_original_picture_and_inside_it(tmp_path: Path) -> None:
     path = write_random_weights(tmp_path / "w.safetensors")
     image = noise(96, 128)
@@ -175,6 +189,37 @@ def test_auto_takes_the_fastest_backend_that_can_run(monkeypatch: pytest.MonkeyP
         resolve_backend("openvino", cpu, "32")
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     assert resolve_backend("auto", cpu, "32") == "torch"
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"avx512_bf16": True}, "bf16"),
+        ({"amx_bf16": True}, "bf16"),
+        ({"avx512_f": True, "avx512_bf16": False}, "32"),
+        ({}, "32"),
+    ],
+)
+def test_auto_takes_bf16_where_the_cpu_multiplies_in_it(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], expected: str
+) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: capabilities, raising=False)
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert resolve_precision("auto", cpu, "auto") == expected
+    assert resolve_precision("auto", cpu, "onnx") == resolve_precision("auto", gpu, "auto") == "32"
+    assert resolve_precision("32", cpu, "auto") == "32"
+
+
+def test_a_torch_that_cannot_tell_computes_in_32_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("torch.cpu.get_capabilities", raising=False)
+    assert resolve_precision("auto", torch.device("cpu"), "auto") == "32"
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino", "onnx"])
+def test_a_detector_says_what_runs_its_network(tmp_path: Path, backend: Backend) -> None:
+    weights = write_random_weights(tmp_path / "w.safetensors")
+    description = FaceDetector.load(weights, device="cpu", backend=backend).description
+    assert description == {"torch": "torch, 32", "openvino": "OpenVINO, 32", "onnx": "ONNX Runtime, 32"}[backend]
 
 
 def test_onnx_runtime_computes_in_32_bits_only(tmp_path: Path) -> None:
