@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retinaface_cli.errors import LabelFormatError
-from retinaface_cli.faces import NUM_LANDMARKS, FaceDetections
+from retinaface_cli.faces import NUM_LANDMARKS, FaceDetections, FloatArray
 
 NUM_DECIMALS = 3
 """Decimals of coordinates in files, in pixels: far below what a detector can mean."""
@@ -89,23 +89,25 @@ def build_faces(boxes: FloatValues, scores: FloatValues, landmarks: FloatValues,
         place: start of the error message.
 
     Raises:
-        LabelFormatError: a number that is not finite, or a score outside [0, 1].
+        LabelFormatError: a number that is not finite in 32 bits, or a score outside [0, 1].
     """
-    if not np.isfinite(boxes.sum() + scores.sum()):
-        _refuse_infinite(boxes, scores, place)
+    with np.errstate(over="ignore"):
+        short_boxes, short_landmarks = boxes.astype(np.float32), landmarks.astype(np.float32)
+    if not np.isfinite(short_boxes.sum(dtype=np.float64) + scores.sum()):
+        _refuse_infinite(short_boxes, scores, place)
+    if np.isinf(short_landmarks).any():
+        raise LabelFormatError(f"{place}: a number is not finite in landmarks")
     if len(scores) and not (scores.min() >= 0 and scores.max() <= 1):
         scores = _clip_scores(scores, place)
-    faces = FaceDetections(
-        boxes=boxes.astype(np.float32), landmarks=landmarks.astype(np.float32), scores=scores.astype(np.float32)
-    )
+    faces = FaceDetections(boxes=short_boxes, landmarks=short_landmarks, scores=scores.astype(np.float32))
     if (scores[1:] <= scores[:-1]).all():
         return faces
     return faces.select(np.argsort(-scores, kind="stable"))
 
 
-def _refuse_infinite(boxes: FloatValues, scores: FloatValues, place: str) -> None:
+def _refuse_infinite(boxes: FloatArray, scores: FloatValues, place: str) -> None:
     """Raises LabelFormatError for the first number that is not finite."""
-    wrong = ~np.isfinite(boxes.sum(axis=1) + scores)
+    wrong = ~np.isfinite(boxes.sum(axis=1, dtype=np.float64) + scores)
     if wrong.any():
         index = int(wrong.argmax())
         values = [*boxes[index].tolist(), scores[index].item()]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from retinaface_cli.errors import LabelFormatError, RetinaFaceError
@@ -304,7 +304,17 @@ def test_the_fast_way_never_reads_what_is_no_json_or_another_number(
         assert scanned.landmarks.tolist() == [face["landmarks"] for face in annotations]
 
 
+@pytest.mark.parametrize("number", ["35.5", "22.25"])  # of a box, of a landmark
+def test_numbers_beyond_32_bits_are_refused(tmp_path: Path, number: str) -> None:
+    path = tmp_path / "p.jsonl"
+    write_predictions(path, [two_faces("a.jpg")], format_name="jsonl")
+    path.write_text(path.read_text(encoding="utf-8").replace(number, "2e124", 1), encoding="utf-8")
+    with pytest.raises(LabelFormatError, match=r"p\.jsonl:1"):
+        read_predictions(path)
+
+
 @settings(max_examples=60, deadline=None)
+@example(cut=92, byte=101)
 @given(cut=st.integers(0, 400), byte=st.integers(0, 255))
 def test_a_wrong_byte_or_a_cut_gives_an_error_or_valid_faces(
     tmp_path_factory: pytest.TempPathFactory, cut: int, byte: int
