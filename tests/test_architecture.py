@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,9 @@ ALLOWED_PLACES = {
     "typer": ("cli/",),
     "matplotlib": ("visualization",),
 }
+
+BROUGHT_ALONG = {"pydantic_core": "pydantic"}
+"""Libraries that are part of another one, which is the dependency."""
 
 
 def _level(part: str) -> int:
@@ -89,6 +94,30 @@ def test_no_file_is_longer_than_300_lines_and_no_function_than_60(path: Path) ->
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef) and path.parent.name != "cli":  # there a function is a list of options
             assert (node.end_lineno or 0) - node.lineno + 1 <= 60, f"{path}:{node.lineno} {node.name}"
+
+
+def _imports_on_loading(node: ast.AST) -> Iterator[str]:
+    """Top-level names of the modules that are imported when a file is, not only when one of its functions is called."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            yield (child.module or "").split(".")[0]
+        elif not isinstance(child, ast.FunctionDef):
+            yield from _imports_on_loading(child)
+
+
+def test_what_a_plain_installation_imports_is_installed_with_it() -> None:
+    tomllib = pytest.importorskip("tomllib")
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    required = {re.split(r"[<>=!~ \[]", line)[0] for line in project["dependencies"]}
+    distributions = packages_distributions()
+    for path in _files():
+        for library in _imports_on_loading(ast.parse(path.read_text(encoding="utf-8"))):
+            if library == "retinaface_cli" or library in sys.stdlib_module_names:
+                continue
+            names = {name.lower() for name in distributions.get(BROUGHT_ALONG.get(library, library), [])}
+            assert required & names, f"{path}: {library} is no dependency in pyproject.toml"
 
 
 def test_the_command_line_starts_without_torch() -> None:
