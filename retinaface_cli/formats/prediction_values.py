@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retinaface_cli.errors import LabelFormatError
-from retinaface_cli.faces import NUM_LANDMARKS, FaceDetections, FloatArray
+from retinaface_cli.faces import NUM_LANDMARKS, FaceDetections
 
 NUM_DECIMALS = 3
 """Decimals of coordinates in files, in pixels: far below what a detector can mean."""
@@ -93,10 +93,8 @@ def build_faces(boxes: FloatValues, scores: FloatValues, landmarks: FloatValues,
     """
     with np.errstate(over="ignore"):
         short_boxes, short_landmarks = boxes.astype(np.float32), landmarks.astype(np.float32)
-    if not np.isfinite(short_boxes.sum(dtype=np.float64) + scores.sum()):
-        _refuse_infinite(short_boxes, scores, place)
-    if np.isinf(short_landmarks).any():
-        raise LabelFormatError(f"{place}: a number is not finite in landmarks")
+    if not np.isfinite(short_boxes.sum(dtype=np.float64) + scores.sum()) or np.isinf(short_landmarks).any():
+        _refuse_infinite(boxes, scores, landmarks, place)
     if len(scores) and not (scores.min() >= 0 and scores.max() <= 1):
         scores = _clip_scores(scores, place)
     faces = FaceDetections(boxes=short_boxes, landmarks=short_landmarks, scores=scores.astype(np.float32))
@@ -105,13 +103,15 @@ def build_faces(boxes: FloatValues, scores: FloatValues, landmarks: FloatValues,
     return faces.select(np.argsort(-scores, kind="stable"))
 
 
-def _refuse_infinite(boxes: FloatArray, scores: FloatValues, place: str) -> None:
-    """Raises LabelFormatError for the first number that is not finite."""
-    wrong = ~np.isfinite(boxes.sum(axis=1, dtype=np.float64) + scores)
-    if wrong.any():
-        index = int(wrong.argmax())
-        values = [*boxes[index].tolist(), scores[index].item()]
-        raise LabelFormatError(f"{place}: face {index + 1}: a number is not finite in box or score: {values}")
+def _refuse_infinite(boxes: FloatValues, scores: FloatValues, landmarks: FloatValues, place: str) -> None:
+    """Raises LabelFormatError for the first face with a number that 32 bits cannot hold, NaN in landmarks excepted."""
+    points = np.nan_to_num(landmarks.reshape(-1, 2 * NUM_LANDMARKS), nan=0, posinf=np.inf, neginf=-np.inf)
+    values = np.column_stack([boxes, scores, points])
+    index = int((~(np.abs(values) <= np.finfo(np.float32).max)).any(axis=1).argmax())
+    raise LabelFormatError(
+        f"{place}: face {index + 1}: a number is not finite, or too large, in box, score or landmarks: "
+        f"{values[index].tolist()}"
+    )
 
 
 def _clip_scores(scores: FloatValues, place: str) -> FloatValues:
