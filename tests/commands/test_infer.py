@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import numpy.typing as npt
 import pytest
 from rich.console import Console
 
+from retinaface_cli.commands.evaluate_settings import resolve_settings as resolve_evaluate_settings
 from retinaface_cli.commands.infer import InferReport, run
 from retinaface_cli.commands.infer_settings import resolve_settings
 from retinaface_cli.data.video import VideoFile, read_frames
@@ -273,6 +275,21 @@ def test_the_command_line_goes_before_the_config_file(tmp_path: Path) -> None:
     assert settings.precision == "fp16"
     assert settings.inputs == ("a.jpg", "b.jpg")
     assert resolve(anchors="[[10,20],[32,64],[128,256]]").anchors is not None
+
+
+def test_infer_takes_the_fastest_precision_and_evaluate_the_exact_one_unless_told_otherwise() -> None:
+    assert resolve().precision == "auto"
+    assert resolve_evaluate_settings({}).detection.precision == "32"
+    assert resolve_evaluate_settings({"precision": "auto"}).detection.precision == "auto"
+
+
+def test_the_last_line_says_what_ran_the_network(tmp_path: Path, pictures: Path, weights: Path) -> None:
+    settings = {"inputs": [str(pictures)], "weights": str(weights), "output": str(tmp_path / "out")}
+    said = io.StringIO()
+    for precision in ("32", "bf16"):
+        values = {**settings, "accelerator": "cpu", "backend": "torch", "precision": precision, "overwrite": True}
+        run(validate_settings(InferSettings, values, source="test"), console=Console(file=said, width=200))
+        assert f"pictures/s; torch, {precision})" in said.getvalue()
 
 
 def test_wrong_settings_are_named(tmp_path: Path) -> None:
