@@ -220,7 +220,7 @@ def evaluate(
         typer.Option(
             rich_help_panel=_RUN,
             metavar="auto|torch|openvino|onnx",
-            help="Library that runs the network; auto: on a CPU OpenVINO or ONNX Runtime where installed, else torch.",
+            help="Library that runs the network; auto: on a CPU OpenVINO, or for 32 bits ONNX Runtime; else torch.",
         ),
     ] = "auto",
     output: Annotated[

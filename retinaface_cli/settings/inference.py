@@ -84,7 +84,7 @@ class InferSettings(Settings):
     it, else 32."""
 
     backend: Literal["auto", "torch", "openvino", "onnx"] = "auto"
-    """Library that runs the network; auto: on a CPU OpenVINO or ONNX Runtime where installed, else torch."""
+    """Library that runs the network; auto: on a CPU OpenVINO, or for 32 bits ONNX Runtime; else torch."""
 
     format: Literal["json", "jsonl", "coco", "wider", "csv"] = "json"
     """A further file of all results in this format, beside predictions.json."""
