@@ -160,6 +160,16 @@ def evaluate(
             "come from; infer counts x2 - x1.",
         ),
     ] = True,
+    box_voting: Annotated[
+        bool | None,
+        typer.Option(
+            "--box-voting/--no-box-voting",
+            rich_help_panel=_DETECTION,
+            show_default="no; with --no-nms-inclusive yes",
+            help="Whether a face gets the mean of all boxes that the suppression takes for it, weighted by the cube of "
+            "their scores, instead of the best one.",
+        ),
+    ] = None,
     keep_top_k: Annotated[
         int, typer.Option(min=1, rich_help_panel=_DETECTION, help="Largest number of faces in a picture.")
     ] = 5000,

@@ -100,6 +100,16 @@ def infer(
             help="Count box sides as x2 - x1 + 1 in the overlap, as the old WIDER evaluation scripts do.",
         ),
     ] = False,
+    box_voting: Annotated[
+        bool | None,
+        typer.Option(
+            "--box-voting/--no-box-voting",
+            rich_help_panel=_DETECTION,
+            show_default="yes; with --nms-inclusive no",
+            help="Whether a face gets the mean of all boxes that the suppression takes for it, weighted by the cube of "
+            "their scores, instead of the best one.",
+        ),
+    ] = None,
     keep_top_k: Annotated[
         int, typer.Option(min=1, rich_help_panel=_DETECTION, help="Largest number of faces in a picture.")
     ] = 750,

@@ -14,6 +14,7 @@ _DETECTION = (
     "confidence_threshold",
     "nms_threshold",
     "nms_inclusive",
+    "box_voting",
     "keep_top_k",
     "batch_size",
     "num_workers",

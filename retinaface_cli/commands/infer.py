@@ -119,6 +119,7 @@ def _make_plan(settings: InferSettings, sources: Sequence[Source], weights: Load
             score_threshold=settings.confidence_threshold,
             nms_iou_threshold=settings.nms_threshold,
             nms_inclusive=settings.nms_inclusive,
+            box_voting=settings.votes and not settings.tta,  # the merging of the looks votes
             pre_nms_top_k=settings.pre_nms_top_k,
             keep_top_k=settings.keep_top_k,
         ),

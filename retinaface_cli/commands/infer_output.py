@@ -28,6 +28,7 @@ _DECISIVE = (
     "confidence_threshold",
     "nms_threshold",
     "nms_inclusive",
+    "box_voting",
     "pre_nms_top_k",
     "keep_top_k",
     "tta",

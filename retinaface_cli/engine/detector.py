@@ -66,6 +66,7 @@ class FaceDetector:
         nms_iou_threshold: float = 0.4,
         preprocessing: str | None = None,
         multi_scale: bool = True,
+        box_voting: bool = True,
     ) -> FaceDetector:
         """Loads weights of any RetinaFace family.
 
@@ -82,6 +83,8 @@ class FaceDetector:
             nms_iou_threshold: overlap above which the weaker of two boxes is dropped, in [0, 1].
             preprocessing: "imagenet-rgb" or "mean-bgr", for old files that are not known.
             multi_scale: whether large pictures get a second, small look for faces larger than the largest anchors.
+            box_voting: whether a face gets the mean of all boxes that the suppression takes for it, weighted by the
+                cube of their scores, instead of the best one.
 
         Raises:
             CheckpointError: the weights cannot be found or used.
@@ -93,7 +96,9 @@ class FaceDetector:
             precision=precision,
             backend=backend,
             scale=TestScale(long_side=max_size, upscale=upscale),
-            options=PostprocessOptions(score_threshold=score_threshold, nms_iou_threshold=nms_iou_threshold),
+            options=PostprocessOptions(
+                score_threshold=score_threshold, nms_iou_threshold=nms_iou_threshold, box_voting=box_voting
+            ),
             multi_scale=multi_scale,
         )
 

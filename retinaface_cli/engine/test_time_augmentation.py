@@ -13,9 +13,10 @@ import torchvision
 
 from retinaface_cli.data.preprocessing import Resizer, RgbImage
 from retinaface_cli.engine.detector import FaceDetector
-from retinaface_cli.faces import LANDMARK_MIRROR_ORDER, FaceDetections
+from retinaface_cli.faces import LANDMARK_MIRROR_ORDER, NUM_LANDMARKS, FaceDetections
 from retinaface_cli.geometry.anchors import padded_size
 from retinaface_cli.geometry.boxes import pairwise_iou
+from retinaface_cli.model.box_voting import vote_boxes
 
 MergeMethod = Literal["box-voting", "soft-nms"]
 
@@ -89,31 +90,21 @@ def mirror(faces: FaceDetections, *, width: int) -> FaceDetections:
     return FaceDetections(boxes, landmarks + np.array([width, 0], np.float32), faces.scores)
 
 
-def vote_boxes(faces: FaceDetections, *, iou_threshold: float) -> FaceDetections:
-    """Box voting: each face that suppression would keep becomes the mean of itself and those it would drop.
+def vote_faces(faces: FaceDetections, *, iou_threshold: float) -> FaceDetections:
+    """Each face that suppression would keep, with the mean of its box and landmarks and those that it would drop.
 
     Args:
-        faces: highest score first.
-        iou_threshold: overlap from which two boxes show the same face.
+        faces: in any order.
+        iou_threshold: overlap above which two boxes show the same face.
 
     Returns:
-        Boxes and landmarks averaged with the scores as weights, and the best score of each group, highest first.
+        The best score of each group of boxes, highest first.
     """
-    if len(faces) == 0:
-        return faces
-    boxes = torch.from_numpy(faces.boxes.copy())
-    kept = torchvision.ops.nms(boxes, torch.from_numpy(faces.scores.copy()), iou_threshold)
-    ious = pairwise_iou(boxes[kept], boxes).numpy()  # (K, N)
-    ious[np.arange(len(kept)), kept.numpy()] = 1.0  # of boxes without area too
-    is_over = ious > iou_threshold
-    # The first kept face that each one overlaps; rounding may leave one a hair below the threshold.
-    groups = np.where(is_over.any(axis=0), is_over.argmax(axis=0), ious.argmax(axis=0))
-    weights = faces.scores.astype(np.float64)
-    values = np.concatenate([faces.boxes, faces.landmarks.reshape(-1, 10)], axis=1)
-    totals = np.zeros((len(kept), values.shape[1] + 1))
-    np.add.at(totals, groups, np.column_stack([values, np.ones(len(values))]) * weights[:, None])
-    means = (totals[:, :-1] / np.maximum(totals[:, -1:], 1e-12)).astype(np.float32)
-    return FaceDetections(means[:, :4], means[:, 4:].reshape(-1, 5, 2), faces.scores[kept.numpy()])
+    boxes, scores = torch.from_numpy(faces.boxes.copy()), torch.from_numpy(faces.scores.copy())
+    kept = torchvision.ops.nms(boxes, scores, iou_threshold)
+    values = torch.cat([boxes, torch.from_numpy(faces.landmarks.copy()).flatten(1)], dim=1)  # (N, 14)
+    means = vote_boxes(values, boxes, scores, kept, iou_threshold=iou_threshold, power=1).numpy()
+    return FaceDetections(means[:, :4], means[:, 4:].reshape(-1, NUM_LANDMARKS, 2), faces.scores[kept.numpy()])
 
 
 def soften_scores(faces: FaceDetections, *, score_threshold: float) -> FaceDetections:
@@ -145,7 +136,7 @@ def _merge(faces: FaceDetections, detector: FaceDetector, method: MergeMethod) -
     """One list of what all views of a picture gave."""
     options = detector.options
     if method == "box-voting":
-        merged = vote_boxes(faces, iou_threshold=options.nms_iou_threshold)
+        merged = vote_faces(faces, iou_threshold=options.nms_iou_threshold)
     else:
         merged = soften_scores(faces, score_threshold=options.score_threshold)
     return merged.select(np.arange(min(len(merged), options.keep_top_k)))

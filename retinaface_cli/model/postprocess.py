@@ -6,12 +6,16 @@ from dataclasses import dataclass
 
 import torch
 import torchvision
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
-from retinaface_cli.faces import FaceDetections
+from retinaface_cli.faces import NUM_LANDMARKS, FaceDetections
 from retinaface_cli.geometry.boxes import decode_boxes, decode_landmarks
+from retinaface_cli.model.box_voting import vote_boxes
 from retinaface_cli.model.outputs import HeadOutputs
+
+_VOTE_POWER = 3
+"""Of the score in box voting; measured on WIDER FACE, 1 to 6 are all better than no voting, 3 is best on hard faces."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class PostprocessOptions:
         score_threshold: scores must be above it, in [0, 1].
         nms_iou_threshold: a box that overlaps a better one by more is dropped, in [0, 1].
         nms_inclusive: count box sides as x2 - x1 + 1 in the overlap, as the old WIDER evaluation scripts do.
+        box_voting: give each face the mean of the boxes and landmarks that were dropped for it; see box_voting.
         pre_nms_top_k: number of best candidates that go into the suppression.
         keep_top_k: number of best faces that come out.
     """
@@ -29,6 +34,7 @@ class PostprocessOptions:
     score_threshold: float = 0.7
     nms_iou_threshold: float = 0.4
     nms_inclusive: bool = False
+    box_voting: bool = False
     pre_nms_top_k: int = 20_000
     keep_top_k: int = 750
 
@@ -60,19 +66,19 @@ def _select_faces(
     if len(candidates) > options.pre_nms_top_k:
         candidates = candidates[scores[candidates].topk(options.pre_nms_top_k).indices]
     boxes = decode_boxes(box_deltas[candidates].float(), anchors[candidates])
-    kept = _suppress(boxes, scores[candidates], options)
-    chosen = candidates[kept]
-    landmarks = decode_landmarks(landmark_deltas[chosen].float(), anchors[chosen])
+    compared = boxes + boxes.new_tensor([0, 0, 1, 1]) if options.nms_inclusive else boxes
+    kept = torchvision.ops.nms(compared, scores[candidates], options.nms_iou_threshold)[: options.keep_top_k]
+    wanted = candidates if options.box_voting else candidates[kept]
+    landmarks = decode_landmarks(landmark_deltas[wanted].float(), anchors[wanted])
+    if options.box_voting:
+        values = torch.cat([boxes, landmarks.flatten(1)], dim=1)  # (K, 14)
+        iou_threshold = options.nms_iou_threshold
+        values = vote_boxes(values, compared, scores[candidates], kept, iou_threshold=iou_threshold, power=_VOTE_POWER)
+    else:
+        values = torch.cat([boxes[kept], landmarks.flatten(1)], dim=1)
+    values = values.cpu()
     return FaceDetections(
-        boxes=boxes[kept].cpu().numpy(), landmarks=landmarks.cpu().numpy(), scores=scores[chosen].cpu().numpy()
+        boxes=values[:, :4].numpy(),
+        landmarks=values[:, 4:].reshape(-1, NUM_LANDMARKS, 2).numpy(),
+        scores=scores[candidates[kept]].cpu().numpy(),
     )
-
-
-def _suppress(
-    boxes: Float[Tensor, "K 4"], scores: Float[Tensor, "K"], options: PostprocessOptions
-) -> Int64[Tensor, "M"]:
-    """Indices of the boxes that stay, best first."""
-    if options.nms_inclusive:
-        boxes = boxes + boxes.new_tensor([0, 0, 1, 1])
-    kept: Tensor = torchvision.ops.nms(boxes, scores, options.nms_iou_threshold)
-    return kept[: options.keep_top_k]

@@ -58,6 +58,10 @@ class InferSettings(Settings):
     nms_inclusive: bool = False
     """Count box sides as x2 - x1 + 1 in that overlap, as the old WIDER evaluation scripts do."""
 
+    box_voting: bool | None = None
+    """Whether a face gets the mean of all boxes and landmarks that the suppression takes for it, weighted by the cube
+    of their scores, instead of the best one; empty: yes, but with nms_inclusive no, as in the old scripts."""
+
     pre_nms_top_k: int = Field(default=20_000, gt=0)
     """Number of best candidates that go into the suppression."""
 
@@ -112,6 +116,11 @@ class InferSettings(Settings):
 
     strict: bool = False
     """Exit with 1 if any picture cannot be read."""
+
+    @property
+    def votes(self) -> bool:
+        """Whether boxes are voted on."""
+        return not self.nms_inclusive if self.box_voting is None else self.box_voting
 
     @field_validator("max_size", mode="before")
     @classmethod

@@ -263,12 +263,22 @@ def test_the_public_names_come_from_the_package() -> None:
         _ = retinaface_cli.absent
 
 
+def test_boxes_are_voted_on_unless_told_otherwise(tmp_path: Path) -> None:
+    path = write_random_weights(tmp_path / "w.safetensors")
+    image = noise(100, 160)
+    voted = FaceDetector.load(path, device="cpu", score_threshold=0.3).detect(image)
+    plain = FaceDetector.load(path, device="cpu", score_threshold=0.3, box_voting=False).detect(image)
+    np.testing.assert_array_equal(voted.scores, plain.scores)
+    assert not np.allclose(voted.boxes, plain.boxes, atol=0.1)
+
+
 def test_the_old_packages_interface_gives_rounded_lists(tmp_path: Path) -> None:
     path = write_random_weights(tmp_path / "w.safetensors")
     model = retinaface_cli.get_model(str(path), max_size=160, device="cpu").eval()
     image = noise(100, 160)
     jsons = model.predict_jsons(image, confidence_threshold=0.3, nms_threshold=0.4)
-    faces = FaceDetector.load(path, device="cpu", max_size=160, score_threshold=0.3).detect(image)
+    detector = FaceDetector.load(path, device="cpu", max_size=160, score_threshold=0.3, box_voting=False)
+    faces = detector.detect(image)
     assert len(jsons) == len(faces) > 0
     assert set(jsons[0]) == {"bbox", "score", "landmarks"}
     assert jsons[0]["score"] == round(float(faces.scores[0]), 2)

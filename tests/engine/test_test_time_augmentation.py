@@ -19,7 +19,7 @@ from retinaface_cli.engine.test_time_augmentation import (
     detect_augmented,
     mirror,
     soften_scores,
-    vote_boxes,
+    vote_faces,
 )
 from retinaface_cli.faces import FaceDetections
 from retinaface_cli.model.postprocess import PostprocessOptions
@@ -75,7 +75,7 @@ def test_the_mirror_swaps_sides_and_their_names_and_is_its_own_inverse() -> None
 
 def test_voting_takes_the_mean_weighted_by_score_and_the_best_score() -> None:
     # IoU of the first two is 90 / 110; (0.8 * 0 + 0.4 * 1) / 1.2 = 1/3
-    result = vote_boxes(faces((0.8, (0, 0, 10, 10)), (0.6, (50, 50, 60, 60)), (0.4, (1, 0, 11, 10))), iou_threshold=0.4)
+    result = vote_faces(faces((0.8, (0, 0, 10, 10)), (0.6, (50, 50, 60, 60)), (0.4, (1, 0, 11, 10))), iou_threshold=0.4)
     np.testing.assert_allclose(result.boxes, [[1 / 3, 0.0, 31 / 3, 10.0], [50.0, 50.0, 60.0, 60.0]], rtol=1e-6)
     np.testing.assert_allclose(result.landmarks[0], POINTS + np.array([1 / 3, 0]), rtol=1e-6)
     assert result.scores.tolist() == pytest.approx([0.8, 0.6])
@@ -83,13 +83,13 @@ def test_voting_takes_the_mean_weighted_by_score_and_the_best_score() -> None:
 
 def test_voting_leaves_apart_what_suppression_would_leave() -> None:
     # IoU exactly 50 / 150, under the threshold
-    result = vote_boxes(faces((0.8, (0, 0, 10, 10)), (0.4, (5, 0, 15, 10))), iou_threshold=0.4)
+    result = vote_faces(faces((0.8, (0, 0, 10, 10)), (0.4, (5, 0, 15, 10))), iou_threshold=0.4)
     assert result.boxes.tolist() == [[0, 0, 10, 10], [5, 0, 15, 10]]
-    assert len(vote_boxes(FaceDetections.empty(), iou_threshold=0.4)) == 0
+    assert len(vote_faces(FaceDetections.empty(), iou_threshold=0.4)) == 0
 
 
 def test_boxes_without_area_vote_for_themselves() -> None:
-    result = vote_boxes(faces((0.8, (5, 5, 5, 5)), (0.7, (5, 5, 5, 5)), (0.6, (0, 0, 10, 10))), iou_threshold=0.4)
+    result = vote_faces(faces((0.8, (5, 5, 5, 5)), (0.7, (5, 5, 5, 5)), (0.6, (0, 0, 10, 10))), iou_threshold=0.4)
     assert result.boxes.tolist() == [[5, 5, 5, 5], [5, 5, 5, 5], [0, 0, 10, 10]]
 
 

@@ -62,6 +62,22 @@ def test_inclusive_suppression_counts_one_pixel_more() -> None:
     assert (len(plain), len(inclusive)) == (2, 1)
 
 
+def test_voting_gives_a_face_the_mean_of_the_boxes_that_are_dropped_for_it() -> None:
+    options = PostprocessOptions(score_threshold=0.1, box_voting=True)
+    (faces,) = postprocess(make_outputs(), ANCHORS, options)
+    assert faces.scores.tolist() == pytest.approx([0.9, 0.7, 0.3])
+    shift = 0.8**3 / (0.9**3 + 0.8**3)  # the second box lies one pixel to the right of the first
+    torch.testing.assert_close(torch.from_numpy(faces.boxes[0].copy()), BOXES[0] + torch.tensor([shift, 0, shift, 0]))
+    torch.testing.assert_close(torch.from_numpy(faces.boxes[1:].copy()), BOXES[[3, 2]], atol=1e-3, rtol=1e-5)
+    assert faces.landmarks[0, 2].tolist() == pytest.approx([20 + shift, 20], abs=1e-3)
+
+
+def test_voting_on_nothing_gives_nothing() -> None:
+    options = PostprocessOptions(score_threshold=0.95, box_voting=True)
+    (faces,) = postprocess(make_outputs(), ANCHORS, options)
+    assert (faces.boxes.shape, faces.landmarks.shape) == ((0, 4), (0, 5, 2))
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_decoding_is_done_in_float32_whatever_comes_in(dtype: torch.dtype) -> None:
     halves = HeadOutputs(*(value.to(dtype) for value in make_outputs()))
