@@ -39,9 +39,11 @@ def pairwise_intersection(
     boxes_a: Float[Tensor, "*B N 4"], boxes_b: Float[Tensor, "*C M 4"]
 ) -> Float[Tensor, "*D N M"]:
     """Area that every box of the first shares with every box of the second, in square pixels."""
-    low = torch.maximum(boxes_a[..., :, None, :2], boxes_b[..., None, :, :2])
-    high = torch.minimum(boxes_a[..., :, None, 2:], boxes_b[..., None, :, 2:])
-    return (high - low).clamp(min=0).prod(dim=-1)
+    low_x, low_y, high_x, high_y = (a[..., :, None] for a in boxes_a.unbind(dim=-1))  # (N, 1) each
+    other_low_x, other_low_y, other_high_x, other_high_y = (b[..., None, :] for b in boxes_b.unbind(dim=-1))  # (1, M)
+    width = torch.minimum(high_x, other_high_x) - torch.maximum(low_x, other_low_x)
+    height = torch.minimum(high_y, other_high_y) - torch.maximum(low_y, other_low_y)
+    return width.clamp(min=0) * height.clamp(min=0)
 
 
 def box_area(boxes: Float[Tensor, "*N 4"]) -> Float[Tensor, "*N"]:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from retinaface_cli.geometry.boxes import pairwise_iou
 
-_MAX_PAIRS = 1 << 22
-"""Pairs of kept box and voter that are compared at once."""
+_MAX_PAIRS = 1 << 18
+"""Pairs of kept box and voter that are compared at once, few enough for the processor's cache."""
 
 
 def vote_boxes(
@@ -36,14 +36,21 @@ def vote_boxes(
     """
     if len(kept) == 0:
         return values[kept]
-    weights = scores**power
-    shift = torch.zeros_like(values[kept])  # from the kept box, which is a small number even where coordinates are not
-    total = torch.zeros_like(scores[kept])
     step = max(1, _MAX_PAIRS // len(kept))
-    for voters in (slice(start, start + step) for start in range(0, len(boxes), step)):
-        is_over = pairwise_iou(boxes[kept], boxes[voters]) > iou_threshold  # (M, part of K)
-        chosen = is_over.int().argmax(dim=0)
-        weight = weights[voters] * is_over.any(dim=0)
-        total.index_add_(0, chosen, weight)
-        shift.index_add_(0, chosen, (values[voters] - values[kept][chosen]) * weight[:, None])
+    parts = (boxes[start : start + step] for start in range(0, len(boxes), step))
+    chosen = torch.cat([_first_overlapped(part, boxes[kept], iou_threshold) for part in parts])  # (K,)
+    voters = torch.nonzero(chosen < len(kept))[:, 0]
+    chosen, weights = chosen[voters], scores[voters] ** power
+    shift = torch.zeros_like(values[kept])  # from the kept box, which is a small number even where coordinates are not
+    shift.index_add_(0, chosen, (values[voters] - values[kept][chosen]) * weights[:, None])
+    total = torch.zeros_like(scores[kept]).index_add_(0, chosen, weights)
     return values[kept] + shift / total.clamp(min=1e-12)[:, None]
+
+
+def _first_overlapped(
+    voters: Float[Tensor, "P 4"], kept: Float[Tensor, "M 4"], iou_threshold: float
+) -> Int64[Tensor, "P"]:
+    """The first kept box that each voter overlaps by more than the threshold; M where there is none."""
+    is_over = pairwise_iou(kept, voters) > iou_threshold  # (M, P)
+    rank = torch.arange(len(kept), device=kept.device, dtype=torch.int32)[:, None]
+    return torch.where(is_over, rank, len(kept)).amin(dim=0).long()
