@@ -27,6 +27,7 @@ def _one_of(choices: str) -> Callable[[str | None], str | None]:
     """A check of an option's value against choices written as `a|b|c`."""
 
     def check(value: str | None) -> str | None:
+        """The value itself; raises BadParameter where it is none of the choices."""
         if value is not None and value not in choices.split("|"):
             raise typer.BadParameter(f"{value!r} is none of {choices.replace('|', ', ')}")
         return value

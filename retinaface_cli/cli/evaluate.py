@@ -167,7 +167,7 @@ def evaluate(
             rich_help_panel=_DETECTION,
             show_default="no; with --no-nms-inclusive yes",
             help="Whether a face gets the mean of all boxes that the suppression takes for it, weighted by the cube of "
-            "their scores, instead of the best one.",
+            "their scores, instead of the best one; without effect with --tta.",
         ),
     ] = None,
     keep_top_k: Annotated[

@@ -219,6 +219,7 @@ def _draw_curves(scores: Sequence[Scores], truth: GroundTruth, path: Path) -> No
     from retinaface_cli.visualization.evaluation_plots import NamedCurve, draw_precision_recall
 
     def thinned(curve: PrecisionRecallCurve) -> NamedCurve:
+        """At most _MAX_CURVE_POINTS points of the curve."""
         known = np.flatnonzero(curve.precision > 0)  # nothing is counted yet at the highest thresholds
         points = known[np.linspace(0, len(known) - 1, min(len(known), _MAX_CURVE_POINTS)).astype(np.intp)]
         return NamedCurve(curve.recall[points], curve.precision[points], curve.average_precision)

@@ -168,6 +168,7 @@ def _stop_on_signals(stop: threading.Event) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def request_stop(number: int, _frame: object) -> None:
+        """Asks for the end; a second signal of the kind ends at once."""
         stop.set()
         signal.signal(number, before[signal.Signals(number)])
 

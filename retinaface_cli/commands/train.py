@@ -61,6 +61,7 @@ class _Run:
 
     @property
     def settings(self) -> TrainSettings:
+        """Settings with all that the start weights said filled in."""
         return self.start.settings
 
 

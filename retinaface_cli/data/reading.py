@@ -69,6 +69,7 @@ def read_pictures(
     """
 
     def load(source: Source) -> Loaded | None:
+        """The picture of a source; None for a video, whose frames are read in their turn."""
         return None if source.is_video else _load_picture(source, scale, keep_original=keep_original)
 
     for source, loaded in zip(sources, _map_ahead(load, sources, num_workers=num_workers), strict=False):

@@ -60,6 +60,7 @@ def check_faces(table: FaceTable, *, invalid: InvalidPolicy = "ignore", min_size
     noticed: list[Finding] = list(table.findings)
 
     def note(reason: str, action: Action, faces: BoolArray) -> None:
+        """Counts the faces of a mask (N,), with the places of the first few."""
         index = np.flatnonzero(faces)
         if len(index):
             examples = tuple(table.place(face) for face in index[:MAX_EXAMPLES].tolist())

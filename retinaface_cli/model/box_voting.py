@@ -27,10 +27,10 @@ def vote_boxes(
     """Means of coordinates over each kept box and those that were dropped for it, weighted by score.
 
     Args:
-        values: coordinates of the candidates: boxes, landmarks, or both.
-        boxes: of the candidates, as suppression compared them.
+        values: V coordinates of each of K candidates: box, landmarks, or both, in pixels.
+        boxes: of the candidates, xyxy in pixels, as suppression compared them.
         scores: of the candidates, in [0, 1].
-        kept: candidates that suppression kept, best first. A dropped one has its vote on the first that it overlaps.
+        kept: the M candidates that suppression kept, best first. A dropped one votes for the first that it overlaps.
         iou_threshold: overlap above which suppression dropped them.
         power: of the score in the weight; the higher, the less the weaker boxes count.
     """

@@ -68,14 +68,13 @@ def _select_faces(
     boxes = decode_boxes(box_deltas[candidates].float(), anchors[candidates])
     compared = boxes + boxes.new_tensor([0, 0, 1, 1]) if options.nms_inclusive else boxes
     kept = torchvision.ops.nms(compared, scores[candidates], options.nms_iou_threshold)[: options.keep_top_k]
-    wanted = candidates if options.box_voting else candidates[kept]
-    landmarks = decode_landmarks(landmark_deltas[wanted].float(), anchors[wanted])
+    landmarks = decode_landmarks(landmark_deltas[candidates].float(), anchors[candidates])
+    values = torch.cat([boxes, landmarks.flatten(1)], dim=1)  # (K, 14)
     if options.box_voting:
-        values = torch.cat([boxes, landmarks.flatten(1)], dim=1)  # (K, 14)
         iou_threshold = options.nms_iou_threshold
         values = vote_boxes(values, compared, scores[candidates], kept, iou_threshold=iou_threshold, power=_VOTE_POWER)
     else:
-        values = torch.cat([boxes[kept], landmarks.flatten(1)], dim=1)
+        values = values[kept]
     values = values.cpu()
     return FaceDetections(
         boxes=values[:, :4].numpy(),

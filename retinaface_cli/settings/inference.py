@@ -60,7 +60,8 @@ class InferSettings(Settings):
 
     box_voting: bool | None = None
     """Whether a face gets the mean of all boxes and landmarks that the suppression takes for it, weighted by the cube
-    of their scores, instead of the best one; empty: yes, but with nms_inclusive no, as in the old scripts."""
+    of their scores, instead of the best one; empty: yes, but with nms_inclusive no, as in the old scripts. Without
+    effect with tta, whose merging has a vote of its own."""
 
     pre_nms_top_k: int = Field(default=20_000, gt=0)
     """Number of best candidates that go into the suppression."""

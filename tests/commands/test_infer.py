@@ -283,6 +283,26 @@ def test_infer_takes_the_fastest_precision_and_evaluate_the_exact_one_unless_tol
     assert resolve_evaluate_settings({"precision": "auto"}).detection.precision == "auto"
 
 
+def test_box_voting_moves_faces_unless_it_is_off_or_views_are_merged(
+    tmp_path: Path, pictures: Path, weights: Path
+) -> None:
+    def found(name: str, **options: Any) -> dict[str, list[Any]]:
+        infer(pictures, weights, tmp_path / name, **options)
+        return {key: value["annotations"] for key, value in labels(tmp_path / name).items()}
+
+    voted, plain = found("voted"), found("plain", box_voting=False)
+    assert [len(faces) for faces in voted.values()] == [len(faces) for faces in plain.values()]
+    assert voted != plain
+    assert found("old", nms_inclusive=True) == found("old_plain", nms_inclusive=True, box_voting=False)
+    assert found("views", tta=("flip",)) == found("views_plain", tta=("flip",), box_voting=False)
+
+
+def test_evaluate_takes_the_best_box_unless_told_otherwise() -> None:
+    assert not resolve_evaluate_settings({}).detection.votes
+    assert resolve_evaluate_settings({"box_voting": True}).detection.votes
+    assert resolve_evaluate_settings({"nms_inclusive": False}).detection.votes
+
+
 def test_the_last_line_says_what_ran_the_network(tmp_path: Path, pictures: Path, weights: Path) -> None:
     settings = {"inputs": [str(pictures)], "weights": str(weights), "output": str(tmp_path / "out")}
     said = io.StringIO()
