@@ -51,7 +51,7 @@ def test_four_pictures_are_learned_by_heart() -> None:
     settings = make_settings(data__batch_size=4, trainer__max_epochs=1, **FAST)
     module, trainer = make_module(settings), make_trainer(settings)
     pictures = [0, 1, 2, 3]
-    trainer.fit(module, loader_of([training_batch(pictures)] * 60), loader_of([validation_batch(pictures)]))
+    trainer.fit(module, loader_of([training_batch(pictures)] * 90), loader_of([validation_batch(pictures)]))
     assert float(trainer.callback_metrics["val/ap50"]) == 1.0
     assert float(trainer.callback_metrics["val/nme_box"]) < 0.15
     assert float(trainer.callback_metrics["train/loss"]) < 0.5
