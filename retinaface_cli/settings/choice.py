@@ -12,6 +12,7 @@ def chosen_by_name(default: str) -> Discriminator:
     """Picks the kind whose tag is the value's `name`; a mapping without a name means the default kind."""
 
     def read_name(value: Any) -> str:
+        """The tag of a value from YAML, of settings made already, or of a bare name."""
         if isinstance(value, Mapping):
             return str(value.get("name", default))
         return str(getattr(value, "name", value))
