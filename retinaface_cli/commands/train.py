@@ -21,6 +21,7 @@ from retinaface_cli.commands.train_trainer import build_callbacks, build_trainer
 from retinaface_cli.data.datamodule import FaceDataModule
 from retinaface_cli.data.pictures import TrainingData, load_training_data
 from retinaface_cli.engine.checkpoint_keeper import CheckpointKeeper
+from retinaface_cli.engine.fine_level_training import FineLevelTrainingModule
 from retinaface_cli.engine.loggers import RunLogger, build_loggers, check_packages
 from retinaface_cli.engine.run_folder import (
     DEFAULT_PARENT,
@@ -104,7 +105,8 @@ def _check_validation(settings: TrainSettings, data: TrainingData) -> None:
 def _prepare(request: TrainRequest, start: Start, data: TrainingData) -> _Run:
     """Makes all that can fail, then the folder of the run, and what writes into it."""
     settings = start.settings
-    module = FaceTrainingModule(settings, start.network)
+    build_module = FineLevelTrainingModule if settings.teach_fine_level else FaceTrainingModule
+    module = build_module(settings, start.network)
     data_module = FaceDataModule(
         data,
         settings.data,

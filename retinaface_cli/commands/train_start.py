@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from retinaface_cli.engine.weights import resolve_weights
-from retinaface_cli.errors import CheckpointError
+from retinaface_cli.errors import CheckpointError, SettingsError
 from retinaface_cli.model.checkpoints import LoadedWeights, load_imagenet_backbone, load_weights
 from retinaface_cli.model.class_prior import set_class_prior
 from retinaface_cli.model.retinaface import RetinaFace, build_network
 from retinaface_cli.model.weight_files import read_weight_file
 from retinaface_cli.settings.base import flatten, validate_settings
-from retinaface_cli.settings.loss import CrossEntropySettings, LossSettings
+from retinaface_cli.settings.loss import CrossEntropySettings
 from retinaface_cli.settings.network import NetworkSettings
 from retinaface_cli.settings.training import TrainSettings
 
@@ -43,10 +43,13 @@ def build_start(settings: TrainSettings) -> Start:
 
     Raises:
         CheckpointError: the weights cannot be found or used.
+        SettingsError: the fine level is to be taught, but there are no weights to teach it.
     """
     if settings.weights is not None:
         return _start_from_checkpoint(settings, load_weights(resolve_weights(settings.weights)))
-    network = _build_untrained(settings.network, settings.loss)
+    if settings.teach_fine_level:
+        raise SettingsError("teach_fine_level: there are no weights to learn from; name them with -w")
+    network = _build_untrained(settings, settings.network)
     if settings.backbone_weights == "none":
         return Start(network, settings, ("all weights start at random",))
     path = settings.backbone_weights if isinstance(settings.backbone_weights, Path) else None
@@ -80,10 +83,10 @@ def _describe_changes(before: Mapping[str, Any], settings: TrainSettings) -> lis
     return [f"changed since: {key}: {old[key]} -> {new[key]}" for key in changed]
 
 
-def _build_untrained(settings: NetworkSettings, loss: LossSettings) -> RetinaFace:
+def _build_untrained(settings: TrainSettings, network_settings: NetworkSettings) -> RetinaFace:
     """The network with random weights; for losses over all anchors its first guess is background."""
-    network = build_network(settings)
-    if not isinstance(loss.classification, CrossEntropySettings):
+    network = build_network(network_settings)
+    if settings.teach_fine_level or not isinstance(settings.loss.classification, CrossEntropySettings):
         set_class_prior(network)
     return network
 
@@ -98,7 +101,7 @@ def _start_from_checkpoint(settings: TrainSettings, loaded: LoadedWeights) -> St
         )
     merged = _merge(loaded.network.model_dump(mode="json"), named)
     resolved = validate_settings(NetworkSettings, merged, source="network")
-    network = _build_untrained(resolved, settings.loss)
+    network = _build_untrained(settings, resolved)
     own = network.state_dict()
     fitting = {name: value for name, value in loaded.state.items() if name in own and own[name].shape == value.shape}
     network.load_state_dict(fitting, strict=False)

@@ -13,9 +13,7 @@ from retinaface_cli.faces import NUM_LANDMARKS
 from retinaface_cli.model.checkpoints import LoadedWeights
 from retinaface_cli.model.folding import fold_batch_norm, fold_preprocessing
 from retinaface_cli.model.outputs import HeadOutputs
-
-_HEAD_SIZES = (2, 4, 2 * NUM_LANDMARKS)
-"""Values an anchor of the parts of HeadOutputs."""
+from retinaface_cli.model.retinaface import HEAD_SIZES, spread_cells
 
 
 class PictureNetwork(nn.Module):
@@ -28,24 +26,26 @@ class PictureNetwork(nn.Module):
         preprocessing = weights.network.preprocessing
         self.network = fold_preprocessing(fold_batch_norm(weights.build()), preprocessing)
         self.num_per_cell = weights.network.anchors.num_per_cell
-        heads = (self.network.class_heads, self.network.box_heads, self.network.landmark_heads)
-        self.heads = nn.ModuleList(_concatenate(level) for level in zip(*heads, strict=True))
+        self.heads = nn.ModuleList(_concatenate(level) for level in self.network.heads)
         self.register_buffer("mean", torch.tensor(preprocessing.mean_rgb)[:, None, None])
 
     def forward(self, images: UInt8[Tensor, "B H W 3"]) -> HeadOutputs:
         """The outputs for pictures of one size."""
         planes = images.permute(0, 3, 1, 2).float()  # (B, 3, H, W): OpenVINO subtracts much faster so
         levels = self.network.features(planes - self.mean)
-        merged = [head(level).permute(0, 2, 3, 1) for head, level in zip(self.heads, levels, strict=True)]
+        by_level = [head(level) for head, level in zip(self.heads, levels, strict=True)]
+        if self.network.fine is not None:
+            by_level[0] = spread_cells(by_level[0], (images.shape[1], images.shape[2]))
+        merged = [values.permute(0, 2, 3, 1) for values in by_level]
         logits, boxes, points = (
             torch.cat([values.reshape(values.shape[0], -1, size) for values in part], dim=1)  # (B, A, size)
-            for part, size in zip(self._split(merged), _HEAD_SIZES, strict=True)
+            for part, size in zip(self._split(merged), HEAD_SIZES, strict=True)
         )
         return HeadOutputs(logits, boxes, points.reshape(points.shape[0], -1, NUM_LANDMARKS, 2))
 
     def _split(self, merged: Sequence[Float[Tensor, "B rows columns K"]]) -> Iterator[list[Tensor]]:
         """The part of each head, all levels."""
-        widths = [size * self.num_per_cell for size in _HEAD_SIZES]
+        widths = [size * self.num_per_cell for size in HEAD_SIZES]
         return map(list, zip(*(torch.split(values, widths, dim=-1) for values in merged), strict=True))
 
 

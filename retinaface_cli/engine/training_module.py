@@ -21,7 +21,8 @@ from retinaface_cli.faces import FaceDetections
 from retinaface_cli.formats.wider_ground_truth import read_wider_ground_truth
 from retinaface_cli.geometry.anchors import generate_anchors
 from retinaface_cli.model.folding import fold_batch_norm
-from retinaface_cli.model.loss import FaceLoss, LossValues
+from retinaface_cli.model.loss import FaceLoss
+from retinaface_cli.model.loss_parts import LossValues
 from retinaface_cli.model.outputs import HeadOutputs
 from retinaface_cli.model.postprocess import PostprocessOptions, postprocess
 from retinaface_cli.model.retinaface import RetinaFace
@@ -111,18 +112,22 @@ class FaceTrainingModule(pl.LightningModule):
 
     def forward(self, images: UInt8[Tensor, "B 3 H W"]) -> HeadOutputs:
         """Raw outputs of the network in training for RGB pictures with values of 0 to 255."""
-        outputs: HeadOutputs = self.network(self._normalize(images))
+        outputs: HeadOutputs = self.network(self.normalize(images))
         return outputs
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
         """The loss of a batch."""
         del batch_idx
-        height, width = batch.images.shape[2:]
-        values = self._loss(self(batch.images), flatten_targets(batch), image_size=(height, width))
+        values = self.losses(batch)
         losses = _mean_over_processes(torch.stack(values).detach())
         self._epoch_losses.append(losses)
         self.log_dict(_named(losses), batch_size=len(batch))
         return values.total
+
+    def losses(self, batch: TrainingBatch) -> LossValues:
+        """The losses of a batch against its faces."""
+        height, width = batch.images.shape[2:]
+        return self._loss(self(batch.images), flatten_targets(batch), image_size=(height, width))
 
     @property
     def last_loss(self) -> Tensor:
@@ -161,7 +166,7 @@ class FaceTrainingModule(pl.LightningModule):
         """The faces found in a batch, in pixels of the original pictures."""
         del batch_idx
         assert self._validation_network is not None
-        outputs = self._validation_network(self._normalize(batch.images))
+        outputs = self._validation_network(self.normalize(batch.images))
         height, width = batch.images.shape[2:]
         anchors = self.settings.network.anchors
         settings = self.settings.validation
@@ -180,7 +185,7 @@ class FaceTrainingModule(pl.LightningModule):
         figures = {f"val/{name}": value for name, value in self._recorder.measure().items()}
         self.log_dict(figures, sync_dist=True)  # equal in all processes already
 
-    def _normalize(self, images: UInt8[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+    def normalize(self, images: UInt8[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
         """RGB pictures with values of 0 to 255 as the network wants them."""
         if self.settings.network.preprocessing.color_order == "bgr":
             images = images.flip(1)

@@ -1,4 +1,4 @@
-"""The backbones: networks that turn pictures into three feature maps of strides 8, 16 and 32.
+"""The backbones: networks that turn pictures into four feature maps of strides 4, 8, 16 and 32.
 
 BACKBONES is the table of them all; a new one is one entry.
 """
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, ResNet34_Weights, ResNet50_Weights
 from torchvision.models.mobilenetv2 import MobileNet_V2_Weights
 
-FeatureMaps = tuple[Tensor, Tensor, Tensor]
-"""Feature maps (B, C, H / 8, W / 8), (B, C', H / 16, W / 16), (B, C'', H / 32, W / 32), sizes rounded up."""
+FeatureMaps = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Feature maps (B, C, H / s, W / s), each with a C of its own, of strides s = 4, 8, 16 and 32, sizes rounded up."""
 
 
 def _conv_bn(in_channels: int, out_channels: int, *, stride: int) -> nn.Sequential:
@@ -57,24 +57,26 @@ class MobileNetV1(nn.Module):
         self.stage3 = nn.Sequential(block(c5, c6, stride=2), block(c6, c6))
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> FeatureMaps:
-        """The outputs of the three stages."""
-        fine = self.stage1(images)
+        """The output of the fourth block, and those of the three stages."""
+        finest = self.stage1[:4](images)
+        fine = self.stage1[4:](finest)
         middle = self.stage2(fine)
-        return fine, middle, self.stage3(middle)
+        return finest, fine, middle, self.stage3(middle)
 
 
 class MobileNetV2(nn.Module):
-    """MobileNetV2 (Sandler et al., 2018): torchvision's layers, tapped after layers 6, 13 and 18."""
+    """MobileNetV2 (Sandler et al., 2018): torchvision's layers, tapped after layers 3, 6, 13 and 18."""
 
     def __init__(self) -> None:
         super().__init__()
         self.features = torchvision.models.mobilenet_v2(weights=None).features
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> FeatureMaps:
-        """The outputs of layers 6, 13 and 18."""
-        fine = self.features[:7](images)
+        """The outputs of layers 3, 6, 13 and 18."""
+        finest = self.features[:4](images)
+        fine = self.features[4:7](finest)
         middle = self.features[7:14](fine)
-        return fine, middle, self.features[14:](middle)
+        return finest, fine, middle, self.features[14:](middle)
 
 
 class ResNet(nn.Module):
@@ -87,11 +89,11 @@ class ResNet(nn.Module):
         self.layer1, self.layer2, self.layer3, self.layer4 = whole.layer1, whole.layer2, whole.layer3, whole.layer4
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> FeatureMaps:
-        """The outputs of layers 2, 3 and 4."""
-        stem = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images)))))
-        fine = self.layer2(stem)
+        """The outputs of layers 1, 2, 3 and 4."""
+        finest = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images)))))
+        fine = self.layer2(finest)
         middle = self.layer3(fine)
-        return fine, middle, self.layer4(middle)
+        return finest, fine, middle, self.layer4(middle)
 
 
 @dataclass(frozen=True)
@@ -100,14 +102,14 @@ class Backbone:
 
     Attributes:
         build: makes the module, randomly initialised.
-        channels: of the three feature maps.
+        channels: of the four feature maps.
         out_channels: usual width of the feature pyramid on top.
         preprocessing: name of the convention that old checkpoints of this backbone mostly used.
         imagenet_weights: torchvision's ImageNet weights; None where they come from a file.
     """
 
     build: Callable[[], nn.Module]
-    channels: tuple[int, int, int]
+    channels: tuple[int, int, int, int]
     out_channels: int
     preprocessing: str
     imagenet_weights: torchvision.models.WeightsEnum | None = None
@@ -116,18 +118,18 @@ class Backbone:
 _models = torchvision.models
 
 BACKBONES: dict[str, Backbone] = {
-    "mobilenet0.25": Backbone(partial(MobileNetV1, 0.25), (64, 128, 256), 64, "mean-bgr"),
-    "mobilenet0.5": Backbone(partial(MobileNetV1, 0.5), (128, 256, 512), 128, "mean-bgr"),
-    "mobilenet1.0": Backbone(partial(MobileNetV1, 1.0), (256, 512, 1024), 256, "mean-bgr"),
-    "mobilenet_v2": Backbone(MobileNetV2, (32, 96, 1280), 128, "mean-bgr", MobileNet_V2_Weights.IMAGENET1K_V2),
+    "mobilenet0.25": Backbone(partial(MobileNetV1, 0.25), (32, 64, 128, 256), 64, "mean-bgr"),
+    "mobilenet0.5": Backbone(partial(MobileNetV1, 0.5), (64, 128, 256, 512), 128, "mean-bgr"),
+    "mobilenet1.0": Backbone(partial(MobileNetV1, 1.0), (128, 256, 512, 1024), 256, "mean-bgr"),
+    "mobilenet_v2": Backbone(MobileNetV2, (24, 32, 96, 1280), 128, "mean-bgr", MobileNet_V2_Weights.IMAGENET1K_V2),
     "resnet18": Backbone(
-        partial(ResNet, _models.resnet18), (128, 256, 512), 128, "mean-bgr", ResNet18_Weights.IMAGENET1K_V1
+        partial(ResNet, _models.resnet18), (64, 128, 256, 512), 128, "mean-bgr", ResNet18_Weights.IMAGENET1K_V1
     ),
     "resnet34": Backbone(
-        partial(ResNet, _models.resnet34), (128, 256, 512), 128, "mean-bgr", ResNet34_Weights.IMAGENET1K_V1
+        partial(ResNet, _models.resnet34), (64, 128, 256, 512), 128, "mean-bgr", ResNet34_Weights.IMAGENET1K_V1
     ),
     "resnet50": Backbone(
-        partial(ResNet, _models.resnet50), (512, 1024, 2048), 256, "imagenet-rgb", ResNet50_Weights.IMAGENET1K_V2
+        partial(ResNet, _models.resnet50), (256, 512, 1024, 2048), 256, "imagenet-rgb", ResNet50_Weights.IMAGENET1K_V2
     ),
 }
 """Every backbone by the name that settings and checkpoints use."""

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from retinaface_cli.model.retinaface import RetinaFace
+from retinaface_cli.model.retinaface import CELLS_PER_SIDE, RetinaFace
 
 FACE_PRIOR = 0.01
 """Share of anchors taken for faces by an untrained network, as in the focal loss paper (Lin et al., 2017, 4.1)."""
@@ -19,7 +19,8 @@ def set_class_prior(network: RetinaFace, probability: float = FACE_PRIOR) -> Non
     Without it the background, by far the most of the anchors, would drown everything else in the first steps.
     """
     margin = math.log(probability / (1 - probability))
-    for head in network.class_heads.children():
+    for head, _, _ in network.heads:
         assert isinstance(head, torch.nn.Conv2d) and head.bias is not None
-        background_and_face = head.bias.view(-1, 2)  # (sizes, 2)
+        num_cells = CELLS_PER_SIDE**2 if network.fine is not None and head is network.fine.class_head else 1
+        background_and_face = head.bias.view(-1, 2, num_cells)  # (sizes, 2, cells that the head speaks for)
         background_and_face[:, 0], background_and_face[:, 1] = -margin / 2, margin / 2

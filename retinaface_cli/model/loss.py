@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
-import torch.distributed as dist
-from jaxtyping import Float
-from torch import Tensor
 
 from retinaface_cli.faces import NUM_LANDMARKS
 from retinaface_cli.geometry.boxes import decode_boxes, encode_landmarks
@@ -15,28 +10,19 @@ from retinaface_cli.model.anchor_grid import anchor_grid
 from retinaface_cli.model.box_loss import aligned_iou, build_box_loss
 from retinaface_cli.model.classification_loss import build_classification_loss
 from retinaface_cli.model.landmark_loss import build_landmark_loss
-from retinaface_cli.model.loss_parts import LossSum, Positives, collect_positives
+from retinaface_cli.model.loss_parts import (
+    LossSum,
+    LossValues,
+    Positives,
+    at_least_float32,
+    collect_positives,
+    weigh_sums,
+)
 from retinaface_cli.model.matching import build_matcher
 from retinaface_cli.model.outputs import HeadOutputs
 from retinaface_cli.model.targets import FaceTargets, Matches
 from retinaface_cli.settings.loss import LossSettings
 from retinaface_cli.settings.network import AnchorSettings
-
-
-class LossValues(NamedTuple):
-    """The loss of a batch.
-
-    Attributes:
-        total: () weighted sum of the three parts.
-        box: () of the boxes, before its weight.
-        classification: () of face or background, before its weight.
-        landmarks: () of the landmarks, before its weight.
-    """
-
-    total: Float[Tensor, ""]
-    box: Float[Tensor, ""]
-    classification: Float[Tensor, ""]
-    landmarks: Float[Tensor, ""]
 
 
 class FaceLoss:
@@ -67,13 +53,13 @@ class FaceLoss:
             grid = anchor_grid(image_size, self.anchors, outputs.class_logits.device)
             matches = self._match(targets, grid, batch_size=len(outputs.class_logits))
             positives = collect_positives(matches, targets, grid.anchors)
-            return self._weigh(*_normalize(self._sum_parts(outputs, matches, positives)))
+            return weigh_sums(self._sum_parts(outputs, matches, positives), self.settings.weights)
 
     def _sum_parts(self, outputs: HeadOutputs, matches: Matches, positives: Positives) -> list[LossSum]:
         """Sums and counts of box, classification and landmark loss over the batch of this process."""
-        box_deltas = _at_least_float32(outputs.box_deltas.flatten(0, 1)[positives.place])  # (P, 4)
-        landmark_deltas = _at_least_float32(outputs.landmark_deltas.flatten(0, 1)[positives.place])  # (P, 5, 2)
-        logits = _at_least_float32(outputs.class_logits)
+        box_deltas = at_least_float32(outputs.box_deltas.flatten(0, 1)[positives.place])  # (P, 4)
+        landmark_deltas = at_least_float32(outputs.landmark_deltas.flatten(0, 1)[positives.place])  # (P, 5, 2)
+        logits = at_least_float32(outputs.class_logits)
         margins = logits[..., 1] - logits[..., 0]  # (B, A)
         if self._classification_loss.wants_quality:
             predicted = decode_boxes(box_deltas.detach(), positives.anchors)
@@ -85,23 +71,3 @@ class FaceLoss:
             self._classification_loss(margins, matches, positives),
             LossSum((points * positives.has_landmarks).sum(), positives.has_landmarks.sum() / NUM_LANDMARKS),
         ]
-
-    def _weigh(self, box: Tensor, classification: Tensor, landmarks: Tensor) -> LossValues:
-        weights = self.settings.weights
-        total = weights.localization * box + weights.classification * classification + weights.landmarks * landmarks
-        return LossValues(total, box, classification, landmarks)
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-
-
-def _normalize(sums: list[LossSum]) -> list[Tensor]:
-    """Divides each sum by its count over all processes, a count under 1 taken as 1, times their number."""
-    counts = torch.stack([part.divisor.to(part.total.dtype) for part in sums])
-    num_processes = 1
-    if dist.is_available() and dist.is_initialized():
-        num_processes = dist.get_world_size()
-        dist.all_reduce(counts)
-    counts = counts.clamp(min=1) / num_processes
-    return [part.total / count for part, count in zip(sums, counts.unbind(), strict=True)]

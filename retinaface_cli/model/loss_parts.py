@@ -1,14 +1,17 @@
-"""What the parts of the loss have in common: the positives they work on, and what they return."""
+"""What the parts of the loss have in common: the positives they work on, what they return, and how it is added up."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from retinaface_cli.model.targets import FaceTargets, Matches
+from retinaface_cli.settings.loss import LossWeights
 
 
 class LossSum(NamedTuple):
@@ -21,6 +24,22 @@ class LossSum(NamedTuple):
 
     total: Float[Tensor, ""]
     divisor: Float[Tensor, ""]
+
+
+class LossValues(NamedTuple):
+    """The loss of a batch.
+
+    Attributes:
+        total: () weighted sum of the three parts.
+        box: () of the boxes, before its weight.
+        classification: () of face or background, before its weight.
+        landmarks: () of the landmarks, before its weight.
+    """
+
+    total: Float[Tensor, ""]
+    box: Float[Tensor, ""]
+    classification: Float[Tensor, ""]
+    landmarks: Float[Tensor, ""]
 
 
 class Positives(NamedTuple):
@@ -84,3 +103,26 @@ def _compact(mask: Bool[Tensor, "K"], num_places: int) -> tuple[Int64[Tensor, "P
     index.scatter_(0, place, torch.arange(len(mask), device=mask.device))
     is_real = torch.arange(num_places, device=mask.device) < mask.sum()
     return torch.where(is_real, index[:num_places], 0), is_real
+
+
+def weigh_sums(sums: Sequence[LossSum], weights: LossWeights) -> LossValues:
+    """The loss from the sums of boxes, classification and landmarks over the batch of this process."""
+    box, classification, landmarks = _normalize(sums)
+    total = weights.localization * box + weights.classification * classification + weights.landmarks * landmarks
+    return LossValues(total, box, classification, landmarks)
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """The tensor in float32, or in the wider type that it has."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def _normalize(sums: Sequence[LossSum]) -> list[Tensor]:
+    """Divides each sum by its count over all processes, a count under 1 taken as 1, times their number."""
+    counts = torch.stack([part.divisor.to(part.total.dtype) for part in sums])
+    num_processes = 1
+    if dist.is_available() and dist.is_initialized():
+        num_processes = dist.get_world_size()
+        dist.all_reduce(counts)
+    counts = counts.clamp(min=1) / num_processes
+    return [part.total / count for part, count in zip(sums, counts.unbind(), strict=True)]

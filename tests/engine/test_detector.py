@@ -21,18 +21,27 @@ from retinaface_cli.geometry.anchors import generate_anchors
 from retinaface_cli.model.checkpoints import load_weights, save_weights
 from retinaface_cli.model.postprocess import PostprocessOptions, postprocess
 from retinaface_cli.model.retinaface import build_network
-from retinaface_cli.settings.network import PREPROCESSINGS, NetworkSettings
+from retinaface_cli.settings.network import PREPROCESSINGS, AnchorSettings, NetworkSettings
+from tests.model.target_making import FINE
 
 LOW = PostprocessOptions(score_threshold=0.3)
+
+THREE_LEVELS = AnchorSettings()
 
 on_every_backend = pytest.mark.parametrize("backend", ["torch", "openvino", "onnx"])
 
 
-def write_random_weights(path: Path, *, backbone: str = "mobilenet0.25", preprocessing: str = "mean-bgr") -> Path:
+def write_random_weights(
+    path: Path,
+    *,
+    backbone: str = "mobilenet0.25",
+    preprocessing: str = "mean-bgr",
+    anchors: AnchorSettings = THREE_LEVELS,
+) -> Path:
     """Own weights drawn by seed, with outputs that depend on the picture."""
     torch.manual_seed(3)
     settings = NetworkSettings.model_validate(
-        {"backbone": backbone, "out_channels": 16, "preprocessing": PREPROCESSINGS[preprocessing]}
+        {"backbone": backbone, "out_channels": 16, "preprocessing": PREPROCESSINGS[preprocessing], "anchors": anchors}
     )
     network = build_network(settings).train()
     with torch.no_grad():
@@ -41,9 +50,11 @@ def write_random_weights(path: Path, *, backbone: str = "mobilenet0.25", preproc
     return path
 
 
-@pytest.fixture(scope="module", params=["mobilenet0.25", "mobilenet_v2", "resnet18"])
+@pytest.fixture(scope="module", params=["mobilenet0.25", "mobilenet_v2", "resnet18", "mobilenet0.25 with fine level"])
 def weights_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_random_weights(tmp_path_factory.mktemp("weights") / "w.safetensors", backbone=request.param)
+    backbone, _, more = request.param.partition(" ")
+    path = tmp_path_factory.mktemp("weights") / "w.safetensors"
+    return write_random_weights(path, backbone=backbone, anchors=FINE if more else THREE_LEVELS)
 
 
 def noise(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8]:

@@ -16,8 +16,8 @@ from retinaface_cli.model.anchor_grid import anchor_grid
 from retinaface_cli.model.box_loss import build_box_loss
 from retinaface_cli.model.classification_loss import build_classification_loss
 from retinaface_cli.model.landmark_loss import build_landmark_loss
-from retinaface_cli.model.loss import FaceLoss, LossValues
-from retinaface_cli.model.loss_parts import Positives, collect_positives
+from retinaface_cli.model.loss import FaceLoss
+from retinaface_cli.model.loss_parts import LossValues, Positives, collect_positives
 from retinaface_cli.model.matching import build_matcher
 from retinaface_cli.model.outputs import HeadOutputs
 from retinaface_cli.model.targets import FaceTargets, Matches
