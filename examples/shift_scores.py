@@ -37,9 +37,7 @@ def shift(weights: LoadedWeights, by: dict[str, float]) -> dict[str, Tensor]:
             raise CheckpointError(f"{weights.path} has no anchors {name}; there are {', '.join(places)}")
         bias_name, slot = places[name]
         num_sizes = weights.network.anchors.num_per_cell
-        state[bias_name].view(num_sizes, 2, -1)[slot, 1] += (
-            difference  # (sizes, 2, cells of one head)
-        )
+        state[bias_name].view(num_sizes, 2, -1)[slot, 1] += difference  # (sizes, 2, cells of one head)
     return state
 
 
