@@ -13,7 +13,7 @@ from retinaface_cli.faces import NUM_LANDMARKS
 from retinaface_cli.model.checkpoints import LoadedWeights
 from retinaface_cli.model.folding import fold_batch_norm, fold_preprocessing
 from retinaface_cli.model.outputs import HeadOutputs
-from retinaface_cli.model.retinaface import CELLS_PER_SIDE, HEAD_SIZES, ImageSize
+from retinaface_cli.model.retinaface import HEAD_SIZES, spread_cells
 
 
 class PictureNetwork(nn.Module):
@@ -27,17 +27,16 @@ class PictureNetwork(nn.Module):
         self.network = fold_preprocessing(fold_batch_norm(weights.build()), preprocessing)
         self.num_per_cell = weights.network.anchors.num_per_cell
         self.heads = nn.ModuleList(_concatenate(level) for level in self.network.heads)
-        if self.network.fine is not None:
-            _put_cells_first(self.heads[0])
         self.register_buffer("mean", torch.tensor(preprocessing.mean_rgb)[:, None, None])
 
     def forward(self, images: UInt8[Tensor, "B H W 3"]) -> HeadOutputs:
         """The outputs for pictures of one size."""
         planes = images.permute(0, 3, 1, 2).float()  # (B, 3, H, W): OpenVINO subtracts much faster so
         levels = self.network.features(planes - self.mean)
-        merged = [head(level).permute(0, 2, 3, 1) for head, level in zip(self.heads, levels, strict=True)]
+        by_level = [head(level) for head, level in zip(self.heads, levels, strict=True)]
         if self.network.fine is not None:
-            merged[0] = _spread_cells(merged[0], (images.shape[1], images.shape[2]))
+            by_level[0] = spread_cells(by_level[0], (images.shape[1], images.shape[2]))
+        merged = [values.permute(0, 2, 3, 1) for values in by_level]
         logits, boxes, points = (
             torch.cat([values.reshape(values.shape[0], -1, size) for values in part], dim=1)  # (B, A, size)
             for part, size in zip(self._split(merged), HEAD_SIZES, strict=True)
@@ -57,22 +56,6 @@ def _concatenate(convolutions: Sequence[nn.Module]) -> nn.Conv2d:
     merged = nn.Conv2d(weight.shape[1], weight.shape[0], 1)
     merged.load_state_dict({"weight": weight, "bias": bias})
     return merged
-
-
-@torch.no_grad()
-def _put_cells_first(head: nn.Module) -> None:
-    """Reorders the outputs of the fine level's head, so that those of one cell of stride 4 lie side by side."""
-    for values in head.parameters():
-        by_cell = values.reshape(-1, CELLS_PER_SIDE**2, *values.shape[1:]).transpose(0, 1)
-        values.copy_(by_cell.reshape(values.shape).clone())
-
-
-def _spread_cells(values: Float[Tensor, "B H2 W2 K4"], image_size: ImageSize) -> Float[Tensor, "B H W K"]:
-    """What retinaface.spread_cells does, after _put_cells_first: whole cells are moved and not single numbers."""
-    rows, columns = ((side + 3) // 4 for side in image_size)
-    batch_size, height, width, _ = values.shape
-    cells = values.reshape(batch_size, height, width, CELLS_PER_SIDE, CELLS_PER_SIDE, -1).transpose(2, 3)
-    return cells.reshape(batch_size, CELLS_PER_SIDE * height, CELLS_PER_SIDE * width, -1)[:, :rows, :columns]
 
 
 def example_picture() -> UInt8[Tensor, "1 H W 3"]:

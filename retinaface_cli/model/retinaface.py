@@ -89,8 +89,8 @@ class Heads(NamedTuple):
 class FineLevel(nn.Module):
     """A level of stride 4 for the smallest faces, computed on cells of stride 8: each of these speaks for four.
 
-    The other levels do not know of it, so it can be added to a network that is trained already. Computed on cells of
-    stride 4 it would cost several times as much.
+    The other levels do not know of it, so it can be added to a network that is trained already. On cells of stride 4 it
+    would cost much more.
     """
 
     def __init__(self, in_channels: int, pyramid_channels: int, channels: int, *, num_anchors_per_cell: int) -> None:
