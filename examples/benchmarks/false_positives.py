@@ -1,6 +1,7 @@
 """Counts what a detector takes for faces in free pictures without any.
 
-    python examples/benchmarks/false_positives.py [-w WEIGHTS] [--threshold 0.7] [--max-size 960]
+    python examples/benchmarks/false_positives.py [-w WEIGHTS] [--threshold 0.7] [--max-size 960] [--precision 32]
+        [--no-double-check]
 
 Needs scikit-image (`pip install scikit-image`), which carries the pictures: textures, objects, an animal, microscopy,
 the sky, printed pages. Each is looked at whole and in four quarters.
@@ -42,8 +43,16 @@ def main() -> None:
     parser.add_argument("-w", "--weights", default="mobilenet0.25")
     parser.add_argument("--threshold", type=float, default=0.7, help="score above which a face counts")
     parser.add_argument("--max-size", type=int, default=960, help="longest side in pixels")
+    parser.add_argument("--precision", default="32", help="32, bf16, fp16 or auto")
+    parser.add_argument("--double-check", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
-    detector = FaceDetector.load(options.weights, max_size=options.max_size, score_threshold=options.threshold)
+    detector = FaceDetector.load(
+        options.weights,
+        max_size=options.max_size,
+        score_threshold=options.threshold,
+        precision=options.precision,
+        double_check=options.double_check,
+    )
     num_views, num_found, in_wholes = 0, 0, 0
     for name in NAMES:
         for index, view in enumerate(find_views(load_rgb(Path(skimage.__file__).parent / "data" / name))):

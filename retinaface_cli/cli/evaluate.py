@@ -136,12 +136,25 @@ def evaluate(
             help="auto: a second, small look at large pictures, for faces that fill them, as infer has it.",
         ),
     ] = "off",
-    confidence_threshold: Annotated[
-        float,
+    double_check: Annotated[
+        bool,
         typer.Option(
-            min=0, max=1, rich_help_panel=_DETECTION, help="Faces must score above it (0 to 1); more costs recall."
+            "--double-check/--no-double-check",
+            rich_help_panel=_DETECTION,
+            help="Look again, from close by, at faces of which the network is in doubt, and score them by both looks"
+            ", as infer does.",
         ),
-    ] = 0.02,
+    ] = False,
+    confidence_threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            rich_help_panel=_DETECTION,
+            show_default="0.02; with --double-check, which lowers weak scores, 0.005",
+            help="Faces must score above it (0 to 1); more costs recall.",
+        ),
+    ] = None,
     nms_threshold: Annotated[
         float,
         typer.Option(

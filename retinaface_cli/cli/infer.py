@@ -80,6 +80,14 @@ def infer(
             help="auto: a second, small look at large pictures, for faces that fill them (costs time).",
         ),
     ] = "auto",
+    double_check: Annotated[
+        bool,
+        typer.Option(
+            "--double-check/--no-double-check",
+            rich_help_panel=_DETECTION,
+            help="Look again, from close by, at faces of which the network is in doubt, and score them by both looks.",
+        ),
+    ] = True,
     confidence_threshold: Annotated[
         float, typer.Option(min=0, max=1, rich_help_panel=_DETECTION, help="Faces must score above it (0 to 1).")
     ] = 0.7,

@@ -11,6 +11,7 @@ from retinaface_cli.settings.evaluation import EvaluateSettings
 _DETECTION = (
     "preprocessing",
     "multi_scale",
+    "double_check",
     "confidence_threshold",
     "nms_threshold",
     "nms_inclusive",
@@ -26,6 +27,9 @@ _DETECTION = (
 )
 """Options that are settings of the detector under the same name."""
 
+_THRESHOLD, _CHECKED_THRESHOLD = 0.02, 0.005
+"""Scores above which faces count; the double check lowers what it does not look at from .02 to less than .01."""
+
 _RENAMED = {"protocol": "protocols", "config": "training", "labels_from": "labels_format"}
 
 
@@ -36,6 +40,8 @@ def resolve_settings(given: Mapping[str, Any]) -> EvaluateSettings:
         SettingsError: a wrong value, or options that exclude each other.
     """
     detection = {name: given[name] for name in _DETECTION if name in given}
+    if detection.get("confidence_threshold") is None:
+        detection["confidence_threshold"] = _CHECKED_THRESHOLD if given.get("double_check") else _THRESHOLD
     if given.get("fp16"):
         detection["precision"] = "fp16"
     if given.get("anchors"):

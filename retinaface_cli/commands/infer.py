@@ -131,6 +131,7 @@ def _make_plan(settings: InferSettings, sources: Sequence[Source], weights: Load
             anonymize=settings.anonymize,
         ),
         multi_scale=settings.multi_scale == "auto",
+        double_check=settings.double_check,
         augmentation=TestTimeAugmentation.of_kinds(settings.tta, merge=settings.tta_merge) if settings.tta else None,
         batch_size=settings.batch_size,
         num_workers=min(cores, _MAX_READERS) if settings.num_workers is None else settings.num_workers,

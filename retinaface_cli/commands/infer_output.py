@@ -25,6 +25,7 @@ _DECISIVE = (
     "short_side",
     "upscale",
     "multi_scale",
+    "double_check",
     "confidence_threshold",
     "nms_threshold",
     "nms_inclusive",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from retinaface_cli.data.preprocessing import RgbImage
+from retinaface_cli.engine.cpu_memory import keep_prepared_operations
 from retinaface_cli.engine.cpu_threads import num_parallel_calls
 from retinaface_cli.engine.onnx_backend import OnnxForward
 from retinaface_cli.engine.openvino_backend import OpenVinoForward
@@ -31,6 +32,9 @@ class ForwardPass(Protocol):
     num_parallel: int
     """Threads that may call it at once, and should where there is enough to do; torch's threads are to be dealt out to
     them."""
+
+    prefers_few_shapes: bool
+    """Whether a number of pictures that it has not had before costs it time."""
 
     def __call__(self, images: Sequence[RgbImage]) -> Iterator[tuple[HeadOutputs, Tensor]]:
         """Runs pictures (H, W, 3) uint8 RGB of any sizes.
@@ -114,9 +118,12 @@ class TorchForward:
     def __init__(
         self, weights: LoadedWeights, *, device: torch.device, precision: Precision, in_parallel: bool
     ) -> None:
+        if device.type == "cpu":
+            keep_prepared_operations()
         self.description = f"torch, {precision}"
         self._network = InferenceNetwork(weights.build(), weights.network, device=device, dtype=_DTYPES[precision])
         self.num_parallel = num_parallel_calls() if in_parallel and device.type == "cpu" else 1
+        self.prefers_few_shapes = device.type == "cpu"  # oneDNN prepares itself for each
 
     def __call__(self, images: Sequence[RgbImage]) -> Iterator[tuple[HeadOutputs, Tensor]]:
         """Runs the pictures; see ForwardPass."""

@@ -1,8 +1,9 @@
-"""How the C library deals with the memory of large tensors on the CPU."""
+"""What the libraries below torch keep in memory on the CPU, for the sake of speed."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
@@ -24,3 +25,13 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, -1))
+
+
+def keep_prepared_operations() -> None:
+    """Makes oneDNN keep the operations that it has prepared, for 16,384 layers and input shapes instead of 1,024.
+
+    A network of 60 layers that sees pictures of twenty shapes and crops of ten needs more than 1,024, and prepares
+    them again and again; that is up to a fourth of the time. To be called before the process computes for the first
+    time; ONEDNN_PRIMITIVE_CACHE_CAPACITY in the environment goes before.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16384")

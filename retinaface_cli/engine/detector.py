@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from retinaface_cli.data.preprocessing import Resizer, RgbImage, TestScale, load_rgb
 from retinaface_cli.engine.backends import Backend, Precision, build_forward_pass
 from retinaface_cli.engine.close_ups import enlarge, hint_at_close_ups, merge_looks, shrink, shrink_factor
+from retinaface_cli.engine.double_check import DOUBTFUL_SCORES, DoubleCheck
 from retinaface_cli.engine.weights import resolve_weights
 from retinaface_cli.errors import ImageReadError, SettingsError
 from retinaface_cli.faces import FaceDetections
@@ -40,6 +42,7 @@ class FaceDetector:
         scale: TestScale | None = None,
         options: PostprocessOptions | None = None,
         multi_scale: bool = False,
+        double_check: bool = False,
         in_parallel: bool = False,
     ) -> None:
         """Makes a detector of loaded weights; see load for the arguments, and build_forward_pass for in_parallel."""
@@ -51,6 +54,7 @@ class FaceDetector:
         self._forward = build_forward_pass(
             weights, backend=backend, device=self.device, precision=precision, in_parallel=in_parallel
         )
+        self._double_check = DoubleCheck(self._forward, weights.network, self.device) if double_check else None
 
     @classmethod
     def load(
@@ -67,6 +71,7 @@ class FaceDetector:
         preprocessing: str | None = None,
         multi_scale: bool = True,
         box_voting: bool = True,
+        double_check: bool = True,
     ) -> FaceDetector:
         """Loads weights of any RetinaFace family.
 
@@ -85,6 +90,8 @@ class FaceDetector:
             multi_scale: whether large pictures get a second, small look for faces larger than the largest anchors.
             box_voting: whether a face gets the mean of all boxes that the suppression takes for it, weighted by the
                 cube of their scores, instead of the best one.
+            double_check: whether faces of which the network is in doubt are looked at again, from close by, and scored
+                by both looks; without effect where the anchors are for other sizes.
 
         Raises:
             CheckpointError: the weights cannot be found or used.
@@ -100,6 +107,7 @@ class FaceDetector:
                 score_threshold=score_threshold, nms_iou_threshold=nms_iou_threshold, box_voting=box_voting
             ),
             multi_scale=multi_scale,
+            double_check=double_check,
         )
 
     @property
@@ -162,15 +170,20 @@ class FaceDetector:
             second = enlarge(found, shrink_factor(images[index]))
             merged = merge_looks(faces[index], second, nms_iou_threshold=self.options.nms_iou_threshold)
             faces[index] = merged.select(np.arange(min(len(merged), self.options.keep_top_k)))
-        return faces
+        if self._double_check is None:
+            return faces
+        return self._double_check(images, faces, score_threshold=self.options.score_threshold)
 
     def _look(self, images: Sequence[RgbImage], *, for_close_ups: bool) -> tuple[list[FaceDetections], list[bool]]:
         """Runs the network over one batch: the faces, and whether there are hints at close-ups."""
+        options = self.options
+        if self._double_check is not None:
+            options = replace(options, score_threshold=min(options.score_threshold, DOUBTFUL_SCORES[0]))
         faces: list[FaceDetections] = []
         is_hinted: list[bool] = []
         for outputs, anchors in self._forward(images):
             seen = images[len(faces) : len(faces) + len(outputs.class_logits)]
-            faces.extend(postprocess(outputs, anchors, self.options))
+            faces.extend(postprocess(outputs, anchors, options))
             is_hinted.extend(hint_at_close_ups(outputs, anchors, seen) if for_close_ups else [False] * len(seen))
         return faces, is_hinted
 

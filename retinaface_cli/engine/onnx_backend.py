@@ -24,6 +24,8 @@ _ERRORS_ONLY = 3
 class OnnxForward:
     """ONNX Runtime on the CPU: one picture after another, as it is, on as many threads as torch has."""
 
+    prefers_few_shapes = False  # pictures go one by one
+
     description = "ONNX Runtime, 32"
 
     def __init__(self, weights: LoadedWeights, *, precision: str, in_parallel: bool) -> None:

@@ -22,6 +22,8 @@ _PRECISIONS = {"32": "f32", "bf16": "bf16"}
 class OpenVinoForward:
     """OpenVINO on the CPU: one picture after another, as it is, on as many threads as torch has."""
 
+    prefers_few_shapes = False  # pictures go one by one
+
     def __init__(self, weights: LoadedWeights, *, precision: str, in_parallel: bool) -> None:
         self.description = f"OpenVINO, {precision}"
         self._anchors = weights.network.anchors

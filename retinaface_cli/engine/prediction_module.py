@@ -85,6 +85,7 @@ class PredictionPlan:
         options: which detections are kept.
         writer_options: what is written besides the labels.
         multi_scale: whether large pictures get a second look, for very large faces; without effect on augmentation.
+        double_check: whether doubtful faces are looked at again; without effect on augmentation.
         augmentation: how each picture is looked at several times; None: it is looked at once.
         batch_size: pictures at once; None: 1 on the CPU, 8 on a GPU.
         num_workers: threads that read pictures.
@@ -99,6 +100,7 @@ class PredictionPlan:
     options: PostprocessOptions
     writer_options: WriterOptions
     multi_scale: bool
+    double_check: bool
     augmentation: TestTimeAugmentation | None
     batch_size: int | None
     num_workers: int
@@ -130,6 +132,7 @@ class PredictionModule(pl.LightningModule):
             scale=self.plan.scale,
             options=self.plan.options,
             multi_scale=self.plan.multi_scale and self.plan.augmentation is None,
+            double_check=self.plan.double_check and self.plan.augmentation is None,
             in_parallel=True,
         )
         self._threads = CallThreads(self.detector.num_parallel)

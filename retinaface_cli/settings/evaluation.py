@@ -51,6 +51,7 @@ class EvaluateSettings(Settings):
     detection: InferSettings = InferSettings(
         max_size=None,
         multi_scale="off",
+        double_check=False,
         precision="32",
         confidence_threshold=0.02,
         nms_inclusive=True,

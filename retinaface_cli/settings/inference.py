@@ -43,6 +43,10 @@ class InferSettings(Settings):
     multi_scale: Literal["auto", "off"] = "auto"
     """auto: pictures of more than 640 pixels get a second, small look, for faces larger than the largest anchors."""
 
+    double_check: bool = True
+    """Whether faces of which the network is in doubt (scores of .2 to .98) are looked at again, from close by, and
+    scored by both looks. Without effect with tta, and where the anchors are for other sizes."""
+
     confidence_threshold: float = Field(default=0.7, ge=0, le=1)
     """Faces must score above it."""
 

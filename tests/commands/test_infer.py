@@ -57,6 +57,7 @@ def infer(inputs: Path | list[str], weights: Path, output: Path, **options: Any)
         "accelerator": "cpu",
         "max_size": "original",
         "confidence_threshold": 0.55,
+        "double_check": False,  # random weights never say the same twice
         **options,
     }
     settings = validate_settings(InferSettings, values, source="test")
@@ -190,7 +191,7 @@ def test_videos_give_an_entry_a_frame_and_a_drawn_video(tmp_path: Path, weights:
 
 def command(inputs: Path, weights: Path, output: Path, *options: str) -> list[str]:
     """The command line of a run of its own."""
-    fixed = ["-w", str(weights), "-o", str(output), "--accelerator", "cpu", "-m", "original"]
+    fixed = ["-w", str(weights), "-o", str(output), "--accelerator", "cpu", "-m", "original", "--no-double-check"]
     return [sys.executable, "-m", "retinaface_cli", "infer", str(inputs), *fixed, *options]
 
 
@@ -301,6 +302,17 @@ def test_evaluate_takes_the_best_box_unless_told_otherwise() -> None:
     assert not resolve_evaluate_settings({}).detection.votes
     assert resolve_evaluate_settings({"box_voting": True}).detection.votes
     assert resolve_evaluate_settings({"nms_inclusive": False}).detection.votes
+
+
+def test_evaluate_checks_doubtful_faces_only_if_told_to_and_then_lets_weaker_scores_in() -> None:
+    def of(**given: Any) -> tuple[bool, float]:
+        detection = resolve_evaluate_settings(given).detection
+        return detection.double_check, detection.confidence_threshold
+
+    assert of() == (False, 0.02)
+    assert of(double_check=True) == (True, 0.005)
+    assert of(double_check=True, confidence_threshold=0.1) == (True, 0.1)
+    assert of(confidence_threshold=0.0) == (False, 0.0)
 
 
 def test_the_last_line_says_what_ran_the_network(tmp_path: Path, pictures: Path, weights: Path) -> None:
