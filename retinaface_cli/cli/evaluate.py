@@ -141,8 +141,8 @@ def evaluate(
         typer.Option(
             "--double-check/--no-double-check",
             rich_help_panel=_DETECTION,
-            help="Look again, from close by, at faces of which the network is in doubt, and score them by both looks"
-            ", as infer does.",
+            help="Look again, from close by, at faces of which the network is in doubt, and score them by both looks, "
+            "as infer does.",
         ),
     ] = False,
     confidence_threshold: Annotated[

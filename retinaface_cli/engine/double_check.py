@@ -21,7 +21,7 @@ from retinaface_cli.data.preprocessing import RgbImage
 from retinaface_cli.engine.backends import ForwardPass
 from retinaface_cli.faces import FaceDetections, FloatArray
 from retinaface_cli.geometry.boxes import decode_boxes, pairwise_iou
-from retinaface_cli.model.outputs import HeadOutputs
+from retinaface_cli.model.outputs import HeadOutputs, face_logits
 from retinaface_cli.settings.network import NetworkSettings
 
 DOUBTFUL_SCORES = (0.2, 0.98)
@@ -30,7 +30,7 @@ DOUBTFUL_SCORES = (0.2, 0.98)
 MAX_FACES = 100
 """Doubtful faces of a picture that are looked at again, best first."""
 
-SMALL_FACE_SIDE = 25.0
+_SMALL_FACE_SIDE = 25.0
 """Faces smaller than this, in pixels of the first look, are enlarged less than others: there is less to be seen."""
 
 _LOGIT_RANGE = (-6.0, 4.0)
@@ -145,7 +145,7 @@ def find_doubtful(faces: FaceDetections, score_threshold: float) -> npt.NDArray[
 def cut_out(image: RgbImage, box: FloatArray, fill: tuple[int, int, int]) -> CutOut:
     """The square around a box (4,) xyxy of a picture (H, W, 3) RGB; what lies beyond the picture is filled."""
     face_side = max(1.0, float(_sides(box)))
-    view = _SMALL_FACE if face_side < SMALL_FACE_SIDE else _OTHER_FACE
+    view = _SMALL_FACE if face_side < _SMALL_FACE_SIDE else _OTHER_FACE
     side = max(2, round(face_side * view.crop_side / view.face_side))
     left, top = (int(value) for value in np.rint((box[:2] + box[2:] - side) / 2))
     x, y = max(left, 0), max(top, 0)
@@ -166,11 +166,10 @@ def read_answers(outputs: HeadOutputs, anchors: Float[Tensor, "A 4"], boxes: Flo
         anchors: (cx, cy, w, h) that they refer to.
         boxes: of the face in each, xyxy in pixels.
     """
-    logits = outputs.class_logits[..., 1].float() - outputs.class_logits[..., 0].float()  # (N, A)
     found = decode_boxes(outputs.box_deltas.float(), anchors.expand(len(boxes), -1, -1))  # (N, A, 4)
     is_same = pairwise_iou(boxes[:, None], found)[:, 0] > _SAME_FACE_IOU  # (N, A)
     low, high = _LOGIT_RANGE
-    answers: FloatArray = torch.where(is_same, logits, low).amax(dim=1).clamp(low, high).cpu().numpy()
+    answers: FloatArray = torch.where(is_same, face_logits(outputs), low).amax(dim=1).clamp(low, high).cpu().numpy()
     return answers
 
 
@@ -202,7 +201,7 @@ def _logits(scores: FloatArray) -> FloatArray:
 
 def _doubts(boxes: FloatArray) -> FloatArray:
     """(N,) doubts about the faces in (N, 4) boxes."""
-    return np.where(_sides(boxes) < SMALL_FACE_SIDE, _SMALL_FACE.doubt, _OTHER_FACE.doubt).astype(np.float32)
+    return np.where(_sides(boxes) < _SMALL_FACE_SIDE, _SMALL_FACE.doubt, _OTHER_FACE.doubt).astype(np.float32)
 
 
 def _sides(boxes: FloatArray) -> FloatArray:

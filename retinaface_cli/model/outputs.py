@@ -20,3 +20,8 @@ class HeadOutputs(NamedTuple):
     class_logits: Float[Tensor, "B A 2"]
     box_deltas: Float[Tensor, "B A 4"]
     landmark_deltas: Float[Tensor, "B A 5 2"]
+
+
+def face_logits(outputs: HeadOutputs) -> Float[Tensor, "B A"]:
+    """Logits of face against background, in float32; their sigmoid is the softmax of the two classes."""
+    return outputs.class_logits[..., 1].float() - outputs.class_logits[..., 0].float()

@@ -12,7 +12,7 @@ from torch import Tensor
 from retinaface_cli.faces import NUM_LANDMARKS, FaceDetections
 from retinaface_cli.geometry.boxes import decode_boxes, decode_landmarks
 from retinaface_cli.model.box_voting import vote_boxes
-from retinaface_cli.model.outputs import HeadOutputs
+from retinaface_cli.model.outputs import HeadOutputs, face_logits
 
 _VOTE_POWER = 3
 """Of the score in box voting; measured on WIDER FACE, 1 to 6 are all better than no voting, 3 is best on hard faces."""
@@ -46,8 +46,7 @@ def postprocess(
 
     Everything is computed in float32, whatever the precision of the outputs.
     """
-    margins = outputs.class_logits[..., 1].float() - outputs.class_logits[..., 0].float()
-    scores = torch.sigmoid(margins)  # (B, A), the softmax of two classes
+    scores = torch.sigmoid(face_logits(outputs))  # (B, A)
     return [
         _select_faces(scores[i], outputs.box_deltas[i], outputs.landmark_deltas[i], anchors, options)
         for i in range(len(scores))

@@ -162,7 +162,7 @@ def test_a_picture_gets_the_same_faces_in_company() -> None:
 
 
 @pytest.mark.parametrize("backend", ["torch", "openvino", "onnx"])
-def test_a_thing_that_looks_like_a_face_once_loses_its_score(backend: str) -> None:
+def test_every_backend_confirms_the_weak_face_and_nothing_else(backend: str) -> None:
     picture = load_rgb(REPOSITORY / "examples" / "images" / "table.jpg")
     by_check = {
         double_check: FaceDetector.load(
