@@ -5,18 +5,18 @@ from typing import TYPE_CHECKING, Any
 from retinaface_cli.version import __version__
 
 if TYPE_CHECKING:
-    from retinaface_cli.engine.alignment import align_faces
-    from retinaface_cli.engine.detector import FaceDetector
-    from retinaface_cli.engine.old_api import get_model
+    from retinaface_cli.detection.alignment import align_faces
+    from retinaface_cli.detection.detector import FaceDetector
+    from retinaface_cli.detection.legacy_api import get_model
     from retinaface_cli.faces import FaceDetections
 
 __all__ = ["FaceDetections", "FaceDetector", "__version__", "align_faces", "get_model"]
 
 _HOMES = {
     "FaceDetections": "retinaface_cli.faces",
-    "FaceDetector": "retinaface_cli.engine.detector",
-    "align_faces": "retinaface_cli.engine.alignment",
-    "get_model": "retinaface_cli.engine.old_api",
+    "FaceDetector": "retinaface_cli.detection.detector",
+    "align_faces": "retinaface_cli.detection.alignment",
+    "get_model": "retinaface_cli.detection.legacy_api",
 }
 
 

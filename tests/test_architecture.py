@@ -21,7 +21,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"faces", "files"}),
     frozenset({"geometry", "formats", "settings"}),
     frozenset({"data", "model", "evaluation", "visualization"}),
-    frozenset({"engine"}),
+    frozenset({"detection", "training"}),
     frozenset({"commands"}),
     frozenset({"cli"}),
     frozenset({"__init__", "__main__"}),
@@ -32,8 +32,8 @@ TORCH_FREE = ("cli", "settings", "formats", "evaluation", "visualization", "face
 
 ALLOWED_PLACES = {
     "albumentations": ("data/augmentations.py",),
-    "cv2": ("data/", "visualization", "engine/"),
-    "pytorch_lightning": ("engine/", "data/datamodule.py", "commands/"),
+    "cv2": ("data/", "visualization", "detection/"),
+    "pytorch_lightning": ("detection/", "training/", "data/datamodule.py", "commands/"),
     "typer": ("cli/",),
     "matplotlib": ("visualization",),
 }

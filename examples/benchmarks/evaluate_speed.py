@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from retinaface_cli.commands.evaluate_truth import read_truth
+from retinaface_cli.commands.evaluate.truth import read_truth
 from retinaface_cli.faces import FaceDetections, ImageDetections, ImageLabels
 from retinaface_cli.formats.predictions import write_predictions
 

@@ -21,12 +21,12 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from retinaface_cli.commands.infer import run
+from retinaface_cli.commands.infer.run import run
 from retinaface_cli.data.preprocessing import load_rgb
 from retinaface_cli.data.sources import find_sources
-from retinaface_cli.model.checkpoints import load_weights
+from retinaface_cli.model.checkpoints.loading import load_weights
 from retinaface_cli.settings.base import validate_settings
-from retinaface_cli.settings.inference import InferSettings
+from retinaface_cli.settings.detection import InferSettings
 
 
 def time_plain_forward(pictures: str, weights: Path, **_: str) -> float:

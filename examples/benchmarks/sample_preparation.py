@@ -19,7 +19,7 @@ import torch
 
 from retinaface_cli.data.batches import collate_training
 from retinaface_cli.data.dataset import TrainingDataset
-from retinaface_cli.data.pictures import load_training_data
+from retinaface_cli.data.images import load_training_data
 from retinaface_cli.data.preprocessing import load_rgb
 from retinaface_cli.data.sampling import SampleKey
 from retinaface_cli.settings.data import AUGMENTATIONS, DataSettings, LabelSource

@@ -20,18 +20,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from retinaface_cli.engine.cpu_memory import keep_freed_memory
-from retinaface_cli.engine.ema import WeightAverage
-from retinaface_cli.engine.optimization import build_optimizer
+from retinaface_cli.detection.cpu_memory import keep_freed_memory
 from retinaface_cli.geometry.anchors import generate_anchors
 from retinaface_cli.geometry.boxes import cxcywh_to_xyxy, encode_boxes, encode_landmarks, pairwise_iou
-from retinaface_cli.model.loss import FaceLoss
-from retinaface_cli.model.outputs import HeadOutputs
-from retinaface_cli.model.retinaface import build_network
-from retinaface_cli.model.targets import FaceTargets
+from retinaface_cli.model.loss.multi_task import FaceLoss
+from retinaface_cli.model.matching.targets import FaceTargets
+from retinaface_cli.model.networks.outputs import HeadOutputs
+from retinaface_cli.model.networks.retinaface import build_network
 from retinaface_cli.settings.loss import LossSettings
 from retinaface_cli.settings.network import NetworkSettings
 from retinaface_cli.settings.optimization import EmaSettings, SgdSettings
+from retinaface_cli.training.ema import WeightAverage
+from retinaface_cli.training.optimization import build_optimizer
 
 
 def draw_faces(batch_size: int, faces_a_picture: int, image_size: int) -> FaceTargets:

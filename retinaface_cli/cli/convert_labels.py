@@ -166,7 +166,7 @@ def convert_labels(
         raise typer.BadParameter(
             "give at least one SOURCE and OUT, or --dry-run to only look", param_hint="SOURCE... OUT"
         )
-    from retinaface_cli.commands.convert_labels import run
+    from retinaface_cli.commands.convert_labels.run import run
     from retinaface_cli.settings.base import validate_settings
     from retinaface_cli.settings.conversion import ConversionSettings
 

@@ -277,12 +277,12 @@ def evaluate(
     ] = False,
 ) -> None:
     """Score detections against true faces: AP as WIDER FACE, COCO and VOC have it, and landmark errors."""
-    from retinaface_cli.commands import evaluate as command
-    from retinaface_cli.commands.evaluate_settings import resolve_settings
+    from retinaface_cli.commands.evaluate import run as command
+    from retinaface_cli.commands.evaluate.options import resolve_settings
 
     given = given_options(ctx)
     if not any(name in given for name in ("config", "predictions", "labels", "weights")):
-        from retinaface_cli.commands.evaluate_training import find_newest_run
+        from retinaface_cli.commands.evaluate.training import find_newest_run
 
         newest = find_newest_run()
         if newest is None:

@@ -248,8 +248,8 @@ def infer(
     """Find the faces of pictures and videos: boxes, scores and five landmarks, as JSON and, if wished, drawn."""
     from rich.console import Console
 
-    from retinaface_cli.commands import infer as command
-    from retinaface_cli.commands.infer_settings import describe_run, resolve_settings
+    from retinaface_cli.commands.infer import run as command
+    from retinaface_cli.commands.infer.options import describe_run, resolve_settings
     from retinaface_cli.commands.weights import print_published_weights
 
     if list_weights:

@@ -6,10 +6,10 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from retinaface_cli.engine.weights import PACKAGED_NAME, resolve_weights
-from retinaface_cli.model.checkpoints import LoadedWeights, load_weights
-from retinaface_cli.model.downloads import list_published
-from retinaface_cli.settings.inference import InferSettings
+from retinaface_cli.detection.weights import PACKAGED_NAME, resolve_weights
+from retinaface_cli.model.checkpoints.loading import LoadedWeights, load_weights
+from retinaface_cli.model.checkpoints.published import list_published
+from retinaface_cli.settings.detection import InferSettings
 
 
 def load_weights_with_progress(settings: InferSettings, *, console: Console) -> LoadedWeights:

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from retinaface_cli.data.batches import ValidationBatch, collate_training, collate_validation
 from retinaface_cli.data.dataset import TrainingDataset, ValidationDataset
-from retinaface_cli.data.pictures import TrainingData
+from retinaface_cli.data.images import TrainingData
 from retinaface_cli.data.preprocessing import TestScale
 from retinaface_cli.data.sampling import EpochBatches, ResumableLoader, SameSizeBatches, Share
 from retinaface_cli.settings.data import AugmentationSettings, DataSettings

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from retinaface_cli.data.augmentations import Augmentation
 from retinaface_cli.data.batches import TrainingSample, ValidationSample
 from retinaface_cli.data.cropping import Cut, choose_window, cut_window
-from retinaface_cli.data.pictures import Picture
+from retinaface_cli.data.images import Picture
 from retinaface_cli.data.preprocessing import Resizer, RgbImage, TestScale, load_rgb
 from retinaface_cli.data.sampling import SampleKey
 from retinaface_cli.faces import FaceLabels

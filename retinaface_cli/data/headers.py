@@ -7,7 +7,7 @@ from pathlib import Path
 
 from retinaface_cli.data.preprocessing import load_rgb
 from retinaface_cli.errors import ImageReadError
-from retinaface_cli.formats.picture_heads import read_size_from_head
+from retinaface_cli.formats.image_heads import read_size_from_head
 
 _END_MARKS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND", b"RIFF": b"", b"BM": b""}
 """First bytes of JPEG, PNG, WebP and BMP, and what stands at the end of a whole file; other pictures are decoded."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from retinaface_cli.errors import ImageReadError
 from retinaface_cli.faces import FaceDetections, FloatArray
-from retinaface_cli.formats.picture_heads import count_pixels
+from retinaface_cli.formats.image_heads import count_pixels
 
 RgbImage = npt.NDArray[np.uint8]
 """(H, W, 3), red first."""

@@ -22,12 +22,12 @@ from retinaface_cli.formats.csv_labels import read_csv, recognizes_csv
 from retinaface_cli.formats.face_checks import InvalidPolicy, check_faces
 from retinaface_cli.formats.face_table import FaceTable
 from retinaface_cli.formats.fddb import read_fddb, recognizes_fddb
+from retinaface_cli.formats.image_places import find_image_root, find_pictures, measure_pictures, rename_pictures
 from retinaface_cli.formats.label_reader import LabelReader, ReadingOptions
 from retinaface_cli.formats.label_set import Finding, LabelSet
 from retinaface_cli.formats.label_writing import WRITERS, LabelWriter, write_labels
 from retinaface_cli.formats.labelme import read_labelme, recognizes_labelme
 from retinaface_cli.formats.pascal_voc import read_voc, recognizes_voc
-from retinaface_cli.formats.picture_places import find_image_root, find_pictures, measure_pictures, rename_pictures
 from retinaface_cli.formats.recognition import recognize_format
 from retinaface_cli.formats.repeated import join_repeated
 from retinaface_cli.formats.retinaface_text import (

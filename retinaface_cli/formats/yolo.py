@@ -15,6 +15,7 @@ from retinaface_cli.faces import NUM_LANDMARKS
 from retinaface_cli.formats.class_names import choose_face_classes
 from retinaface_cli.formats.face_table import OCCLUDED_LANDMARKS, FaceTable
 from retinaface_cli.formats.findings import FindingCounter
+from retinaface_cli.formats.image_heads import read_size_from_head
 from retinaface_cli.formats.label_reader import (
     FaceRecord,
     Glimpse,
@@ -24,7 +25,6 @@ from retinaface_cli.formats.label_reader import (
     build_table,
     is_there,
 )
-from retinaface_cli.formats.picture_heads import read_size_from_head
 from retinaface_cli.formats.text_lines import read_bytes
 from retinaface_cli.formats.values import as_name, parse_number, read_text
 from retinaface_cli.formats.yolo_layout import (

@@ -12,7 +12,7 @@ from torch import Tensor
 from retinaface_cli.faces import NUM_LANDMARKS, FaceDetections
 from retinaface_cli.geometry.boxes import decode_boxes, decode_landmarks
 from retinaface_cli.model.box_voting import vote_boxes
-from retinaface_cli.model.outputs import HeadOutputs, face_logits
+from retinaface_cli.model.networks.outputs import HeadOutputs, face_logits
 
 _VOTE_POWER = 3
 """Of the score in box voting; measured on WIDER FACE, 1 to 6 are all better than no voting, 3 is best on hard faces."""

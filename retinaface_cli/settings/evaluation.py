@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from retinaface_cli.settings.base import Settings
-from retinaface_cli.settings.inference import ORIGINAL_SIZE, InferSettings
+from retinaface_cli.settings.detection import ORIGINAL_SIZE, InferSettings
 
 Protocol = Literal["wider", "coco", "ap50", "landmarks"]
 TtaKind = Literal["flip", "multiscale"]

@@ -24,21 +24,13 @@ class AnchorSettings(Settings):
 
     @model_validator(mode="after")
     def _check_levels(self) -> AnchorSettings:
-        if self.strides not in ((8, 16, 32), (4, 8, 16, 32)) or len(self.sizes) != len(self.strides):
-            raise ValueError(
-                "the network has levels of strides 8, 16 and 32, or of 4, 8, 16 and 32: give one of these, and a tuple "
-                "of sizes for each"
-            )
+        if len(self.sizes) != 3 or self.strides != (8, 16, 32):
+            raise ValueError("the network has three levels, of strides 8, 16 and 32: give three tuples of sizes")
         if len({len(level) for level in self.sizes}) != 1 or not self.sizes[0]:
             raise ValueError("every level must have the same number of anchor sizes, at least one")
         if any(size <= 0 for level in self.sizes for size in level):
             raise ValueError("anchor sizes must be above 0 pixels")
         return self
-
-    @property
-    def has_fine_level(self) -> bool:
-        """Whether there is a level of stride 4."""
-        return self.strides[0] == 4
 
     @property
     def num_per_cell(self) -> int:
@@ -86,9 +78,6 @@ class NetworkSettings(Settings):
 
     out_channels: int | None = Field(default=None, gt=0, multiple_of=4)
     """Width of the feature pyramid and of the context modules; empty: the backbone's usual width."""
-
-    fine_channels: int = Field(default=64, gt=0, multiple_of=4)
-    """Width of the level of stride 4, where anchors.strides has one."""
 
     anchors: AnchorSettings = AnchorSettings()
     """Anchor sizes and strides."""

@@ -37,10 +37,6 @@ class TrainSettings(RunSettings):
     """Start weights of the backbone where `weights` is empty: imagenet: fetched once (not for mobilenet0.25, 0.5 and
     1.0: name a file, e.g. mobilenetV1X0.25_pretrain.tar); none: random."""
 
-    teach_fine_level: bool = False
-    """Whether only the level of stride 4 learns (network.anchors.strides: 4, 8, 16, 32), from what `weights` find on
-    the picture at twice the size; all else stays as it is. For the smallest faces."""
-
     network: NetworkSettings = NetworkSettings()
     """The network. With `weights`, what is not named here is taken from the checkpoint."""
 
@@ -82,16 +78,4 @@ class TrainSettings(RunSettings):
         monitor = self.checkpoint.monitor
         if monitor.startswith("val/wider") and self.validation.wider_ground_truth is None:
             raise ValueError(f"checkpoint.monitor is {monitor}, which needs validation.wider_ground_truth")
-        return self
-
-    @model_validator(mode="after")
-    def _check_fine_level(self) -> TrainSettings:
-        if not self.teach_fine_level:
-            return self
-        anchors = self.network.anchors
-        if not anchors.has_fine_level or anchors.sizes[1] != tuple(2 * size for size in anchors.sizes[0]):
-            raise ValueError(
-                "teach_fine_level needs network.anchors with strides [4, 8, 16, 32], and with sizes of which the first "
-                f"are half the second, e.g. [[8, 16], [16, 32], ...]; got {anchors.strides}, {anchors.sizes}"
-            )
         return self

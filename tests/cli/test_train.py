@@ -7,8 +7,8 @@ import yaml
 from typer.testing import CliRunner
 
 from retinaface_cli.cli.app import app
-from retinaface_cli.commands import train
-from retinaface_cli.commands.train_settings import TrainRequest
+from retinaface_cli.commands.train import run as train
+from retinaface_cli.commands.train.options import TrainRequest
 from retinaface_cli.errors import RetinaFaceError, SettingsError
 from tests.conftest import REPOSITORY
 

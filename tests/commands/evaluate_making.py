@@ -13,12 +13,12 @@ import numpy.typing as npt
 from rich.console import Console
 from scipy.io import savemat
 
-from retinaface_cli.commands import evaluate as command
+from retinaface_cli.commands.evaluate import run as command
 from retinaface_cli.faces import ImageDetections, ImageLabels
 from retinaface_cli.formats.predictions import write_predictions
 from retinaface_cli.settings.base import validate_settings
 from retinaface_cli.settings.evaluation import EvaluateSettings
-from tests.engine.test_detector import noise
+from tests.detection.test_detector import noise
 
 A = (0.0, 0.0, 20.0, 20.0)
 B = (40.0, 0.0, 70.0, 30.0)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from retinaface_cli.commands.convert_labels import run
-from retinaface_cli.commands.convert_labels_report import matching_anchors
-from retinaface_cli.commands.convert_labels_selection import event_of, hold_out, pick_subset
+from retinaface_cli.commands.convert_labels.report import matching_anchors
+from retinaface_cli.commands.convert_labels.run import run
+from retinaface_cli.commands.convert_labels.selection import event_of, hold_out, pick_subset
 from retinaface_cli.errors import LabelFormatError, SettingsError
 from retinaface_cli.faces import FaceLabels, ImageLabels
 from retinaface_cli.formats import READERS, WRITERS, read_labels

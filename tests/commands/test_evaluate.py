@@ -33,7 +33,7 @@ from tests.commands.evaluate_making import (
     write_wider_mat,
 )
 from tests.conftest import REPOSITORY
-from tests.engine.test_detector import write_random_weights
+from tests.detection.test_detector import write_random_weights
 from tests.evaluation.pictures import detected, labelled, random_pictures, recorded_detections
 from tests.evaluation.test_coco import coco_face
 

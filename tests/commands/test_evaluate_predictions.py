@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retinaface_cli.commands.evaluate_predictions import make_candidate, pair_names, read_run_file
-from retinaface_cli.commands.evaluate_truth import GroundTruth, make_truth, read_truth
+from retinaface_cli.commands.evaluate.predictions import make_candidate, pair_names, read_run_file
+from retinaface_cli.commands.evaluate.truth import GroundTruth, make_truth, read_truth
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import FaceDetections, ImageDetections
 from tests.commands.evaluate_making import A, B, write_labels

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from retinaface_cli.commands import evaluate_process
-from retinaface_cli.commands.evaluate_process import SideTask
+from retinaface_cli.commands.evaluate import process as evaluate_process
+from retinaface_cli.commands.evaluate.process import SideTask
 from retinaface_cli.errors import LabelFormatError
 
 

@@ -16,16 +16,16 @@ import numpy.typing as npt
 import pytest
 from rich.console import Console
 
-from retinaface_cli.commands.evaluate_settings import resolve_settings as resolve_evaluate_settings
-from retinaface_cli.commands.infer import InferReport, run
-from retinaface_cli.commands.infer_settings import resolve_settings
+from retinaface_cli.commands.evaluate.options import resolve_settings as resolve_evaluate_settings
+from retinaface_cli.commands.infer.options import resolve_settings
+from retinaface_cli.commands.infer.run import InferReport, run
 from retinaface_cli.data.video import VideoFile, read_frames
 from retinaface_cli.errors import ImageReadError, SettingsError
 from retinaface_cli.formats.predictions import read_predictions
 from retinaface_cli.settings.base import validate_settings
-from retinaface_cli.settings.inference import InferSettings
+from retinaface_cli.settings.detection import InferSettings
 from tests.conftest import REPOSITORY
-from tests.engine.test_detector import noise, write_random_weights
+from tests.detection.test_detector import noise, write_random_weights
 
 
 @pytest.fixture(scope="module")

@@ -13,19 +13,19 @@ from typing import Any
 import pytest
 import torch
 
-from retinaface_cli.engine import picture_reports
-from retinaface_cli.engine.detector import FaceDetector
-from retinaface_cli.engine.run_folder import RunFolder
-from retinaface_cli.engine.training_module import FaceTrainingModule
+from retinaface_cli.detection.detector import FaceDetector
 from retinaface_cli.errors import CheckpointError, LabelFormatError, RetinaFaceError, SettingsError
-from retinaface_cli.model.checkpoints import load_weights, save_weights
-from retinaface_cli.model.outputs import HeadOutputs
+from retinaface_cli.model.checkpoints.loading import load_weights, save_weights
+from retinaface_cli.model.networks.outputs import HeadOutputs
 from retinaface_cli.settings.base import load_settings
 from retinaface_cli.settings.network import PreprocessingSettings
 from retinaface_cli.settings.training import TrainSettings
+from retinaface_cli.training.callbacks import image_reports as picture_reports
+from retinaface_cli.training.module import FaceTrainingModule
+from retinaface_cli.training.run_folder import RunFolder
 from tests.commands.training_runs import NUM_STEPS, SMALL, read_last, read_report, train_small, write_data
 from tests.conftest import REPOSITORY
-from tests.engine.training_making import painted_picture
+from tests.training.training_making import painted_picture
 
 SHORT = {"trainer.max_epochs": 1, "trainer.limit_train_batches": 1}
 
@@ -393,24 +393,3 @@ def test_two_processes_write_one_run_and_survive_a_signal_together(config: Path)
     assert done.returncode == 0, done.stderr
     rows = (folder / "metrics.csv").read_text().splitlines()[1:]
     assert [int(row.split(",")[0]) for row in rows] == list(range(2 * 36))
-
-
-def test_a_fine_level_is_added_to_trained_weights(
-    config: Path, whole: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    anchors = {"sizes": [[8, 16], [16, 32], [64, 128], [256, 512]], "strides": [4, 8, 16, 32]}
-    changes = {"network.anchors": anchors, "teach_fine_level": True, **SHORT}
-    train_small(config, weights=str(whole / "best.safetensors"), changes=changes)
-    assert "300 of 324 weights from" in capsys.readouterr().out
-    before, after = (
-        load_weights(path) for path in (whole / "best.safetensors", Path("runs/train/small/best.safetensors"))
-    )
-    assert all(torch.equal(after.state[name], value) for name, value in before.state.items())
-    assert after.network.anchors.has_fine_level
-    assert after.build()(torch.zeros(1, 3, 64, 64)).class_logits.shape[1] == 2 * (16 * 16 + 8 * 8 + 4 * 4 + 2 * 2)
-
-
-def test_a_fine_level_wants_weights_to_learn_from(config: Path) -> None:
-    anchors = {"sizes": [[8, 16], [16, 32], [64, 128], [256, 512]], "strides": [4, 8, 16, 32]}
-    with pytest.raises(SettingsError, match="no weights to learn from; name them with -w"):
-        train_small(config, changes={"network.anchors": anchors, "teach_fine_level": True, **SHORT})

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from retinaface_cli.commands import train
-from retinaface_cli.commands.train_settings import resolve_request
-from retinaface_cli.engine.run_folder import RunFolder
+from retinaface_cli.commands.train import run as train
+from retinaface_cli.commands.train.options import resolve_request
+from retinaface_cli.training.run_folder import RunFolder
 from retinaface_cli.visualization.image_files import save_image
-from tests.engine.training_making import painted_picture
+from tests.training.training_making import painted_picture
 
 NUM_PICTURES = 6
 NUM_STEPS = 3

@@ -10,7 +10,7 @@ import torch
 
 from retinaface_cli.data.batches import TrainingBatch, ValidationBatch
 from retinaface_cli.data.datamodule import FaceDataModule, count_workers
-from retinaface_cli.data.pictures import load_training_data
+from retinaface_cli.data.images import load_training_data
 from retinaface_cli.settings.data import AUGMENTATIONS, DataSettings, LabelSource
 from tests.data.conftest import PICTURES
 from tests.data.painted import nearest_point, painted_box

@@ -7,12 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from retinaface_cli.model.outputs import HeadOutputs
-from retinaface_cli.model.targets import FaceTargets
-from retinaface_cli.settings.network import AnchorSettings
-
-FINE = AnchorSettings(sizes=((8, 16), (16, 32), (64, 128), (256, 512)), strides=(4, 8, 16, 32))
-"""The usual anchors and those of a level of stride 4."""
+from retinaface_cli.model.matching.targets import FaceTargets
+from retinaface_cli.model.networks.outputs import HeadOutputs
 
 
 def make_targets(

@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import torch
 
-from retinaface_cli.model.class_prior import set_class_prior
-from retinaface_cli.model.retinaface import build_network
+from retinaface_cli.model.loss.class_prior import set_class_prior
+from retinaface_cli.model.networks.retinaface import build_network
 from retinaface_cli.settings.network import AnchorSettings, NetworkSettings
-from tests.model.target_making import FINE
 
 
 def test_before_training_every_anchor_has_the_prior_probability_of_a_face() -> None:
@@ -14,16 +13,6 @@ def test_before_training_every_anchor_has_the_prior_probability_of_a_face() -> N
     with torch.no_grad():
         for head in network.class_heads.parameters():
             head.zero_()
-        set_class_prior(network, 0.02)
-        scores = network.eval()(torch.zeros(1, 3, 64, 64)).class_logits.softmax(dim=2)[..., 1]
-    torch.testing.assert_close(scores, torch.full_like(scores, 0.02))
-
-
-def test_the_fine_level_starts_with_the_prior_in_each_of_its_cells() -> None:
-    network = build_network(NetworkSettings(anchors=FINE))
-    with torch.no_grad():
-        for head, _, _ in network.heads:
-            head.weight.zero_()  # type: ignore[operator]
         set_class_prior(network, 0.02)
         scores = network.eval()(torch.zeros(1, 3, 64, 64)).class_logits.softmax(dim=2)[..., 1]
     torch.testing.assert_close(scores, torch.full_like(scores, 0.02))

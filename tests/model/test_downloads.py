@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from retinaface_cli.errors import CheckpointError
-from retinaface_cli.model import downloads
-from retinaface_cli.model.backbones import BACKBONES
-from retinaface_cli.model.downloads import (
+from retinaface_cli.model.checkpoints import published as downloads
+from retinaface_cli.model.checkpoints.http_download import download
+from retinaface_cli.model.checkpoints.published import (
     PUBLISHED,
     cache_folder,
     fetch_weights,
@@ -23,7 +23,7 @@ from retinaface_cli.model.downloads import (
     list_published,
     preprocessing_by_sha256,
 )
-from retinaface_cli.model.http_download import download
+from retinaface_cli.model.networks.backbones import BACKBONES
 from retinaface_cli.settings.network import PREPROCESSINGS
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB, several chunks

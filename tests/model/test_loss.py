@@ -11,16 +11,16 @@ from torch import Tensor
 from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, generalized_box_iou_loss, sigmoid_focal_loss
 
 from retinaface_cli.geometry.boxes import cxcywh_to_xyxy, encode_boxes
-from retinaface_cli.model import loss_parts
-from retinaface_cli.model.anchor_grid import anchor_grid
-from retinaface_cli.model.box_loss import build_box_loss
-from retinaface_cli.model.classification_loss import build_classification_loss
-from retinaface_cli.model.landmark_loss import build_landmark_loss
-from retinaface_cli.model.loss import FaceLoss
-from retinaface_cli.model.loss_parts import LossValues, Positives, collect_positives
-from retinaface_cli.model.matching import build_matcher
-from retinaface_cli.model.outputs import HeadOutputs
-from retinaface_cli.model.targets import FaceTargets, Matches
+from retinaface_cli.model.loss import parts as loss_parts
+from retinaface_cli.model.loss.box import build_box_loss
+from retinaface_cli.model.loss.classification import build_classification_loss
+from retinaface_cli.model.loss.landmarks import build_landmark_loss
+from retinaface_cli.model.loss.multi_task import FaceLoss, LossValues
+from retinaface_cli.model.loss.parts import Positives, collect_positives
+from retinaface_cli.model.matching.anchor_grid import anchor_grid
+from retinaface_cli.model.matching.matchers import build_matcher
+from retinaface_cli.model.matching.targets import FaceTargets, Matches
+from retinaface_cli.model.networks.outputs import HeadOutputs
 from retinaface_cli.settings.base import validate_settings
 from retinaface_cli.settings.loss import (
     CrossEntropySettings,
@@ -296,7 +296,7 @@ def test_places_filled_for_an_accelerator_do_not_change_the_loss(
         monkeypatch.setattr(loss_parts, "_num_places", lambda matches: matches.max_positives)
         return collect_positives(matches, targets, anchors)
 
-    monkeypatch.setattr("retinaface_cli.model.loss.collect_positives", collect_with_filling)
+    monkeypatch.setattr("retinaface_cli.model.loss.multi_task.collect_positives", collect_with_filling)
     found = compute(filled, padded, **kinds)
     torch.autograd.backward(found.total)
     torch.testing.assert_close(torch.stack(found), torch.stack(expected))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from retinaface_cli.geometry.boxes import encode_boxes, encode_landmarks
-from retinaface_cli.model.outputs import HeadOutputs
+from retinaface_cli.model.networks.outputs import HeadOutputs
 from retinaface_cli.model.postprocess import PostprocessOptions, postprocess
 
 ANCHORS = torch.tensor([[20.0, 20, 16, 16], [24.0, 20, 16, 16], [60.0, 60, 32, 32], [100.0, 100, 64, 64]])

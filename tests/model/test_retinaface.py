@@ -7,13 +7,12 @@ import pytest
 import torch
 
 from retinaface_cli.geometry.anchors import generate_anchors
-from retinaface_cli.model.backbones import BACKBONES
-from retinaface_cli.model.folding import fold_batch_norm
-from retinaface_cli.model.key_maps import rename_key
-from retinaface_cli.model.retinaface import build_network, spread_cells
+from retinaface_cli.model.checkpoints.legacy_keys import rename_key
+from retinaface_cli.model.networks.backbones import BACKBONES
+from retinaface_cli.model.networks.folding import fold_batch_norm
+from retinaface_cli.model.networks.retinaface import build_network
 from retinaface_cli.settings.network import AnchorSettings, NetworkSettings
 from tests.model.reference_weights import draw_weights, to_old_names
-from tests.model.target_making import FINE
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -26,32 +25,6 @@ def test_every_backbone_gives_one_output_an_anchor(backbone: str) -> None:
     assert outputs.class_logits.shape == (2, num_anchors, 2)
     assert outputs.box_deltas.shape == (2, num_anchors, 4)
     assert outputs.landmark_deltas.shape == (2, num_anchors, 5, 2)
-
-
-@pytest.mark.parametrize("backbone", ["mobilenet0.25", "mobilenet_v2", "resnet18"])
-def test_a_fine_level_comes_before_the_others_and_changes_nothing_of_them(backbone: str) -> None:
-    plain = build_network(NetworkSettings.model_validate({"backbone": backbone})).eval()
-    network = build_network(NetworkSettings.model_validate({"backbone": backbone, "anchors": FINE})).eval()
-    network.load_state_dict(plain.state_dict(), strict=False)
-    images = torch.randn(2, 3, 65, 101)
-    with torch.inference_mode():
-        outputs, alone = network(images), plain(images)
-    num_fine = 17 * 26 * 2  # two anchors in each cell of stride 4
-    for found, expected in zip(outputs, alone, strict=True):
-        assert found.shape[1] == num_fine + expected.shape[1]
-        assert torch.equal(found[:, num_fine:], expected)
-    assert outputs.class_logits.shape[1] == len(generate_anchors((65, 101), FINE.sizes, FINE.strides))
-
-
-def test_a_cell_of_the_fine_level_speaks_for_the_four_in_its_place() -> None:
-    values = torch.arange(2 * 4 * 2 * 3).reshape(1, 8, 2, 3).float()
-    spread = spread_cells(values, (15, 22))
-    assert spread.shape == (1, 2, 4, 6)
-    for row in range(4):
-        for column in range(6):
-            inside = 2 * (row % 2) + column % 2
-            assert torch.equal(spread[0, :, row, column], values[0, [inside, 4 + inside], row // 2, column // 2])
-    assert torch.equal(spread_cells(values, (9, 17)), spread[..., :3, :5])
 
 
 def test_three_anchors_a_cell_give_wider_heads() -> None:
@@ -89,11 +62,10 @@ def test_outputs_equal_those_of_the_old_networks(shared: Path, backbone: str, ol
             np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * scale)
 
 
-@pytest.mark.parametrize("anchors", [AnchorSettings(), FINE], ids=["three levels", "four"])
 @pytest.mark.parametrize("backbone", ["mobilenet0.25", "mobilenet_v2", "resnet18"])
-def test_folding_changes_no_output(backbone: str, anchors: AnchorSettings) -> None:
+def test_folding_changes_no_output(backbone: str) -> None:
     torch.manual_seed(0)
-    network = build_network(NetworkSettings.model_validate({"backbone": backbone, "anchors": anchors}))
+    network = build_network(NetworkSettings.model_validate({"backbone": backbone}))
     images = torch.randn(2, 3, 64, 64)
     network.train()
     network(images)  # gives BatchNorm statistics that are not the initial ones

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from retinaface_cli.commands.evaluate_truth import read_truth
+from retinaface_cli.commands.evaluate.truth import read_truth
 from retinaface_cli.data.preprocessing import TestScale, load_rgb
-from retinaface_cli.engine.detector import FaceDetector
-from retinaface_cli.engine.weights import PACKAGED_NAME, resolve_weights
-from retinaface_cli.model.checkpoints import load_weights
+from retinaface_cli.detection.detector import FaceDetector
+from retinaface_cli.detection.weights import PACKAGED_NAME, resolve_weights
+from retinaface_cli.model.checkpoints.loading import load_weights
 from tests.parity.test_recorded_detections import OPTIONS, average_precisions
 
 START = {"original": (0.8883, 0.8545, 0.7089), "640": (0.8777, 0.7954, 0.4981)}

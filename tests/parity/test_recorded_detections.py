@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from retinaface_cli.commands.evaluate_truth import GroundTruth, read_truth
+from retinaface_cli.commands.evaluate.truth import GroundTruth, read_truth
 from retinaface_cli.data.preprocessing import load_rgb
-from retinaface_cli.engine.backends import Backend
-from retinaface_cli.engine.detector import FaceDetector
+from retinaface_cli.detection.backends import Backend
+from retinaface_cli.detection.detector import FaceDetector
 from retinaface_cli.evaluation.wider_face import evaluate_wider_face
 from retinaface_cli.faces import FaceDetections, ImageDetections
-from retinaface_cli.model.checkpoints import load_weights
+from retinaface_cli.model.checkpoints.loading import load_weights
 from retinaface_cli.model.postprocess import PostprocessOptions
 
 MIN_SCORE = 0.1

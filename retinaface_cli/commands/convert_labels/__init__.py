@@ -1,0 +1,1 @@
+"""The convert-labels command."""

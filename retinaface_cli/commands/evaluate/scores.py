@@ -1,0 +1,146 @@
+"""All scores of one set of predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from retinaface_cli.commands.evaluate.predictions import Candidate
+from retinaface_cli.commands.evaluate.process import SideTask
+from retinaface_cli.commands.evaluate.truth import GroundTruth
+from retinaface_cli.errors import SettingsError
+from retinaface_cli.evaluation.average_precision import AveragePrecisionReport, score_ap50
+from retinaface_cli.evaluation.breakdown import GroupResult, evaluate_groups
+from retinaface_cli.evaluation.coco import CocoReport, evaluate_coco
+from retinaface_cli.evaluation.landmarks import LandmarkReport, landmark_errors, score_landmarks
+from retinaface_cli.evaluation.matching import FaceMatches, find_near_faces
+from retinaface_cli.evaluation.wider_face import IOU_THRESHOLD, PIXEL_BORDER, WiderFaceReport, score_wider_face
+from retinaface_cli.settings.evaluation import Protocol
+
+ALL_PROTOCOLS: tuple[Protocol, ...] = ("wider", "coco", "ap50", "landmarks")
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Results of one candidate; None for protocols that were not asked for.
+
+    Attributes:
+        candidate: what was scored.
+        wider: WIDER FACE AP.
+        coco: COCO AP.
+        ap50: AP at an IoU of .5; it is always computed.
+        has_ap50: whether it was asked for.
+        landmarks: errors of the five points.
+        groups: AP50, recall and landmark error of parts of the faces.
+        matches: detections and the faces they claim, at an IoU of .5.
+    """
+
+    candidate: Candidate
+    wider: WiderFaceReport | None
+    coco: CocoReport | None
+    ap50: AveragePrecisionReport
+    has_ap50: bool
+    landmarks: LandmarkReport | None
+    groups: tuple[GroupResult, ...]
+    matches: FaceMatches
+
+
+@dataclass(frozen=True)
+class PictureMistakes:
+    """Mistakes in one picture at the score threshold of the best F1.
+
+    Attributes:
+        file_name: of the picture.
+        num_missed: faces that count and were not found.
+        num_false: detections on no face, or on one that was found already.
+    """
+
+    file_name: str
+    num_missed: int
+    num_false: int
+
+
+@dataclass(frozen=True, eq=False)
+class ScoresInProgress:
+    """Scores of which COCO's figures and the groups are still being computed in other processes.
+
+    Attributes:
+        ready: what is known already.
+        groups: the groups' results.
+        coco: COCO's figures; None: not asked for.
+    """
+
+    ready: Scores
+    groups: SideTask[tuple[GroupResult, ...]]
+    coco: SideTask[CocoReport] | None
+
+    def finish(self) -> Scores:
+        """Waits for what is missing."""
+        coco = None if self.coco is None else self.coco.result()
+        return replace(self.ready, groups=self.groups.result(), coco=coco)
+
+
+def choose_protocols(asked: Sequence[Protocol], truth: GroundTruth) -> tuple[Protocol, ...]:
+    """The protocols to compute: those asked for, or those that suit the labels.
+
+    WIDER FACE's ground truth has its own protocol, so COCO's, which takes longest, must be asked for there.
+
+    Raises:
+        SettingsError: landmarks are asked for and the labels have none.
+    """
+    if asked:
+        if "landmarks" in asked and not truth.has_landmarks:
+            raise SettingsError(f"protocol landmarks: {truth.name} has no landmarks; leave it out or name other labels")
+        return tuple(name for name in ALL_PROTOCOLS if name in asked)
+    unsuited = {"coco"} if truth.has_difficulties else set()
+    if not truth.has_landmarks:
+        unsuited.add("landmarks")
+    return tuple(name for name in ALL_PROTOCOLS if name not in unsuited)
+
+
+def start_scores(
+    candidate: Candidate, truth: GroundTruth, *, protocols: Sequence[Protocol], coco_max_detections: int
+) -> ScoresInProgress:
+    """Computes the protocols for one candidate, the longer ones beside."""
+    coco = None
+    if "coco" in protocols:
+        coco = SideTask(partial(evaluate_coco, truth.images, candidate.images, max_detections=coco_max_detections))
+    near = find_near_faces(truth.images, candidate.images, iou_threshold=IOU_THRESHOLD)
+    matches = near.match()
+    has_landmarks = "landmarks" in protocols
+    groups = SideTask(partial(evaluate_groups, matches, landmark_errors(matches) if has_landmarks else None))
+    wider = None
+    if "wider" in protocols:
+        wider = score_wider_face(near.match(border=PIXEL_BORDER), subsets=truth.subsets)
+    ready = Scores(
+        candidate=candidate,
+        wider=wider,
+        coco=None,
+        ap50=score_ap50(matches),
+        has_ap50="ap50" in protocols,
+        landmarks=score_landmarks(matches) if has_landmarks else None,
+        groups=(),
+        matches=matches,
+    )
+    return ScoresInProgress(ready, groups, coco)
+
+
+def find_worst(scores: Scores, count: int) -> list[PictureMistakes]:
+    """The pictures with most missed faces and false detections, at the score that gives the best F1."""
+    matches = scores.matches
+    counted = ~matches.faces.ignore
+    is_true, is_counted = matches.judge(counted)
+    is_shown = matches.scores >= scores.ap50.best_f1_score
+    num_pictures = len(matches.file_names)
+    num_false = np.bincount(matches.detection_images[is_shown & is_counted & ~is_true], minlength=num_pictures)
+    num_found = np.bincount(matches.detection_images[is_shown & is_true], minlength=num_pictures)
+    num_missed = np.bincount(matches.face_images[counted], minlength=num_pictures) - num_found
+    order = np.argsort(-(num_missed + num_false), kind="stable")[:count]
+    return [
+        PictureMistakes(matches.file_names[i], int(num_missed[i]), int(num_false[i]))
+        for i in order.tolist()
+        if num_missed[i] + num_false[i]
+    ]

@@ -1,0 +1,102 @@
+"""The validation data and the best weights of a training run, for `evaluate config.yaml` and bare `evaluate`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from retinaface_cli.commands.evaluate.truth import GroundTruth, make_truth
+from retinaface_cli.errors import SettingsError
+from retinaface_cli.faces import ImageLabels
+from retinaface_cli.settings.base import read_yaml, validate_settings
+from retinaface_cli.settings.legacy import add_paths_from_environment, is_old_config, translate_old_config
+from retinaface_cli.settings.training import TrainSettings
+from retinaface_cli.training.run_folder import DEFAULT_PARENT, RunFolder
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A training run to be measured.
+
+    Attributes:
+        config: where its settings stand.
+        settings: its settings.
+        weights: its best weights; None where it has none (yet).
+    """
+
+    config: Path
+    settings: TrainSettings
+    weights: Path | None
+
+    @property
+    def scale(self) -> str:
+        """Scale of its validation."""
+        return str(self.settings.data.validation_scale)
+
+
+def find_newest_run(parent: Path = DEFAULT_PARENT) -> Path | None:
+    """The folder of the run whose best weights are newest; None where no run has any."""
+    folders = [folder for folder in parent.glob("*") if RunFolder(folder).best_weights.is_file()]
+    with_config = [folder for folder in folders if RunFolder(folder).config.is_file()]
+    return max(with_config, key=lambda folder: RunFolder(folder).best_weights.stat().st_mtime_ns, default=None)
+
+
+def read_training(path: Path) -> TrainingRun:
+    """Reads a run by its folder or its config.
+
+    The best weights of a config that lies elsewhere are those of the newest run with its name.
+
+    Raises:
+        SettingsError: there is no config, or it is wrong.
+    """
+    config = RunFolder(path).config if path.is_dir() else path
+    values = read_yaml(config)
+    if is_old_config(values):
+        values, _ = translate_old_config(values, source=str(config))
+    add_paths_from_environment(values)
+    settings = validate_settings(TrainSettings, values, source=str(config))
+    folders = [config.parent] if config == RunFolder(config.parent).config else []
+    if settings.output is not None:
+        folders.append(settings.output)
+    found = next((folder for folder in folders if RunFolder(folder).best_weights.is_file()), None)
+    if found is None:
+        named = [*DEFAULT_PARENT.glob(settings.experiment_name), *DEFAULT_PARENT.glob(f"{settings.experiment_name}-*")]
+        with_weights = [folder for folder in named if RunFolder(folder).best_weights.is_file()]
+        found = max(with_weights, key=lambda folder: RunFolder(folder).best_weights.stat().st_mtime_ns, default=None)
+    return TrainingRun(config, settings, None if found is None else RunFolder(found).best_weights)
+
+
+def read_validation(run: TrainingRun) -> GroundTruth:
+    """The validation pictures of a run, read from its label files or held out of its training pictures.
+
+    Raises:
+        SettingsError: the run has none.
+        LabelFormatError: a label file cannot be understood.
+        ImageReadError: pictures are missing.
+    """
+    from retinaface_cli.data.images import load_training_data
+
+    sources = load_training_data(run.settings.data).validation
+    pictures = [(source.labels, picture) for source in sources for picture in source.pictures]
+    if not pictures:
+        raise SettingsError(f"{run.config}: the run has no validation pictures; name --labels and --images")
+    names = _distinct_names([(labels, picture.file_name) for labels, picture in pictures])
+    images = [
+        ImageLabels(name, picture.faces, width=picture.size[1], height=picture.size[0])
+        for name, (_, picture) in zip(names, pictures, strict=True)
+    ]
+    return make_truth(
+        images,
+        name=f"validation data of {run.config}",
+        format_name=", ".join(sorted({source.format_name for source in sources})),
+        notes=tuple(dict.fromkeys(finding for source in sources for finding in source.findings)),
+        paths={name: picture.path for name, (_, picture) in zip(names, pictures, strict=True)},
+    )
+
+
+def _distinct_names(named: Sequence[tuple[Path, str]]) -> list[str]:
+    """Names of pictures; where several label files have the same one, with the label file's folder in front."""
+    counts = Counter(name for _, name in named)
+    return [name if counts[name] == 1 else f"{labels.parent.name}/{labels.stem}/{name}" for labels, name in named]

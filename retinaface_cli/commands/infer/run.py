@@ -1,0 +1,200 @@
+"""`retinaface infer`: finds the faces of many pictures and writes them down."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from rich.console import Console
+
+from retinaface_cli.commands.infer.output import check_output, gather_results, open_output
+from retinaface_cli.commands.infer.progress import InferProgress
+from retinaface_cli.commands.weights import load_weights_with_progress
+from retinaface_cli.data.preprocessing import TestScale
+from retinaface_cli.data.reading import UnreadablePicture
+from retinaface_cli.data.sources import Source, find_sources
+from retinaface_cli.detection.prediction_module import PredictionModule, PredictionPlan
+from retinaface_cli.detection.tta import TestTimeAugmentation
+from retinaface_cli.detection.writer import WriterOptions
+from retinaface_cli.errors import SettingsError
+from retinaface_cli.model.checkpoints.loading import LoadedWeights
+from retinaface_cli.model.postprocess import PostprocessOptions
+from retinaface_cli.settings.detection import InferSettings
+
+_MAX_READERS = 8
+_MAX_LISTED_FAILURES = 5
+
+
+@dataclass(frozen=True)
+class InferReport:
+    """How a run went.
+
+    Attributes:
+        output: the folder with the results.
+        num_pictures: pictures and video frames done in this run.
+        num_faces: found in them.
+        num_done_before: pictures and videos that an earlier run had done.
+        failures: what could not be read.
+        seconds: from the first picture to the last.
+        network: library and precision that ran the network.
+        interrupted: whether it was stopped before the end.
+    """
+
+    output: Path
+    num_pictures: int
+    num_faces: int
+    num_done_before: int
+    failures: Sequence[UnreadablePicture]
+    seconds: float
+    network: str
+    interrupted: bool
+
+    @property
+    def exit_code(self) -> int:
+        """0 if any picture was processed, 1 if none, 130 after an interruption; see also InferSettings.strict."""
+        if self.interrupted:
+            return 130
+        return 0 if self.num_pictures + self.num_done_before > 0 else 1
+
+
+def run(
+    settings: InferSettings, *, sources: Sequence[Source] | None = None, console: Console | None = None
+) -> InferReport:
+    """Runs the whole workflow; in a distributed run every process comes through here.
+
+    Args:
+        settings: what to do.
+        sources: pictures and videos with the names that results are to have; None: what the inputs name.
+        console: for progress and messages; None: standard error.
+
+    Raises:
+        RetinaFaceError: nothing to look at, weights or output folder that cannot be used, no such device.
+    """
+    console = console or Console(stderr=True)
+    sources = find_sources(settings.inputs) if sources is None else sources
+    weights = load_weights_with_progress(settings, console=console)
+    check_output(settings, weights_sha256=weights.sha256)
+    module = PredictionModule(_make_plan(settings, sources, weights))
+    trainer = _make_trainer(settings, console)
+    with _stop_on_signals(module.stop_requested), warnings.catch_warnings():
+        # Lightning's own, about a newer torch
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*", category=FutureWarning)
+        trainer.predict(module, return_predictions=False)
+    tally = module.tally
+    report = InferReport(
+        output=module.folder.root,
+        num_pictures=tally.num_pictures,
+        num_faces=tally.num_faces,
+        num_done_before=tally.num_done_before,
+        failures=tally.failures,
+        seconds=module.seconds,
+        network=module.detector.description,
+        interrupted=module.stop_requested.is_set(),
+    )
+    if trainer.is_global_zero:
+        gather_results(module.folder, sources, tally.failures, extra=settings.format)
+        _print_summary(report, console)
+    return report
+
+
+def _make_plan(settings: InferSettings, sources: Sequence[Source], weights: LoadedWeights) -> PredictionPlan:
+    cores = os.cpu_count() or 1
+    return PredictionPlan(
+        sources=sources,
+        weights=weights,
+        scale=TestScale(settings.max_size, settings.short_side, settings.upscale),
+        precision=settings.precision,
+        backend=settings.backend,
+        options=PostprocessOptions(
+            score_threshold=settings.confidence_threshold,
+            nms_iou_threshold=settings.nms_threshold,
+            nms_inclusive=settings.nms_inclusive,
+            box_voting=settings.votes and not settings.tta,  # the merging of the looks votes
+            pre_nms_top_k=settings.pre_nms_top_k,
+            keep_top_k=settings.keep_top_k,
+        ),
+        writer_options=WriterOptions(
+            visualize=settings.visualize,
+            crops=settings.crops,
+            crop_size=settings.crop_size,
+            crop_margin=settings.crop_margin,
+            anonymize=settings.anonymize,
+        ),
+        multi_scale=settings.multi_scale == "auto",
+        double_check=settings.double_check,
+        augmentation=TestTimeAugmentation.of_kinds(settings.tta, merge=settings.tta_merge) if settings.tta else None,
+        batch_size=settings.batch_size,
+        num_workers=min(cores, _MAX_READERS) if settings.num_workers is None else settings.num_workers,
+        open_folder=partial(open_output, settings, weights_sha256=weights.sha256),
+    )
+
+
+def _make_trainer(settings: InferSettings, console: Console) -> pl.Trainer:
+    """Lightning's trainer, with everything off that only training needs."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    several = settings.devices != 1 or settings.num_nodes > 1 or "TORCHELASTIC_RUN_ID" in os.environ
+    try:
+        return pl.Trainer(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            num_nodes=settings.num_nodes,
+            strategy="ddp" if several else "auto",
+            use_distributed_sampler=False,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[InferProgress(console)],
+        )
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        raise SettingsError(f"accelerator {settings.accelerator}, devices {settings.devices}: {error}") from None
+
+
+@contextmanager
+def _stop_on_signals(stop: threading.Event) -> Iterator[None]:
+    """Lets Ctrl-C and SIGTERM end the run after the pictures in flight; a second one ends it at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def request_stop(number: int, _frame: object) -> None:
+        """Asks for the end; a second signal of the kind ends at once."""
+        stop.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, request_stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _print_summary(report: InferReport, console: Console) -> None:
+    rate = report.num_pictures / max(report.seconds, 1e-9)
+    line = f"{report.num_faces} faces in {report.num_pictures} pictures, {report.seconds:.1f} s"
+    line += f" ({rate:.1f} pictures/s; {report.network})"
+    if report.num_done_before:
+        line += f"; {report.num_done_before} were done before"
+    console.print(line, highlight=False)
+    if report.failures:
+        console.print(
+            f"{len(report.failures)} could not be read, see {report.output / 'errors.json'}:", highlight=False
+        )
+        for failure in report.failures[:_MAX_LISTED_FAILURES]:
+            console.print(f"  {failure.name}: {failure.reason}", highlight=False, markup=False)
+    if report.interrupted:
+        console.print(f"stopped before the end; go on with --output {report.output} --resume", highlight=False)
+    console.print(f"results: {report.output}", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,111 @@
+"""From the command line, a config and a checkpoint to the settings of `train`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from retinaface_cli.errors import CheckpointError, SettingsError
+from retinaface_cli.model.checkpoints.files import read_weight_file
+from retinaface_cli.settings.base import assign, parse_assignments, read_yaml, validate_settings
+from retinaface_cli.settings.legacy import add_paths_from_environment, is_old_config, translate_old_config
+from retinaface_cli.settings.training import TrainSettings
+from retinaface_cli.settings.translation import Note
+from retinaface_cli.training.run_folder import find_checkpoint, find_requeued_checkpoint
+
+_OPTION_KEYS = {
+    "weights": "weights",
+    "output": "output",
+    "seed": "seed",
+    "devices": "trainer.devices",
+    "num_nodes": "trainer.num_nodes",
+    "accelerator": "trainer.accelerator",
+    "strategy": "trainer.strategy",
+    "precision": "trainer.precision",
+    "max_epochs": "trainer.max_epochs",
+    "fast_dev_run": "trainer.fast_dev_run",
+    "limit_train_batches": "trainer.limit_train_batches",
+    "limit_val_batches": "trainer.limit_val_batches",
+}
+"""Options of the command line and the settings that they stand for."""
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What the user asked for.
+
+    Attributes:
+        settings: of the run.
+        source: where they come from, for messages.
+        notes: what became of the keys of an old config.
+        checkpoint: where training goes on from; None: from the start.
+    """
+
+    settings: TrainSettings
+    source: str
+    notes: tuple[Note, ...] = ()
+    checkpoint: Path | None = None
+
+
+def resolve_request(given: Mapping[str, Any]) -> TrainRequest:
+    """What the user wrote, laid over the config file (or the settings of the resumed run), laid over the defaults.
+
+    Args:
+        given: options that stand on the command line, by parameter name.
+
+    Raises:
+        SettingsError: a wrong key or value, or nothing to train from.
+        CheckpointError: the checkpoint to go on from cannot be used.
+    """
+    config = given.get("config") or given.get("config_path")
+    overrides = _collect_overrides(given)
+    resume = given.get("resume")
+    if config is None and resume is None:
+        raise SettingsError("name a config, e.g. retinaface train config.yaml; --init-config custom writes one")
+    if config is None:
+        return _resume_alone(str(resume), overrides)
+    values = read_yaml(Path(config))
+    notes: tuple[Note, ...] = ()
+    if is_old_config(values):
+        values, notes = translate_old_config(values, source=str(config))
+    for key, value in overrides.items():
+        assign(values, key, value)
+    notes += tuple(add_paths_from_environment(values))
+    settings = validate_settings(TrainSettings, values, source=str(config))
+    if resume is None:
+        checkpoint = find_requeued_checkpoint(settings.output, settings.experiment_name)
+    else:
+        checkpoint = find_checkpoint(str(resume), settings.output, settings.experiment_name)
+    return TrainRequest(settings, str(config), notes, checkpoint)
+
+
+def _resume_alone(resume: str, overrides: Mapping[str, Any]) -> TrainRequest:
+    """Goes on with the settings that the checkpoint carries."""
+    output = overrides.get("output")
+    checkpoint = find_checkpoint(resume, None if output is None else Path(output), None)
+    values = _read_settings(checkpoint)
+    for key, value in overrides.items():
+        assign(values, key, value)
+    settings = validate_settings(TrainSettings, values, source=str(checkpoint))
+    return TrainRequest(settings, str(checkpoint), checkpoint=checkpoint)
+
+
+def _read_settings(checkpoint: Path) -> dict[str, Any]:
+    """The settings that a training checkpoint of this tool carries."""
+    settings = read_weight_file(checkpoint).metadata.get("settings")
+    if not isinstance(settings, dict):
+        raise CheckpointError(f"{checkpoint}: carries no settings of a training; name the config as well")
+    return settings
+
+
+def _collect_overrides(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings from --set and from the options, which count more; by dotted key."""
+    overrides = parse_assignments(given.get("set_values") or ())
+    for name, key in _OPTION_KEYS.items():
+        if given.get(name) is not None:
+            overrides[key] = given[name]
+    if given.get("fp16"):
+        overrides["trainer.precision"] = "16-mixed"
+    return overrides

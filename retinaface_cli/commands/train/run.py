@@ -1,0 +1,207 @@
+"""The workflow of `retinaface train`: check, prepare a folder, train, report."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.console import Console
+
+from retinaface_cli.commands.train.devices import check_devices, count_processes
+from retinaface_cli.commands.train.errors import explain_error
+from retinaface_cli.commands.train.options import TrainRequest
+from retinaface_cli.commands.train.report import print_data, print_notes, print_result, print_start, print_steps
+from retinaface_cli.commands.train.start import Start, build_start, restart
+from retinaface_cli.commands.train.trainer import build_callbacks, build_trainer
+from retinaface_cli.data.datamodule import FaceDataModule
+from retinaface_cli.data.images import TrainingData, load_training_data
+from retinaface_cli.errors import SettingsError
+from retinaface_cli.files import write_text_atomic
+from retinaface_cli.settings.documentation import render_settings
+from retinaface_cli.settings.network import PreprocessingSettings
+from retinaface_cli.settings.training import TrainSettings
+from retinaface_cli.training.callbacks.checkpoints import CheckpointKeeper
+from retinaface_cli.training.callbacks.guards import TrainingInterruptedError
+from retinaface_cli.training.loggers import RunLogger, build_loggers, check_packages
+from retinaface_cli.training.module import FaceTrainingModule
+from retinaface_cli.training.report import RunStatus, describe_circumstances, write_report
+from retinaface_cli.training.run_folder import (
+    DEFAULT_PARENT,
+    RunFolder,
+    claim_run_folder,
+    folder_of_checkpoint,
+    is_first_process,
+)
+
+_KNOWN_WARNINGS = (
+    ".*does not have many workers.*",  # it is a setting, and documented
+    ".*worker processes in total.*",  # likewise
+    ".*in eval mode at the start of training.*",  # likewise: trainer.freeze_batch_norm
+    ".*LeafSpec.*is deprecated.*",  # Lightning's own, about a newer torch
+)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A prepared run; without folder and keeper it writes nothing."""
+
+    request: TrainRequest
+    start: Start
+    module: FaceTrainingModule
+    data_module: FaceDataModule
+    folder: RunFolder | None
+    keeper: CheckpointKeeper | None
+    loggers: tuple[RunLogger, ...]
+    facts: dict[str, Any]
+
+    @property
+    def settings(self) -> TrainSettings:
+        """Settings with all that the start weights said filled in."""
+        return self.start.settings
+
+
+def run(request: TrainRequest) -> None:
+    """Trains a network.
+
+    Raises:
+        RetinaFaceError: something that the user can mend; all that can be known is checked before the first step.
+    """
+    console = Console(quiet=not is_first_process(), highlight=False, soft_wrap=True)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    print_notes(console, request.notes, source=request.source)
+    check_devices(request.settings.trainer)
+    check_packages(request.settings.loggers)
+    pl.seed_everything(request.settings.seed, verbose=False)
+    data = load_training_data(request.settings.data)
+    print_data(console, data)
+    _check_validation(request.settings, data)
+    checkpoint = request.checkpoint
+    start = build_start(request.settings) if checkpoint is None else restart(request.settings, checkpoint)
+    with warnings.catch_warnings():
+        for known in _KNOWN_WARNINGS:
+            warnings.filterwarnings("ignore", message=known)
+        prepared = _prepare(request, start, data)
+        print_start(console, start, folder=prepared.folder)
+        _train(prepared, console)
+
+
+def _check_validation(settings: TrainSettings, data: TrainingData) -> None:
+    """Raises SettingsError if early stopping has nothing to judge by."""
+    has_pictures = any(source.pictures for source in data.validation)
+    is_measured = has_pictures and settings.trainer.limit_val_batches > 0
+    if settings.early_stopping.patience is not None and not is_measured:
+        raise SettingsError(
+            "early_stopping.patience: there is no validation to judge by; name data.validation or set data.held_out=0.1"
+        )
+
+
+def _prepare(request: TrainRequest, start: Start, data: TrainingData) -> _Run:
+    """Makes all that can fail, then the folder of the run, and what writes into it."""
+    settings = start.settings
+    module = FaceTrainingModule(settings, start.network)
+    data_module = FaceDataModule(
+        data,
+        settings.data,
+        augmentation=settings.augmentation,
+        seed=settings.seed,
+        validation_fill=_mean_color(settings.network.preprocessing),
+    )
+    facts = {
+        "command": sys.argv,
+        **describe_circumstances(),
+        "seed": settings.seed,
+        "data_fingerprint": data.fingerprint,
+        "data": [source.summary for source in (*data.train, *data.validation)],
+        "start": list(start.notes),
+    }
+    if settings.trainer.fast_dev_run:
+        return _Run(request, start, module, data_module, None, None, (), facts)
+    folder = _choose_folder(request)
+    loggers = build_loggers(
+        settings.loggers, folder=folder, experiment_name=settings.experiment_name, resume_step=start.step
+    )
+    if is_first_process():
+        heading = f"All settings of this run, from {request.source}"
+        write_text_atomic(folder.config, render_settings(settings, heading=heading))
+        write_report(folder.report, status="running", facts=facts)
+    keeper = CheckpointKeeper(folder, settings, data_fingerprint=data.fingerprint)
+    return _Run(request, start, module, data_module, folder, keeper, tuple(loggers), facts)
+
+
+def _choose_folder(request: TrainRequest) -> RunFolder:
+    """The folder of the run that goes on, or a fresh one, made by the first process only."""
+    settings = request.settings
+    if request.checkpoint is not None:
+        found = folder_of_checkpoint(request.checkpoint)
+        if found is not None:
+            return found
+    if is_first_process():
+        return claim_run_folder(settings.output, settings.experiment_name)
+    return RunFolder(settings.output or DEFAULT_PARENT / settings.experiment_name)
+
+
+def _train(run: _Run, console: Console) -> None:
+    """Trains, and leaves a report whatever happens."""
+    began = time.monotonic()
+    status: RunStatus = "failed"
+    try:
+        status = _fit(run, console)
+    except TrainingInterruptedError as interruption:
+        status = "interrupted"
+        assert run.folder is not None
+        console.print(f"{interruption}; go on with: retinaface train --resume {run.folder.path}")
+    except Exception as error:
+        explained = explain_error(error, run.settings, last=run.folder.last if run.folder else None)
+        if explained is error:
+            raise
+        raise explained from None
+    finally:
+        if run.folder is not None and run.keeper is not None and is_first_process():
+            seconds = time.monotonic() - began
+            write_report(run.folder.report, status=status, facts=run.facts | _describe_outcome(run.keeper, seconds))
+    if run.folder is not None and run.keeper is not None and status != "interrupted":
+        print_result(console, run.folder, run.keeper, run.settings, seconds=time.monotonic() - began)
+
+
+def _fit(run: _Run, console: Console) -> RunStatus:
+    """Runs Lightning's loop."""
+    settings = run.settings
+    num_batches = max(1, len(run.data_module.train_dataloader()) // count_processes(settings.trainer))
+    print_steps(console, settings, num_batches=num_batches)
+    callbacks = build_callbacks(
+        settings, folder=run.folder, keeper=run.keeper, console=console, num_batches=num_batches
+    )
+    trainer = build_trainer(
+        settings,
+        folder=run.folder,
+        callbacks=callbacks,
+        loggers=run.loggers,
+        num_batches=num_batches,
+        has_validation=len(run.data_module.validation_dataset) > 0,
+    )
+    for logger in run.loggers:
+        logger.log_hyperparams(settings.model_dump(mode="json"))
+    trainer.fit(run.module, datamodule=run.data_module, ckpt_path=run.request.checkpoint)
+    return "stopped early" if trainer.should_stop else "finished"
+
+
+def _describe_outcome(keeper: CheckpointKeeper, seconds: float) -> dict[str, Any]:
+    return {
+        "duration_seconds": round(seconds, 1),
+        "best": {
+            "epoch": None if keeper.best_epoch is None else keeper.best_epoch + 1,
+            "score": keeper.best_score,
+        },
+    }
+
+
+def _mean_color(preprocessing: PreprocessingSettings) -> tuple[int, int, int]:
+    """Red, green and blue of the network's mean, 0 to 255."""
+    red, green, blue = (min(255, max(0, round(value))) for value in preprocessing.mean_rgb)
+    return red, green, blue

@@ -1,0 +1,143 @@
+"""The network that a training starts from: random, with an ImageNet backbone, or from a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from retinaface_cli.detection.weights import resolve_weights
+from retinaface_cli.errors import CheckpointError
+from retinaface_cli.model.checkpoints.files import read_weight_file
+from retinaface_cli.model.checkpoints.loading import LoadedWeights, load_imagenet_backbone, load_weights
+from retinaface_cli.model.loss.class_prior import set_class_prior
+from retinaface_cli.model.networks.retinaface import RetinaFace, build_network
+from retinaface_cli.settings.base import flatten, validate_settings
+from retinaface_cli.settings.loss import CrossEntropySettings, LossSettings
+from retinaface_cli.settings.network import NetworkSettings
+from retinaface_cli.settings.training import TrainSettings
+
+_MAX_LISTED = 6
+
+
+class Start(NamedTuple):
+    """Where a training starts.
+
+    Attributes:
+        network: with its start weights.
+        settings: with the network's settings filled in from the checkpoint.
+        notes: what was loaded and what starts anew, for the user.
+        step: number of optimizer steps done already; None: a fresh run.
+    """
+
+    network: RetinaFace
+    settings: TrainSettings
+    notes: tuple[str, ...]
+    step: int | None = None
+
+
+def build_start(settings: TrainSettings) -> Start:
+    """Builds the network that the settings describe and gives it its start weights.
+
+    Raises:
+        CheckpointError: the weights cannot be found or used.
+    """
+    if settings.weights is not None:
+        return _start_from_checkpoint(settings, load_weights(resolve_weights(settings.weights)))
+    network = _build_untrained(settings.network, settings.loss)
+    if settings.backbone_weights == "none":
+        return Start(network, settings, ("all weights start at random",))
+    path = settings.backbone_weights if isinstance(settings.backbone_weights, Path) else None
+    state = load_imagenet_backbone(settings.network.backbone, path)
+    network.backbone.load_state_dict(state, strict=False)  # it has been checked; only counters are missing
+    source = path or "torchvision's ImageNet weights"
+    return Start(network, settings, (f"backbone from {source}; pyramid, context and heads start anew",))
+
+
+def restart(settings: TrainSettings, checkpoint: Path) -> Start:
+    """The network of a training that goes on; its weights are put in with all the rest of the state.
+
+    Raises:
+        CheckpointError: the file is no training checkpoint of this tool.
+    """
+    metadata = read_weight_file(checkpoint).metadata
+    if "network" not in metadata or "step" not in metadata.get("training", {}):
+        raise CheckpointError(f"{checkpoint}: is no training checkpoint of retinaface; to start from its weights: -w")
+    network = validate_settings(NetworkSettings, metadata["network"], source=str(checkpoint))
+    resolved = settings.model_copy(update={"network": network})
+    training = metadata["training"]
+    notes = [f"goes on after step {training['step']}, in epoch {training['epoch']}, from {checkpoint}"]
+    notes += _describe_changes(metadata.get("settings", {}), resolved)
+    return Start(build_network(network), resolved, tuple(notes), training["step"])
+
+
+def _describe_changes(before: Mapping[str, Any], settings: TrainSettings) -> list[str]:
+    """One line a setting that is not what it was when the checkpoint was written."""
+    old, new = dict(flatten(before)), dict(flatten(settings.model_dump(mode="json")))
+    changed = [key for key in new if key in old and old[key] != new[key]]
+    return [f"changed since: {key}: {old[key]} -> {new[key]}" for key in changed]
+
+
+def _build_untrained(settings: NetworkSettings, loss: LossSettings) -> RetinaFace:
+    """The network with random weights; for losses over all anchors its first guess is background."""
+    network = build_network(settings)
+    if not isinstance(loss.classification, CrossEntropySettings):
+        set_class_prior(network)
+    return network
+
+
+def _start_from_checkpoint(settings: TrainSettings, loaded: LoadedWeights) -> Start:
+    """Takes over every weight that fits."""
+    named = settings.network.model_dump(mode="json", exclude_unset=True)
+    if named.get("backbone", loaded.network.backbone) != loaded.network.backbone:
+        raise CheckpointError(
+            f"{loaded.path}: has the backbone {loaded.network.backbone}, but network.backbone is {named['backbone']}; "
+            "leave network.backbone out, or start from other weights"
+        )
+    merged = _merge(loaded.network.model_dump(mode="json"), named)
+    resolved = validate_settings(NetworkSettings, merged, source="network")
+    network = _build_untrained(resolved, settings.loss)
+    own = network.state_dict()
+    fitting = {name: value for name, value in loaded.state.items() if name in own and own[name].shape == value.shape}
+    network.load_state_dict(fitting, strict=False)
+    notes = [f"{len(fitting)} of {len(own)} weights from {loaded.path} ({loaded.family})", *loaded.notes]
+    notes += _describe_anew(own, fitting) + _describe_differences(loaded.network, resolved)
+    return Start(network, settings.model_copy(update={"network": resolved}), tuple(notes))
+
+
+def _describe_anew(own: Mapping[str, Tensor], fitting: Mapping[str, Tensor]) -> list[str]:
+    """One line on the modules that start anew; empty where there are none."""
+    anew = list(dict.fromkeys(name.rpartition(".")[0] for name in own if name not in fitting))
+    if not anew:
+        return []
+    more = f" and {len(anew) - _MAX_LISTED} more" if len(anew) > _MAX_LISTED else ""
+    return [f"start anew, because their shapes differ: {', '.join(anew[:_MAX_LISTED])}{more}"]
+
+
+def _describe_differences(before: NetworkSettings, after: NetworkSettings) -> list[str]:
+    """What the config changes that weights do not show by their shapes."""
+    notes = []
+    if before.anchors != after.anchors:
+        notes.append(f"anchors differ: {before.anchors.sizes} in the checkpoint, {after.anchors.sizes} from now on")
+    if before.preprocessing != after.preprocessing:
+        notes.append(
+            f"preprocessing differs: {_describe(before)} in the checkpoint, {_describe(after)} from now on; "
+            "leave network.preprocessing out unless you mean it"
+        )
+    return notes
+
+
+def _describe(network: NetworkSettings) -> str:
+    preprocessing = network.preprocessing
+    return f"{preprocessing.color_order} - {preprocessing.mean} / {preprocessing.std}"
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The base with the values of `over` in their places, groups merged key by key."""
+    merged = dict(base)
+    for key, value in over.items():
+        inner = merged.get(key)
+        merged[key] = _merge(inner, value) if isinstance(inner, dict) and isinstance(value, Mapping) else value
+    return merged

@@ -1,0 +1,1 @@
+"""Detection: the detector and what it is made of, and its Lightning module."""

@@ -1,0 +1,170 @@
+"""Looking at a picture several times, mirrored and at other sizes, and making one list of faces of what is found."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torchvision
+
+from retinaface_cli.data.preprocessing import Resizer, RgbImage
+from retinaface_cli.detection.detector import FaceDetector
+from retinaface_cli.faces import LANDMARK_MIRROR_ORDER, NUM_LANDMARKS, FaceDetections
+from retinaface_cli.geometry.anchors import padded_size
+from retinaface_cli.geometry.boxes import pairwise_iou
+from retinaface_cli.model.box_voting import vote_boxes
+
+MergeMethod = Literal["box-voting", "soft-nms"]
+
+SCALE_FACTORS = (0.5, 1.0, 1.5, 2.0)
+"""Sizes of the multi-scale test, as factors of the test scale."""
+
+SOFT_NMS_SIGMA = 0.5
+"""Width of the Gaussian penalty in Soft-NMS (Bodla et al., 2017)."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One way of looking at a picture.
+
+    Attributes:
+        factor: of the size at which the picture goes through the network.
+        mirrored: whether left and right are swapped.
+    """
+
+    factor: float = 1.0
+    mirrored: bool = False
+
+
+@dataclass(frozen=True)
+class TestTimeAugmentation:
+    """Several views of each picture, and how their detections become one list.
+
+    Attributes:
+        views: at least one.
+        merge: box-voting: boxes that overlap become their mean, weighted by score, with the best score; soft-nms: a
+            box loses score by its overlap with better ones.
+    """
+
+    __test__ = False
+
+    views: tuple[View, ...]
+    merge: MergeMethod = "box-voting"
+
+    @classmethod
+    def of_kinds(cls, kinds: Sequence[str], *, merge: MergeMethod) -> TestTimeAugmentation:
+        """The views of `flip`, `multiscale`, or both."""
+        factors = SCALE_FACTORS if "multiscale" in kinds else (1.0,)
+        mirrorings = (False, True) if "flip" in kinds else (False,)
+        return cls(tuple(View(factor, mirrored) for factor in factors for mirrored in mirrorings), merge)
+
+
+def detect_augmented(
+    detector: FaceDetector, images: Sequence[RgbImage], augmentation: TestTimeAugmentation
+) -> list[FaceDetections]:
+    """Finds faces in all views of each picture and merges them.
+
+    Args:
+        detector: its scale is the base that the factors of the views multiply, its options say what is kept.
+        images: (H, W, 3) uint8 RGB each, at original size.
+        augmentation: the views.
+
+    Returns:
+        Faces in pixels of the pictures, best first.
+    """
+    views = [_detect_view(detector, images, view) for view in augmentation.views]
+    return [
+        _merge(FaceDetections.concatenate(of_picture), detector, augmentation.merge)
+        for of_picture in zip(*views, strict=True)
+    ]
+
+
+def mirror(faces: FaceDetections, *, width: int) -> FaceDetections:
+    """The faces as they lie in the mirrored picture of that width in pixels; its own inverse."""
+    boxes = np.stack([width - faces.boxes[:, 2], faces.boxes[:, 1], width - faces.boxes[:, 0], faces.boxes[:, 3]], 1)
+    landmarks = faces.landmarks[:, LANDMARK_MIRROR_ORDER] * np.array([-1, 1], np.float32)
+    return FaceDetections(boxes, landmarks + np.array([width, 0], np.float32), faces.scores)
+
+
+def vote_faces(faces: FaceDetections, *, iou_threshold: float) -> FaceDetections:
+    """Each face that suppression would keep, with the mean of its box and landmarks and those that it would drop.
+
+    Args:
+        faces: in any order.
+        iou_threshold: overlap above which two boxes show the same face.
+
+    Returns:
+        The best score of each group of boxes, highest first.
+    """
+    boxes, scores = torch.from_numpy(faces.boxes.copy()), torch.from_numpy(faces.scores.copy())
+    kept = torchvision.ops.nms(boxes, scores, iou_threshold)
+    values = torch.cat([boxes, torch.from_numpy(faces.landmarks.copy()).flatten(1)], dim=1)  # (N, 14)
+    means = vote_boxes(values, boxes, scores, kept, iou_threshold=iou_threshold, power=1).numpy()
+    return FaceDetections(means[:, :4], means[:, 4:].reshape(-1, NUM_LANDMARKS, 2), faces.scores[kept.numpy()])
+
+
+def soften_scores(faces: FaceDetections, *, score_threshold: float) -> FaceDetections:
+    """Soft-NMS: the best face stays, all others lose score by exp(-IoU^2 / SOFT_NMS_SIGMA), and so on with the next.
+
+    Args:
+        faces: in any order.
+        score_threshold: faces are dropped when their score is no longer above it.
+
+    Returns:
+        The faces with their new scores, highest first.
+    """
+    scores = faces.scores.astype(np.float64)
+    boxes = torch.from_numpy(faces.boxes.copy())
+    left = np.flatnonzero(scores > score_threshold)
+    taken: list[int] = []
+    while len(left):
+        best = int(left[scores[left].argmax()])
+        taken.append(best)
+        left = left[left != best]
+        overlaps = pairwise_iou(boxes[best : best + 1], boxes[left])[0].numpy()
+        scores[left] *= np.exp(-(overlaps**2) / SOFT_NMS_SIGMA)
+        left = left[scores[left] > score_threshold]
+    order = np.array(taken, np.intp)
+    return FaceDetections(faces.boxes[order], faces.landmarks[order], scores[order].astype(np.float32))
+
+
+def _merge(faces: FaceDetections, detector: FaceDetector, method: MergeMethod) -> FaceDetections:
+    """One list of what all views of a picture gave."""
+    options = detector.options
+    if method == "box-voting":
+        merged = vote_faces(faces, iou_threshold=options.nms_iou_threshold)
+    else:
+        merged = soften_scores(faces, score_threshold=options.score_threshold)
+    return merged.select(np.arange(min(len(merged), options.keep_top_k)))
+
+
+def _detect_view(detector: FaceDetector, images: Sequence[RgbImage], view: View) -> list[FaceDetections]:
+    """Faces of one view of each picture, in pixels of the upright picture; pictures of like size go together."""
+    resizers = [_resizer(detector, image, view) for image in images]
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for index, resizer in enumerate(resizers):
+        groups[padded_size(resizer.network_size)].append(index)
+    results = [FaceDetections.empty()] * len(images)
+    for indices in groups.values():
+        shown = [_show(images[index], resizers[index], view) for index in indices]
+        for index, faces in zip(indices, detector.detect_resized(shown), strict=True):
+            found = resizers[index].restore(faces)
+            results[index] = mirror(found, width=images[index].shape[1]) if view.mirrored else found
+    return results
+
+
+def _resizer(detector: FaceDetector, image: RgbImage, view: View) -> Resizer:
+    """The detector's resizing with the view's factor."""
+    size = (image.shape[0], image.shape[1])
+    height, width = (max(1, round(side * view.factor)) for side in detector.scale.target_size(size))
+    return Resizer(size, (height, width))
+
+
+def _show(image: RgbImage, resizer: Resizer, view: View) -> RgbImage:
+    """The picture as the network is to see it."""
+    resized = resizer.resize(image)
+    return np.ascontiguousarray(resized[:, ::-1]) if view.mirrored else resized

@@ -1,1 +1,0 @@
-"""What runs a model: detector, training, prediction over several devices."""

@@ -1,0 +1,1 @@
+"""Checkpoints of every family: reading, recognising, converting and downloading them."""

@@ -1,0 +1,227 @@
+"""Published weights by name: where they lie, what is known of them, and the cache folder they are downloaded to once.
+
+PUBLISHED is the table of them all; a new one is one entry.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from retinaface_cli.errors import CheckpointError
+from retinaface_cli.model.checkpoints.http_download import ProgressCallback, download, sha256_of
+
+CACHE_VARIABLE = "RETINAFACE_CACHE"
+MIRROR_VARIABLE = "RETINAFACE_WEIGHTS_MIRROR"
+
+_TERNAUS = "https://github.com/ternaus/retinaface/releases/download/0.01"
+_FACEXLIB = "https://github.com/xinntao/facexlib/releases/download/v0.1.0"
+_CODEFORMER = "https://github.com/sczhou/CodeFormer/releases/download/v0.1.0"
+_YAKHYO = "https://github.com/yakhyo/retinaface-pytorch/releases/download/v0.0.1"
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """One published weights file and what is known of it.
+
+    Attributes:
+        name: what stands after -w.
+        backbone: a name in BACKBONES.
+        preprocessing: a name in PREPROCESSINGS.
+        url: where its publisher keeps it.
+        megabytes: about how large it is (10^6 bytes).
+        wider_face_ap: AP on WIDER FACE val at original picture size, single scale, as its publisher states it
+            (easy, medium, hard in per cent); None where none is stated.
+        sha256: of the file; None where nobody has stated or measured it.
+        licence: of the publisher's repository.
+    """
+
+    name: str
+    backbone: str
+    preprocessing: str
+    url: str
+    megabytes: float
+    wider_face_ap: tuple[float, float, float] | None = None
+    sha256: str | None = None
+    licence: str = "MIT"
+
+    @property
+    def file_name(self) -> str:
+        """The file's name at its publisher and in the cache folder."""
+        return self.url.rpartition("/")[2]
+
+    @property
+    def address(self) -> str:
+        """Where it is fetched from: its publisher, or the mirror of RETINAFACE_WEIGHTS_MIRROR."""
+        mirror = os.environ.get(MIRROR_VARIABLE)
+        return f"{mirror.rstrip('/')}/{self.file_name}" if mirror else self.url
+
+    @property
+    def path(self) -> Path:
+        """Where it lies, or would lie, in the cache folder."""
+        return cache_folder() / self.file_name
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether it is there already."""
+        return self.path.is_file()
+
+
+PUBLISHED: tuple[PublishedWeights, ...] = (
+    PublishedWeights(
+        "mobilenet0.25_yakhyo",
+        "mobilenet0.25",
+        "mean-bgr",
+        f"{_YAKHYO}/retinaface_mv1_0.25.pth",
+        1.8,
+        (90.70, 88.12, 73.82),
+        "ac6c197445e97169b40de4208fe10eb9d7657e1fe0370f28175fdfb11d447ade",
+    ),
+    PublishedWeights(
+        "mobilenet0.25_biubug6",
+        "mobilenet0.25",
+        "mean-bgr",
+        f"{_CODEFORMER}/detection_mobilenet0.25_Final.pth",
+        1.8,
+        (90.70, 88.16, 73.82),
+        "2979b33ffafda5d74b6948cd7a5b9a7a62f62b949cef24e95fd15d2883a65220",
+    ),
+    PublishedWeights(
+        "mobilenet0.5_yakhyo",
+        "mobilenet0.5",
+        "mean-bgr",
+        f"{_YAKHYO}/retinaface_mv1_0.50.pth",
+        6.8,
+        (91.56, 89.46, 76.56),
+    ),
+    PublishedWeights(
+        "mobilenet1.0_yakhyo",
+        "mobilenet1.0",
+        "mean-bgr",
+        f"{_YAKHYO}/retinaface_mv1.pth",
+        26.0,
+        (92.19, 90.41, 79.56),
+    ),
+    PublishedWeights(
+        "mobilenet_v2_yakhyo",
+        "mobilenet_v2",
+        "mean-bgr",
+        f"{_YAKHYO}/retinaface_mv2.pth",
+        13.0,
+        (94.04, 92.26, 83.59),
+    ),
+    PublishedWeights(
+        "resnet18_yakhyo",
+        "resnet18",
+        "mean-bgr",
+        f"{_YAKHYO}/retinaface_r18.pth",
+        48.0,
+        (94.28, 92.69, 82.95),
+    ),
+    PublishedWeights(
+        "resnet34_yakhyo",
+        "resnet34",
+        "mean-bgr",
+        f"{_YAKHYO}/retinaface_r34.pth",
+        89.0,
+        (95.07, 93.48, 84.40),
+    ),
+    PublishedWeights(
+        "resnet50_biubug6",
+        "resnet50",
+        "mean-bgr",
+        f"{_FACEXLIB}/detection_Resnet50_Final.pth",
+        109.0,
+        (95.48, 94.04, 84.43),
+        "6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d",
+    ),
+    PublishedWeights(
+        "resnet50_2020-07-20",
+        "resnet50",
+        "imagenet-rgb",
+        f"{_TERNAUS}/retinaface_resnet50_2020-07-20-f168fae3c.zip",
+        102.0,
+    ),
+)
+"""Every published file that can be had by name, small networks first; the last is ternaus' own name for his."""
+
+_OTHER_KNOWN_FILES = {
+    # biubug6's network, another training (easy 89.64)
+    "7c417d4a43c5e2100ef40c2fbd2177d2fd0e5090d8e87c0fa31806cfb895c12f": "mean-bgr",
+    # biubug6's 1MB family (anchors of 10, 20, 32, 64, 128 and 256 pixels)
+    "ed6fa7d45a5179f03cb5ce82c73b0c6711372968e53782e88395acee88d319e1": "mean-bgr",
+}
+"""sha256 -> preprocessing of files that are about but not offered by name."""
+
+
+def list_published() -> tuple[PublishedWeights, ...]:
+    """All published weights, small networks first."""
+    return PUBLISHED
+
+
+def find_published(name: str) -> PublishedWeights | None:
+    """The published weights of that name; None if there are none."""
+    return next((weights for weights in PUBLISHED if weights.name == name), None)
+
+
+def preprocessing_by_sha256(sha256: str) -> str | None:
+    """The name of the preprocessing that a known file was trained with; None for files that are not known."""
+    published = (weights.preprocessing for weights in PUBLISHED if weights.sha256 == sha256)
+    return next(published, _OTHER_KNOWN_FILES.get(sha256))
+
+
+def fetch_weights(name: str, *, on_progress: ProgressCallback | None = None) -> Path:
+    """The file of published weights, downloaded into the cache folder unless it is there already.
+
+    A download that was cut off goes on where it stopped; two processes never write to the same file.
+
+    Args:
+        name: a name in PUBLISHED.
+        on_progress: called with the bytes so far and in all (None if the server does not say) while it downloads.
+
+    Raises:
+        CheckpointError: no such name, no connection, a file that is not what was published, or no place to write.
+            The message says how to fetch the file by hand.
+    """
+    weights = find_published(name)
+    if weights is None:
+        known = ", ".join(entry.name for entry in PUBLISHED)
+        raise CheckpointError(f"{name}: no published weights of that name; known: {known}")
+    path = weights.path
+    if path.is_file():
+        _check_cached(weights)
+        return path
+    try:
+        return download(weights.address, path, sha256=weights.sha256, on_progress=on_progress)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{name}: {error}\nto fetch it by hand, download {weights.url}\nand put it at {path}"
+        ) from None
+
+
+def cache_folder() -> Path:
+    """The folder for downloaded weights: RETINAFACE_CACHE, or the user's cache folder of the platform."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "retinaface-cli"
+
+
+def _check_cached(weights: PublishedWeights) -> None:
+    """Refuses a cached file, perhaps put there by hand, that is not the published one."""
+    if weights.sha256 is None:
+        return
+    found = sha256_of(weights.path)
+    if found != weights.sha256:
+        raise CheckpointError(
+            f"{weights.path}: not the published file of {weights.name}: sha256 {found}, wanted {weights.sha256}; "
+            f"delete it to download it again, or give your own file by its path"
+        )

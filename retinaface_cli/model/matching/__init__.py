@@ -1,0 +1,1 @@
+"""Which anchors are positive, and for which face."""

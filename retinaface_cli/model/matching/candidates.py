@@ -1,0 +1,184 @@
+"""The anchors that a face is compared with: those that can overlap it enough, or those that are nearest.
+
+A face can only overlap anchors of about its own size that lie around it. So each face is compared with a window of
+cells of the few grids that can reach the smallest IoU of interest; the result is that of comparing all with all.
+Shapes follow from the settings alone, so that nothing here waits for the device.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from retinaface_cli.geometry.boxes import box_area, cxcywh_to_xyxy, pairwise_iou
+from retinaface_cli.model.matching.anchor_grid import AnchorGrid, GridTable
+
+_ROUNDING = 1e-4
+"""Widening of windows, relative to areas and strides, against rounding."""
+
+
+class Candidates(NamedTuple):
+    """The K anchors that each of F faces is compared with.
+
+    Attributes:
+        anchor_index: (F, K) numbers of anchors in a picture.
+        iou: (F, K) overlap with the face; 0 for places without an anchor.
+        is_anchor: (F, K) False where fewer than K anchors were to be had.
+    """
+
+    anchor_index: Int64[Tensor, "F K"]
+    iou: Float[Tensor, "F K"]
+    is_anchor: Bool[Tensor, "F K"]
+
+
+def num_overlapping(grid: AnchorGrid, min_iou: float) -> int:
+    """Length K of find_overlapping's result: a bound on the anchors that overlap a face by min_iou."""
+    num_sizes, side = _window_shape(grid, min_iou)
+    return num_sizes * side * side
+
+
+def find_overlapping(boxes: Float[Tensor, "F 4"], grid: AnchorGrid, min_iou: float) -> Candidates:
+    """All anchors whose IoU with a face is at least min_iou, and others."""
+    window = _open_windows(boxes, grid, min_iou)
+    intersection = window.oy[..., :, None] * window.ox[..., None, :]  # (F, S, rows, columns)
+    iou = intersection / (window.area[..., None, None] - intersection)
+    anchor_index = window.row_first[..., :, None] + window.column_first[..., None, :]
+    is_anchor = intersection > 0
+    return Candidates(anchor_index.flatten(1), iou.flatten(1), is_anchor.flatten(1))
+
+
+def find_best(boxes: Float[Tensor, "F 4"], grid: AnchorGrid, min_iou: float) -> Candidates:
+    """The best anchor of each size for each face, where its IoU is at least min_iou; else any other.
+
+    Among anchors of one size the overlap in area is largest where those along both axes are; of equal ones the first.
+    """
+    window = _open_windows(boxes, grid, min_iou)
+    ox, column = window.ox.max(dim=-1, keepdim=True)
+    oy, row = window.oy.max(dim=-1, keepdim=True)
+    intersection = (ox * oy)[..., 0]  # (F, S)
+    anchor_index = (window.row_first.gather(-1, row) + window.column_first.gather(-1, column))[..., 0]
+    return Candidates(anchor_index, intersection / (window.area - intersection), intersection > 0)
+
+
+class _Windows(NamedTuple):
+    """A square of W x W cells of each of S sizes for each of F faces.
+
+    Attributes:
+        row_first: (F, S, W) number of the first anchor in a row.
+        column_first: (F, S, W) what a column adds to it.
+        oy: (F, S, W) how many pixels of an anchor's height lie in the face; 0 outside the grid.
+        ox: (F, S, W) the same of its width.
+        area: (F, S) of face and anchor together.
+    """
+
+    row_first: Int64[Tensor, "F S W"]
+    column_first: Int64[Tensor, "F S W"]
+    oy: Float[Tensor, "F S W"]
+    ox: Float[Tensor, "F S W"]
+    area: Float[Tensor, "F S"]
+
+
+def _open_windows(boxes: Float[Tensor, "F 4"], grid: AnchorGrid, min_iou: float) -> _Windows:
+    """Windows that hold all anchors whose IoU with a face is at least min_iou."""
+    num_sizes, width = _window_shape(grid, min_iou)
+    area = box_area(boxes)[:, None]  # (F, 1)
+    smallest = torch.searchsorted(grid.by_size.side**2, area * (min_iou * (1 - _ROUNDING)))  # (F, 1)
+    size_index = smallest + torch.arange(num_sizes, device=boxes.device)  # (F, S)
+    num_all = len(grid.by_size.side)
+    grids = grid.by_size.pick(size_index.clamp(max=num_all - 1))
+    reach = grids.side * _reach(min_iou)
+    columns, ox = _overlap_1d(boxes[:, 0::2], reach, grids, grids.columns, width)
+    rows, oy = _overlap_1d(boxes[:, 1::2], reach, grids, grids.rows, width)
+    return _Windows(
+        row_first=grids.first[..., None] + rows * (grids.columns[..., None] * grid.step),
+        column_first=columns * grid.step,
+        oy=oy * (size_index < num_all)[..., None],
+        ox=ox,
+        area=area + grids.side**2,
+    )
+
+
+def _overlap_1d(
+    spans: Float[Tensor, "F 2"],
+    reach: Float[Tensor, "F S"],
+    grids: GridTable,
+    num_cells: Int64[Tensor, "F S"],
+    window: int,
+) -> tuple[Int64[Tensor, "F S W"], Float[Tensor, "F S W"]]:
+    """Rows (or columns) of the windows, and how many pixels of each anchor's height (or width) lie in the face."""
+    centers = spans.mean(dim=1, keepdim=True)
+    start = torch.ceil((centers - reach) / grids.stride - 0.5 - _ROUNDING)
+    start = torch.minimum(start.clamp(min=0), (num_cells - window).clamp(min=0))  # windows stay in the grid
+    cells = start.long()[..., None] + torch.arange(window, device=spans.device)  # (F, S, W)
+    middle = (cells + 0.5) * grids.stride[..., None]
+    half = grids.side[..., None] / 2
+    overlap = torch.minimum(middle + half, spans[:, None, 1:]) - torch.maximum(middle - half, spans[:, None, :1])
+    last = num_cells[..., None] - 1
+    return torch.minimum(cells, last), overlap.clamp(min=0) * (cells <= last)
+
+
+def _window_shape(grid: AnchorGrid, min_iou: float) -> tuple[int, int]:
+    """Number of neighbouring sizes, and side of the window in cells, that hold all anchors with that IoU.
+
+    IoU is at most the smaller area over the larger, so the areas of such anchors differ by 1 / min_iou**2 at most.
+    """
+    levels = zip(grid.settings.sizes, grid.settings.strides, grid.shapes, strict=True)
+    widest = [
+        min(math.floor(2 * side * _reach(min_iou) / stride + 2 * _ROUNDING) + 1, max(shape))
+        if min_iou > 0
+        else max(shape)
+        for sizes, stride, shape in levels
+        for side in sizes
+    ]
+    sides = sorted(side for sizes in grid.settings.sizes for side in sizes)
+    ratio = (1 + _ROUNDING) / min_iou if min_iou > 0 else math.inf
+    return max(sum(side <= other <= side * ratio for other in sides) for side in sides), max(widest)
+
+
+def _reach(min_iou: float) -> float:
+    """How far, in anchor sides, the centre of an anchor can be from that of a face along an axis at that IoU.
+
+    An anchor of side 1 and a face of width w and height h overlap by at least min_iou * max(1, w * h) in area, so by
+    that over min(1, h) in width; the distance (1 + w) / 2 minus this is largest at h = 1 and w = 1 or w = 1 / min_iou.
+    """
+    return max(1 - min_iou, (1 / min_iou - 1) / 2) if min_iou > 0 else math.inf
+
+
+def num_nearest(grid: AnchorGrid, num_a_level: int) -> int:
+    """Length K of find_nearest's result."""
+    return num_a_level * len(grid.shapes)
+
+
+def find_nearest(boxes: Float[Tensor, "F 4"], grid: AnchorGrid, num_a_level: int) -> Candidates:
+    """The anchors of each level with the nearest centres; of equally near ones those that come first."""
+    window = -(-num_a_level // grid.step)  # the nearest n cells lie in n rows and n columns
+    levels = grid.by_level
+    centers = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2  # (F, 1, 2)
+    columns, dx = _distance_1d(centers[..., 0], levels.stride, levels.columns, window)
+    rows, dy = _distance_1d(centers[..., 1], levels.stride, levels.rows, window)
+    distance = (dy[..., :, None] ** 2 + dx[..., None, :] ** 2).flatten(2)  # (F, L, window * window)
+    distance, order = (part[..., :window] for part in distance.sort(dim=-1, stable=True))
+    cells = (rows[..., :, None] * levels.columns[:, None, None] + columns[..., None, :]).flatten(2).gather(2, order)
+    slots = torch.arange(grid.step, device=boxes.device)
+    anchor_index = (levels.first[:, None] + cells * grid.step)[..., None] + slots  # (F, L, window, slots)
+    anchor_index = anchor_index.flatten(2)[..., :num_a_level].flatten(1)
+    is_anchor = distance.isfinite().repeat_interleave(grid.step, dim=-1)[..., :num_a_level].flatten(1)
+    anchor_index = torch.where(is_anchor, anchor_index, 0)
+    anchors = cxcywh_to_xyxy(grid.anchors[anchor_index])
+    iou = pairwise_iou(boxes[:, None], anchors)[:, 0] * is_anchor
+    return Candidates(anchor_index, iou, is_anchor)
+
+
+def _distance_1d(
+    centers: Float[Tensor, "F 1"], stride: Float[Tensor, "L"], num_cells: Int64[Tensor, "L"], window: int
+) -> tuple[Int64[Tensor, "F L W"], Float[Tensor, "F L W"]]:
+    """Rows (or columns) of the windows around the centres, and their distance in pixels, infinite outside the grid."""
+    start = torch.ceil(centers / stride - 0.5 - window / 2)
+    start = torch.minimum(start.clamp(min=0), (num_cells - window).clamp(min=0))
+    cells = start.long()[..., None] + torch.arange(window, device=centers.device)  # (F, L, W)
+    distance = ((cells + 0.5) * stride[:, None] - centers[..., None]).abs()
+    return cells, torch.where(cells < num_cells[:, None], distance, torch.inf)

@@ -1,0 +1,1 @@
+"""The networks: images in, HeadOutputs out; one file a network."""

@@ -1,0 +1,133 @@
+"""The backbones: networks that turn pictures into three feature maps of strides 8, 16 and 32.
+
+BACKBONES is the table of them all; a new one is one entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torchvision
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchvision.models import ResNet18_Weights, ResNet34_Weights, ResNet50_Weights
+from torchvision.models.mobilenetv2 import MobileNet_V2_Weights
+
+FeatureMaps = tuple[Tensor, Tensor, Tensor]
+"""Feature maps (B, C, H / 8, W / 8), (B, C', H / 16, W / 16), (B, C'', H / 32, W / 32), sizes rounded up."""
+
+
+def _conv_bn(in_channels: int, out_channels: int, *, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.LeakyReLU(0.1, inplace=True),
+    )
+
+
+def _depthwise_separable(in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, in_channels, 3, stride, 1, groups=in_channels, bias=False),
+        nn.BatchNorm2d(in_channels),
+        nn.LeakyReLU(0.1, inplace=True),
+        nn.Conv2d(in_channels, out_channels, 1, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.LeakyReLU(0.1, inplace=True),
+    )
+
+
+class MobileNetV1(nn.Module):
+    """MobileNetV1 (Howard et al., 2017) with leaky activations, as the RetinaFace checkpoints have it."""
+
+    def __init__(self, width: float) -> None:
+        super().__init__()
+        c1, c2, c3, c4, c5, c6 = (int(channels * width) for channels in (32, 64, 128, 256, 512, 1024))
+        block = _depthwise_separable
+        self.stage1 = nn.Sequential(
+            _conv_bn(3, c1, stride=2),
+            block(c1, c2),
+            block(c2, c3, stride=2),
+            block(c3, c3),
+            block(c3, c4, stride=2),
+            block(c4, c4),
+        )
+        self.stage2 = nn.Sequential(block(c4, c5, stride=2), *(block(c5, c5) for _ in range(5)))
+        self.stage3 = nn.Sequential(block(c5, c6, stride=2), block(c6, c6))
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> FeatureMaps:
+        """The outputs of the three stages."""
+        fine = self.stage1(images)
+        middle = self.stage2(fine)
+        return fine, middle, self.stage3(middle)
+
+
+class MobileNetV2(nn.Module):
+    """MobileNetV2 (Sandler et al., 2018): torchvision's layers, tapped after layers 6, 13 and 18."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = torchvision.models.mobilenet_v2(weights=None).features
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> FeatureMaps:
+        """The outputs of layers 6, 13 and 18."""
+        fine = self.features[:7](images)
+        middle = self.features[7:14](fine)
+        return fine, middle, self.features[14:](middle)
+
+
+class ResNet(nn.Module):
+    """A ResNet (He et al., 2015): torchvision's layers (stride in the 3x3) without pooling and classifier."""
+
+    def __init__(self, build: Callable[..., torchvision.models.ResNet]) -> None:
+        super().__init__()
+        whole = build(weights=None)
+        self.conv1, self.bn1, self.relu, self.maxpool = whole.conv1, whole.bn1, whole.relu, whole.maxpool
+        self.layer1, self.layer2, self.layer3, self.layer4 = whole.layer1, whole.layer2, whole.layer3, whole.layer4
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> FeatureMaps:
+        """The outputs of layers 2, 3 and 4."""
+        stem = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images)))))
+        fine = self.layer2(stem)
+        middle = self.layer3(fine)
+        return fine, middle, self.layer4(middle)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """One line of the table of backbones.
+
+    Attributes:
+        build: makes the module, randomly initialised.
+        channels: of the three feature maps.
+        out_channels: usual width of the feature pyramid on top.
+        preprocessing: name of the convention that old checkpoints of this backbone mostly used.
+        imagenet_weights: torchvision's ImageNet weights; None where they come from a file.
+    """
+
+    build: Callable[[], nn.Module]
+    channels: tuple[int, int, int]
+    out_channels: int
+    preprocessing: str
+    imagenet_weights: torchvision.models.WeightsEnum | None = None
+
+
+_models = torchvision.models
+
+BACKBONES: dict[str, Backbone] = {
+    "mobilenet0.25": Backbone(partial(MobileNetV1, 0.25), (64, 128, 256), 64, "mean-bgr"),
+    "mobilenet0.5": Backbone(partial(MobileNetV1, 0.5), (128, 256, 512), 128, "mean-bgr"),
+    "mobilenet1.0": Backbone(partial(MobileNetV1, 1.0), (256, 512, 1024), 256, "mean-bgr"),
+    "mobilenet_v2": Backbone(MobileNetV2, (32, 96, 1280), 128, "mean-bgr", MobileNet_V2_Weights.IMAGENET1K_V2),
+    "resnet18": Backbone(
+        partial(ResNet, _models.resnet18), (128, 256, 512), 128, "mean-bgr", ResNet18_Weights.IMAGENET1K_V1
+    ),
+    "resnet34": Backbone(
+        partial(ResNet, _models.resnet34), (128, 256, 512), 128, "mean-bgr", ResNet34_Weights.IMAGENET1K_V1
+    ),
+    "resnet50": Backbone(
+        partial(ResNet, _models.resnet50), (512, 1024, 2048), 256, "imagenet-rgb", ResNet50_Weights.IMAGENET1K_V2
+    ),
+}
+"""Every backbone by the name that settings and checkpoints use."""

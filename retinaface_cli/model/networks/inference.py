@@ -1,0 +1,110 @@
+"""A network made ready to run fast: the same function as the trained one, for upright uint8 RGB pictures."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from retinaface_cli.geometry.anchors import cell_origins, generate_anchors, padded_size
+from retinaface_cli.model.networks.folding import fold_batch_norm, fold_preprocessing
+from retinaface_cli.model.networks.outputs import HeadOutputs
+from retinaface_cli.model.networks.retinaface import RetinaFace
+from retinaface_cli.settings.network import NetworkSettings
+
+
+class InferenceNetwork(nn.Module):
+    """BatchNorm folded, channels last, standard deviation and channel order folded into the first convolution.
+
+    Only the mean is left to be subtracted, on the device: with zero padding in the convolution it cannot be folded.
+
+    Every batch is padded to the right and bottom to multiples of 32, so that few shapes occur and pictures of different
+    sizes go together. Before each layer that looks beyond its cell the padding is set to zero again, which is what the
+    layer's own padding would be; so each picture's outputs are those that it has alone and unpadded.
+
+    Several threads may call it at once.
+    """
+
+    mean: Tensor
+
+    def __init__(
+        self, network: RetinaFace, settings: NetworkSettings, *, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        folded = fold_preprocessing(fold_batch_norm(network), settings.preprocessing)
+        self.network = folded.to(device=device, dtype=dtype).to(memory_format=torch.channels_last).requires_grad_(False)
+        self._padding = _PaddingEraser()
+        for module in self.network.modules():
+            if isinstance(module, nn.MaxPool2d) or (isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)):
+                module.register_forward_pre_hook(self._padding)
+        mean = torch.tensor(settings.preprocessing.mean_rgb, dtype=torch.float32, device=device)
+        self.register_buffer("mean", mean)
+        self.dtype = dtype
+
+    def forward(self, images: Sequence[npt.NDArray[np.uint8]]) -> tuple[HeadOutputs, Float[Tensor, "A 4"]]:
+        """Runs pictures (H, W, 3) uint8 RGB of any sizes as one batch.
+
+        Returns:
+            The outputs, and the anchors (cx, cy, w, h) that they refer to, in pixels of the padded batch. Anchors of
+            cells that lie in a picture's padding have a face logit of minus infinity.
+        """
+        sizes = [(image.shape[0], image.shape[1]) for image in images]
+        batch = self._collate(images, padded_size((max(size[0] for size in sizes), max(size[1] for size in sizes))))
+        self._padding.begin(batch, sizes)
+        outputs = self.network(batch)
+        height, width = batch.shape[2:]
+        anchors, device = self.settings.anchors, self.mean.device
+        origins = cell_origins((height, width), anchors.num_per_cell, anchors.strides, device=device)
+        for logits, size in zip(outputs.class_logits, sizes, strict=True):
+            if size != (height, width):
+                outside = (origins >= origins.new_tensor([size[1], size[0]])).any(dim=1)  # (A,)
+                logits[:, 1].masked_fill_(outside, -torch.inf)
+        return outputs, generate_anchors((height, width), anchors.sizes, anchors.strides, device=device)
+
+    def _collate(self, images: Sequence[npt.NDArray[np.uint8]], size: tuple[int, int]) -> Float[Tensor, "B 3 H W"]:
+        """One batch in channels-last memory, mean subtracted, padded with 0."""
+        batch = self.mean.new_zeros(len(images), *size, 3)
+        for row, image in zip(batch, images, strict=True):
+            tensor = torch.from_numpy(image).to(self.mean.device, non_blocking=True)
+            torch.sub(tensor, self.mean, out=row[: image.shape[0], : image.shape[1]])
+        return batch.permute(0, 3, 1, 2).to(self.dtype)
+
+
+class _PaddingEraser(threading.local):
+    """A forward pre-hook that sets what lies beyond each picture to zero, in place; each thread has its own."""
+
+    def __init__(self) -> None:
+        self._height = 0
+        self._sizes: Sequence[tuple[int, int]] = ()
+        self._masks: dict[int, Tensor] = {}
+
+    def begin(self, batch: Float[Tensor, "B 3 H W"], sizes: Sequence[tuple[int, int]]) -> None:
+        """Notes the (height, width) of the pictures in a batch that is about to go through the network."""
+        self._height = batch.shape[2]
+        self._sizes = sizes
+        self._masks.clear()
+
+    def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:  # noqa: ARG002 (the hook's signature)
+        features = inputs[0]
+        stride = self._height // features.shape[2]
+        if len(set(self._sizes)) == 1:
+            height, width = self._sizes[0]
+            features[:, :, -(-height // stride) :].zero_()
+            features[:, :, :, -(-width // stride) :].zero_()
+        else:
+            features.mul_(self._mask(features, stride))
+
+    def _mask(self, features: Float[Tensor, "B C H W"], stride: int) -> Float[Tensor, "B 1 H W"]:
+        """1 inside each picture, 0 beyond, at the features' stride."""
+        if stride not in self._masks:
+            mask = features.new_zeros(len(self._sizes), 1, *features.shape[2:])
+            for row, (height, width) in zip(mask, self._sizes, strict=True):
+                row[:, : -(-height // stride), : -(-width // stride)] = 1
+            self._masks[stride] = mask
+        return self._masks[stride]

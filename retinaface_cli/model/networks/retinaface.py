@@ -1,0 +1,116 @@
+"""RetinaFace (Deng et al., 2019): backbone, feature pyramid, context modules and three heads."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from retinaface_cli.faces import NUM_LANDMARKS
+from retinaface_cli.model.networks.backbones import BACKBONES, FeatureMaps
+from retinaface_cli.model.networks.outputs import HeadOutputs
+from retinaface_cli.settings.network import NetworkSettings
+
+
+def _conv_bn(in_channels: int, out_channels: int, kernel: int, *, slope: float | None) -> nn.Sequential:
+    """Convolution, BatchNorm and, unless slope is None, a leaky ReLU."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(out_channels),
+    ]
+    if slope is not None:
+        layers.append(nn.LeakyReLU(slope, inplace=True))
+    return nn.Sequential(*layers)
+
+
+def leaky_slope(out_channels: int) -> float:
+    """Slope of the activations of pyramid and context: the narrow networks were trained with leaky ones."""
+    return 0.1 if out_channels <= 64 else 0.0
+
+
+class FeaturePyramid(nn.Module):
+    """Top-down feature pyramid: 1x1 laterals, nearest upsampling, 3x3 merges; the coarsest level is not merged."""
+
+    def __init__(self, in_channels: tuple[int, int, int], out_channels: int) -> None:
+        super().__init__()
+        slope = leaky_slope(out_channels)
+        self.lateral = nn.ModuleList(_conv_bn(channels, out_channels, 1, slope=slope) for channels in in_channels)
+        self.merge = nn.ModuleList(_conv_bn(out_channels, out_channels, 3, slope=slope) for _ in range(2))
+
+    def forward(self, features: FeatureMaps) -> FeatureMaps:
+        """Three maps of out_channels each, fine to coarse, sizes as they came."""
+        fine, middle, coarse = (lateral(feature) for lateral, feature in zip(self.lateral, features, strict=True))
+        middle = self.merge[1](middle + F.interpolate(coarse, size=middle.shape[2:], mode="nearest"))
+        fine = self.merge[0](fine + F.interpolate(middle, size=fine.shape[2:], mode="nearest"))
+        return fine, middle, coarse
+
+
+class ContextModule(nn.Module):
+    """SSH context (Najibi et al., 2017): receptive fields of 3, 5 and 7 cells side by side."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        half, quarter, slope = channels // 2, channels // 4, leaky_slope(channels)
+        self.conv3x3 = _conv_bn(channels, half, 3, slope=None)
+        self.conv5x5_1 = _conv_bn(channels, quarter, 3, slope=slope)
+        self.conv5x5_2 = _conv_bn(quarter, quarter, 3, slope=None)
+        self.conv7x7_2 = _conv_bn(quarter, quarter, 3, slope=slope)
+        self.conv7x7_3 = _conv_bn(quarter, quarter, 3, slope=None)
+
+    def forward(self, feature: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """The same shape with context mixed in."""
+        shared = self.conv5x5_1(feature)
+        branches = [self.conv3x3(feature), self.conv5x5_2(shared), self.conv7x7_3(self.conv7x7_2(shared))]
+        # each branch on its own: the gradient of a part of a concatenation is a view, which BatchNorm is slow to take
+        return torch.cat([F.relu(branch) for branch in branches], dim=1)
+
+
+class RetinaFace(nn.Module):
+    """The whole network; see HeadOutputs for what it returns."""
+
+    def __init__(self, backbone: str, *, out_channels: int | None = None, num_anchors_per_cell: int = 2) -> None:
+        super().__init__()
+        entry = BACKBONES[backbone]
+        width = out_channels or entry.out_channels
+        self.backbone = entry.build()
+        self.pyramid = FeaturePyramid(entry.channels, width)
+        self.context = nn.ModuleList(ContextModule(width) for _ in range(3))
+        self.class_heads = nn.ModuleList(nn.Conv2d(width, num_anchors_per_cell * 2, 1) for _ in range(3))
+        self.box_heads = nn.ModuleList(nn.Conv2d(width, num_anchors_per_cell * 4, 1) for _ in range(3))
+        self.landmark_heads = nn.ModuleList(
+            nn.Conv2d(width, num_anchors_per_cell * NUM_LANDMARKS * 2, 1) for _ in range(3)
+        )
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> HeadOutputs:
+        """Normalised images of any size to raw outputs for the anchors of geometry.generate_anchors((H, W), ...)."""
+        levels = self.features(images)
+        points = _collect(self.landmark_heads, levels, NUM_LANDMARKS * 2)
+        return HeadOutputs(
+            class_logits=_collect(self.class_heads, levels, 2),
+            box_deltas=_collect(self.box_heads, levels, 4),
+            landmark_deltas=points.reshape(*points.shape[:2], NUM_LANDMARKS, 2),
+        )
+
+    def features(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
+        """The maps that the heads look at, fine to coarse."""
+        levels = self.pyramid(self.backbone(images))
+        return [context(level) for context, level in zip(self.context, levels, strict=True)]
+
+
+def _collect(heads: nn.ModuleList, levels: list[Tensor], num_values: int) -> Float[Tensor, "B A K"]:
+    """Runs one head a level and lays the outputs out as (B, anchors, values), fine level first."""
+    outputs = [
+        head(level).permute(0, 2, 3, 1).reshape(level.shape[0], -1, num_values)  # (B, rows * columns * sizes, values)
+        for head, level in zip(heads, levels, strict=True)
+    ]
+    return torch.cat(outputs, dim=1)
+
+
+def build_network(settings: NetworkSettings) -> RetinaFace:
+    """The network that the settings describe, randomly initialised."""
+    return RetinaFace(
+        settings.backbone,
+        out_channels=settings.out_channels,
+        num_anchors_per_cell=settings.anchors.num_per_cell,
+    )

@@ -1,0 +1,1 @@
+"""Training: the Lightning module, its callbacks, loggers and run folder."""

@@ -1,0 +1,164 @@
+"""Writing checkpoints: the last, the best, and those kept for good; each complete in itself and never half written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.utilities import rank_zero_only
+
+from retinaface_cli.errors import SettingsError
+from retinaface_cli.files import atomic_path
+from retinaface_cli.model.checkpoints.loading import save_weights
+from retinaface_cli.settings.training import TrainSettings
+from retinaface_cli.training.module import FaceTrainingModule
+from retinaface_cli.training.run_folder import RunFolder
+from retinaface_cli.version import __version__
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it, so that a killed process never leaves half of one."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Writes the checkpoint to the path."""
+        del storage_options
+        with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Reads a checkpoint; one that holds code is refused."""
+        del weights_only
+        checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+        return checkpoint
+
+
+class CheckpointKeeper(Checkpoint):
+    """Keeps last.ckpt, best.ckpt with best.safetensors, and an epoch-*.ckpt now and then.
+
+    The best epoch is that with the highest `checkpoint.monitor`; without validation it is the last.
+    """
+
+    def __init__(self, folder: RunFolder, settings: TrainSettings, *, data_fingerprint: str) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._data_fingerprint = data_fingerprint
+        self._is_validated = False
+        self.has_saved = False
+        self.best_score: float | None = None
+        self.best_epoch: int | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must be known to go on: which epoch was best."""
+        return {"best_score": self.best_score, "best_epoch": self.best_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes over what state_dict gave."""
+        self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Puts into a checkpoint what `infer -w` needs to use it without a config."""
+        assert isinstance(pl_module, FaceTrainingModule)
+        checkpoint["retinaface"] = {
+            "version": __version__,
+            "network": self._settings.network.model_dump(mode="json"),
+            "weights_prefix": pl_module.detection_weights_prefix,
+            "settings": self._settings.model_dump(mode="json"),
+            "training": self._describe_training(trainer),
+        }
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Writes last.ckpt every so many steps; not after the last of an epoch, whose validation comes first."""
+        del pl_module, outputs, batch
+        period = self._settings.checkpoint.every_n_steps
+        is_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not trainer.is_last_batch
+        if period is not None and is_step and trainer.global_step % period == 0:
+            self.save_last(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Notes that there is a fresh score."""
+        del pl_module
+        self._is_validated = not trainer.sanity_checking
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes last.ckpt and, where this epoch is the best, best.ckpt and best.safetensors."""
+        assert isinstance(pl_module, FaceTrainingModule)
+        is_best = self._judge(trainer)
+        self._is_validated = False
+        self.save_last(trainer)
+        if is_best:
+            self._keep_best(trainer, pl_module)
+        period = self._settings.checkpoint.keep_every_n_epochs
+        if period is not None and (trainer.current_epoch + 1) % period == 0:
+            self._copy_last(self._folder.checkpoints / f"epoch-{trainer.current_epoch + 1:04d}.ckpt")
+
+    def save_last(self, trainer: pl.Trainer) -> None:
+        """Writes last.ckpt; all processes must call it together."""
+        trainer.save_checkpoint(self._folder.last)
+        self.has_saved = True
+
+    def _judge(self, trainer: pl.Trainer) -> bool:
+        """Whether this epoch is the best so far.
+
+        Raises:
+            SettingsError: the figure that says so does not exist.
+        """
+        if not self._is_validated:
+            has_validation = trainer.num_val_batches and sum(trainer.num_val_batches) > 0
+            if not has_validation:
+                self.best_epoch = trainer.current_epoch
+            return not has_validation
+        monitor = self._settings.checkpoint.monitor
+        if monitor not in trainer.callback_metrics:
+            known = ", ".join(sorted(name for name in trainer.callback_metrics if name.startswith("val/")))
+            raise SettingsError(f"checkpoint.monitor: got {monitor}, which is not measured; known: {known}")
+        score = float(trainer.callback_metrics[monitor])
+        if self.best_score is not None and score <= self.best_score:
+            return False
+        self.best_score, self.best_epoch = score, trainer.current_epoch
+        return True
+
+    @rank_zero_only
+    def _keep_best(self, trainer: pl.Trainer, module: FaceTrainingModule) -> None:
+        self._copy_last(self._folder.best)
+        save_weights(
+            self._folder.best_weights,
+            module.detection_state(),
+            network=self._settings.network,
+            training=self._describe_training(trainer),
+        )
+
+    @rank_zero_only
+    def _copy_last(self, path: Path) -> None:
+        """A second name for last.ckpt, which is replaced and never written into; a copy where there are no links."""
+        with atomic_path(path) as temporary:
+            temporary.unlink()
+            try:
+                os.link(self._folder.last, temporary)
+            except OSError:
+                shutil.copyfile(self._folder.last, temporary)
+
+    def _describe_training(self, trainer: pl.Trainer) -> Mapping[str, Any]:
+        """What goes into a weights file about how it came about."""
+        scores = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        return {
+            "experiment_name": self._settings.experiment_name,
+            "epoch": trainer.current_epoch + 1,
+            "step": trainer.global_step,
+            "scores": scores,
+            "data_fingerprint": self._data_fingerprint,
+            "image_size": self._settings.data.image_size,
+            "version": __version__,
+        }

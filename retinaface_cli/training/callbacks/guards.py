@@ -1,0 +1,162 @@
+"""What ends a training before its time, and ends it well: signals, and losses that are no numbers."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+
+from retinaface_cli.data.batches import TrainingBatch
+from retinaface_cli.errors import RetinaFaceError
+from retinaface_cli.training.callbacks.checkpoints import CheckpointKeeper
+from retinaface_cli.training.module import FaceTrainingModule
+
+_MAX_LISTED = 16
+
+
+class TrainingInterruptedError(Exception):
+    """A signal asked the training to stop, and its state is saved."""
+
+    def __init__(self, signal_name: str, *, step: int) -> None:
+        super().__init__(f"stopped by {signal_name} after step {step}")
+
+
+class NonFiniteLossError(RetinaFaceError):
+    """The loss of a batch was no finite number."""
+
+
+class LossGuard(Callback):
+    """Stops the training when a loss is not finite, and names the pictures of its batch.
+
+    The losses are looked at every few steps, so that a GPU never waits, and always before a checkpoint is written: no
+    checkpoint is ever made of spoilt weights. The loss is that of all processes, so that they stop together.
+    """
+
+    def __init__(self, *, check_every_n_steps: int) -> None:
+        self._period = check_every_n_steps
+        self._unchecked: list[tuple[int, Tensor, tuple[str, ...]]] = []
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Remembers the loss and, every few steps, looks at those that were remembered."""
+        del outputs, batch_idx
+        assert isinstance(batch, TrainingBatch) and isinstance(pl_module, FaceTrainingModule)
+        loss = pl_module.last_loss
+        self._unchecked.append((trainer.global_step, loss, batch.file_names))
+        if len(self._unchecked) >= self._period or loss.device.type == "cpu":
+            self._check()
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Looks at the losses before a checkpoint is written."""
+        del trainer, pl_module, checkpoint
+        self._check()
+
+    def _check(self) -> None:
+        """Raises NonFiniteLossError if one of the remembered losses is not finite."""
+        unchecked, self._unchecked = self._unchecked, []
+        if not unchecked:
+            return
+        losses = torch.stack([loss for _, loss, _ in unchecked])
+        for (step, _, file_names), loss in zip(unchecked, losses.tolist(), strict=True):
+            if not -float("inf") < loss < float("inf"):
+                names = ", ".join(_gather(file_names)[:_MAX_LISTED])
+                raise NonFiniteLossError(f"the loss became {loss} at step {step}, in the batch of {names}")
+
+
+def _gather(file_names: tuple[str, ...]) -> list[str]:
+    """The pictures of the batches of all processes, which come here together."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return list(file_names)
+    parts: list[tuple[str, ...]] = [()] * dist.get_world_size()
+    dist.all_gather_object(parts, file_names)
+    return [name for part in parts for name in part]
+
+
+_Handler = Callable[[int, FrameType | None], Any] | int | None
+_SIGNALS = [signal.SIGTERM, signal.SIGINT, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
+"""SIGUSR1 is what SLURM is usually told to send before the time is up."""
+
+_STEPS_BETWEEN_TALKS = 8
+"""Several processes ask each other for signals only so often, because the answer keeps a GPU waiting."""
+
+
+class SignalGuard(Callback):
+    """Saves and stops at SIGTERM, SIGUSR1 and Ctrl-C, after the step that is running; a second Ctrl-C stops at once.
+
+    In the last step of an epoch and in a validation it waits for the end of the epoch, so that no figure is missing
+    when training goes on. It takes the place of Lightning's own handler, which saves nothing.
+    """
+
+    def __init__(self, keeper: CheckpointKeeper) -> None:
+        self._keeper = keeper
+        self._received: str | None = None
+        self._is_saved = False
+        self._previous: dict[signal.Signals, _Handler] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Takes the signals over."""
+        del trainer, pl_module
+        for signum in _SIGNALS:
+            self._previous[signum] = signal.getsignal(signum)
+            signal.signal(signum, self._receive)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Saves if a signal came in any of the processes."""
+        del pl_module, outputs, batch
+        period = trainer.accumulate_grad_batches * (1 if trainer.world_size == 1 else _STEPS_BETWEEN_TALKS)
+        if (batch_idx + 1) % period == 0 and not trainer.is_last_batch and self._is_stopping(trainer):
+            self._keeper.save_last(trainer)
+            self._is_saved = True
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Stops if the state is saved; by now the figures of the last step are logged."""
+        del pl_module, batch, batch_idx
+        if self._is_saved:
+            self._stop(trainer)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stops if a signal came near the end of the epoch before, when everything was saved."""
+        del pl_module
+        if self._keeper.has_saved and self._is_stopping(trainer):
+            self._stop(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Gives the signals back."""
+        del trainer, pl_module
+        self._restore()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Gives the signals back."""
+        del trainer, pl_module, exception
+        self._restore()
+
+    def _is_stopping(self, trainer: pl.Trainer) -> bool:
+        return trainer.strategy.reduce_boolean_decision(self._received is not None, all=False)
+
+    def _stop(self, trainer: pl.Trainer) -> None:
+        raise TrainingInterruptedError(self._received or "a signal", step=trainer.global_step)
+
+    def _restore(self) -> None:
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+        self._previous = {}
+
+    def _receive(self, signum: int, frame: FrameType | None) -> None:
+        del frame
+        if self._received is not None and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._received = signal.Signals(signum).name

@@ -1,0 +1,152 @@
+"""The pictures of a training run: what goes into the network, what it finds, and how the figures move."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.utilities import rank_zero_only
+
+from retinaface_cli.data.batches import TrainingBatch, ValidationBatch, batch_to_images_and_labels
+from retinaface_cli.data.preprocessing import Resizer, RgbImage
+from retinaface_cli.faces import FaceDetections, FaceLabels
+from retinaface_cli.training.loggers import RunLogger
+from retinaface_cli.training.loggers.metrics_csv import read_curves
+from retinaface_cli.training.run_folder import RunFolder
+from retinaface_cli.visualization.drawing import draw_faces
+from retinaface_cli.visualization.image_files import save_image
+from retinaface_cli.visualization.sheets import contact_sheet, scale_faces, shrink
+from retinaface_cli.visualization.training_plots import Curve, draw_curves
+
+Faces = TypeVar("Faces", FaceLabels, FaceDetections)
+
+_NUM_PICTURES = 12
+_NUM_COLUMNS = 4
+_CELL_WIDTH = 480
+_SECONDS_BETWEEN_CURVES = 60.0
+_MIN_DRAWN_SCORE = 0.3
+_MAX_FALSE_DRAWN = 5
+"""Drawn beside twice the true number; a network that has hardly learned finds hundreds, which hide the picture."""
+
+
+class PictureReports(Callback):
+    """Writes train_batch.jpg, val_predictions.jpg and curves.png, and gives them to the loggers that take pictures."""
+
+    def __init__(self, folder: RunFolder, *, title: str) -> None:
+        self._folder = folder
+        self._title = title
+        self._is_batch_drawn = False
+        self._last_drawn = time.monotonic()
+        self._cells: list[tuple[RgbImage, str]] = []
+
+    @rank_zero_only
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Draws the first batch of the run."""
+        del pl_module, batch_idx
+        if self._is_batch_drawn:
+            return
+        self._is_batch_drawn = True
+        assert isinstance(batch, TrainingBatch)
+        pairs = batch_to_images_and_labels(batch)[:_NUM_PICTURES]
+        cells = [
+            (_draw(image, faces), f"{Path(name).name}  {len(faces)} faces")
+            for (image, faces), name in zip(pairs, batch.file_names, strict=False)
+        ]
+        self._write_sheet(trainer, self._folder.train_batch, cells)
+
+    @rank_zero_only
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draws what was found in the first few pictures."""
+        del pl_module, batch_idx, dataloader_idx
+        if trainer.sanity_checking or len(self._cells) >= _NUM_PICTURES:
+            return
+        assert isinstance(batch, ValidationBatch)
+        detections: Sequence[FaceDetections] = outputs
+        images = batch.images.permute(0, 2, 3, 1).cpu().numpy()  # (B, H, W, 3)
+        for image, resizer, faces, found, name in zip(
+            images, batch.resizers, batch.faces, detections, batch.file_names, strict=True
+        ):
+            height, width = resizer.network_size
+            good = found.select(found.scores > _MIN_DRAWN_SCORE)  # best first
+            shown = good.select(np.arange(min(len(good), 2 * len(faces) + _MAX_FALSE_DRAWN)))
+            content = np.ascontiguousarray(image[:height, :width])
+            drawn = _draw(content, _to_network(faces, resizer), _to_network(shown, resizer))
+            self._cells.append((drawn, f"{Path(name).name}  {len(good)} found, {len(faces)} labelled"))
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes what was found."""
+        del pl_module
+        cells, self._cells = self._cells[:_NUM_PICTURES], []
+        if cells:
+            self._write_sheet(trainer, self._folder.val_predictions, cells)
+
+    @rank_zero_only
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draws the curves with the figures of the epochs before, where the last drawing is old."""
+        del pl_module
+        if time.monotonic() - self._last_drawn > _SECONDS_BETWEEN_CURVES:
+            self._write_curves(trainer)
+
+    @rank_zero_only
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draws the curves of the whole run."""
+        del pl_module
+        self._write_curves(trainer)
+
+    @rank_zero_only
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Draws the curves up to where the training was broken off."""
+        del pl_module, exception
+        self._write_curves(trainer)
+
+    def _write_curves(self, trainer: pl.Trainer) -> None:
+        self._last_drawn = time.monotonic()
+        if not self._folder.metrics.is_file():
+            return
+        curves = {name: Curve(*points) for name, points in read_curves(self._folder.metrics).items()}
+        if curves:
+            draw_curves(curves, self._folder.curves, title=self._title)
+            self._send(trainer, self._folder.curves)
+
+    def _write_sheet(self, trainer: pl.Trainer, path: Path, cells: Sequence[tuple[RgbImage, str]]) -> None:
+        images = [image for image, _ in cells]
+        captions = [caption for _, caption in cells]
+        cell_width = max(image.shape[1] for image in images)
+        sheet = contact_sheet(images, captions=captions, num_columns=_NUM_COLUMNS, cell_width=cell_width)
+        save_image(path, sheet, quality=90)
+        self._send(trainer, path)
+
+    def _send(self, trainer: pl.Trainer, path: Path) -> None:
+        for logger in trainer.loggers:
+            if isinstance(logger, RunLogger):
+                logger.log_picture(f"pictures/{path.stem}", path, step=trainer.global_step)
+
+
+def _draw(image: RgbImage, labels: FaceLabels, detections: FaceDetections | None = None) -> RgbImage:
+    """The picture, shrunk to a cell, with faces in its pixels drawn on it."""
+    small, factor = shrink(image, _CELL_WIDTH)
+    small = draw_faces(small, scale_faces(labels, factor))
+    return small if detections is None else draw_faces(small, scale_faces(detections, factor))
+
+
+def _to_network(faces: Faces, resizer: Resizer) -> Faces:
+    """Faces in original pixels as faces in network pixels."""
+    boxes = resizer.to_network(faces.boxes.reshape(-1, 2, 2)).reshape(-1, 4)
+    return replace(faces, boxes=boxes, landmarks=resizer.to_network(faces.landmarks))

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from retinaface_cli.detection.detector import FaceDetector
+from retinaface_cli.detection.weights import PACKAGED_NAME, resolve_weights
+from retinaface_cli.errors import CheckpointError
+from tests.conftest import REPOSITORY
+
+EXAMPLES = REPOSITORY / "examples" / "images"
+
+
+def test_the_packaged_detector_is_small_and_says_how_it_was_made() -> None:
+    path = resolve_weights(PACKAGED_NAME)
+    assert path.stat().st_size <= 1_900_000
+    assert "MIT" in FaceDetector.load(PACKAGED_NAME, device="cpu").weights.training["start"]
+
+
+def test_the_packaged_detector_finds_every_face_of_the_example_pictures_and_no_other() -> None:
+    detector = FaceDetector.load(PACKAGED_NAME, device="cpu", max_size=960)
+    labels = json.loads((EXAMPLES / "labels.json").read_text(encoding="utf-8"))
+    assert sum(len(picture["annotations"]) for picture in labels) == 82
+    for picture in labels:
+        faces = detector.detect(EXAMPLES / picture["file_name"])
+        assert len(faces) == len(picture["annotations"])
+        centers = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
+        for face in picture["annotations"]:
+            x1, y1, x2, y2 = face["bbox"]
+            assert (((centers >= [x1, y1]) & (centers <= [x2, y2])).all(axis=1)).sum() == 1
+
+
+def test_points_of_a_portrait_lie_on_the_labelled_ones() -> None:
+    labels = json.loads((EXAMPLES / "labels.json").read_text(encoding="utf-8"))
+    portrait = next(picture for picture in labels if picture["file_name"] == "astronaut.jpg")
+    truth = np.array(portrait["annotations"][0]["landmarks"])
+    faces = FaceDetector.load(PACKAGED_NAME, device="cpu", max_size=960).detect(EXAMPLES / "astronaut.jpg")
+    errors = np.linalg.norm(faces.landmarks[0] - truth, axis=1) / np.linalg.norm(truth[1] - truth[0])
+    assert errors.mean() < 0.1
+
+
+def test_a_name_that_nobody_knows_lists_those_that_are_known() -> None:
+    with pytest.raises(CheckpointError, match=r"no published weights of that name: mobilenet0\.25, "):
+        resolve_weights("mobilenet9")

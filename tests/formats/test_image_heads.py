@@ -1,0 +1,87 @@
+"""Sizes from the heads of picture files, held to what OpenCV decodes."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from retinaface_cli.formats.image_heads import read_size_from_head
+
+
+def write(path: Path, width: int = 60, height: int = 40, *, orientation: int = 1) -> Path:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_plain_pictures(suffix: str, tmp_path: Path) -> None:
+    assert read_size_from_head(write(tmp_path / f"a{suffix}")) == (40, 60)
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".gif", ".pgm"])
+def test_pictures_without_metadata(suffix: str, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((40, 60), np.uint8)).save(tmp_path / f"a{suffix}")
+    assert read_size_from_head(tmp_path / f"a{suffix}") == (40, 60)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turned_pictures_have_the_size_that_they_are_decoded_to(orientation: int, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jpg", orientation=orientation)
+    decoded = cv2.imread(str(path))
+    assert decoded is not None
+    assert read_size_from_head(path) == decoded.shape[:2]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
+def test_turned_pictures_of_other_formats(suffix: str, tmp_path: Path) -> None:
+    assert read_size_from_head(write(tmp_path / f"a{suffix}", orientation=6)) == (60, 40)
+
+
+def test_a_progressive_jpeg_with_other_segments_before_its_frame(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / "a.jpg", progressive=True, comment=b"x" * 500)
+    assert read_size_from_head(tmp_path / "a.jpg") == (40, 60)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_both_byte_orders_of_exif(order: str, tmp_path: Path) -> None:
+    entry = struct.pack(f"{order}HHIHH", 0x0112, 3, 1, 6, 0)
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, 1)
+    segment = b"Exif\0\0" + head + entry + b"\0\0\0\0"
+    plain = write(tmp_path / "a.jpg").read_bytes()
+    segments = b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment
+    path = tmp_path / "b.jpg"
+    path.write_bytes(plain[:2] + segments + plain[2:])
+    assert read_size_from_head(path) == (60, 40)
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 5, 30, 160])
+def test_a_file_that_is_cut_off_has_no_size(length: int, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jpg")
+    path.write_bytes(path.read_bytes()[:length])
+    assert read_size_from_head(path) is None
+
+
+def test_no_picture_has_no_size(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("hello")
+    assert read_size_from_head(tmp_path / "a.jpg") is None
+    with pytest.raises(FileNotFoundError):
+        read_size_from_head(tmp_path / "nowhere.jpg")
+
+
+@pytest.mark.shared
+def test_sizes_of_real_pictures_are_those_of_the_decoded_ones(shared: Path) -> None:
+    paths = sorted((shared / "data/wider_dev/WIDER_val/images").rglob("*.jpg"))[::40]
+    assert paths
+    for path in paths:
+        decoded = cv2.imread(str(path), cv2.IMREAD_REDUCED_GRAYSCALE_8)
+        assert decoded is not None
+        size = read_size_from_head(path)
+        assert size is not None
+        assert decoded.shape == tuple(-(-side // 8) for side in size)
