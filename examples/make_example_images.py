@@ -1,4 +1,4 @@
-"""Makes the pictures of examples/images and their labels from two free portraits.
+"""Makes the images of examples/images and their labels from two free portraits.
 
 Needs scikit-image (`pip install scikit-image`), which carries one of the portraits; matplotlib carries the other.
 Run it from anywhere: python examples/make_example_images.py [FOLDER]
@@ -27,7 +27,7 @@ Canvas = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Portrait:
-    """A picture (H, W, 3) of one face, its box x_min, y_min, x_max, y_max and its five points, set by hand."""
+    """An image (H, W, 3) of one face, its box x_min, y_min, x_max, y_max and its five points, set by hand."""
 
     image: Canvas
     box: tuple[float, float, float, float]
@@ -59,7 +59,7 @@ class Portrait:
 
 @dataclass(frozen=True)
 class Print:
-    """How a portrait lies in a picture: middle and height in pixels, turned clockwise by degrees, its border."""
+    """How a portrait lies in an image: middle and height in pixels, turned clockwise by degrees, its border."""
 
     x: float
     y: float
@@ -222,7 +222,7 @@ def lay_all(canvas: Canvas, prints: list[tuple[Portrait, Print]]) -> tuple[Canva
 
 
 def join(faces: list[FaceLabels]) -> FaceLabels:
-    """The faces of one picture."""
+    """The faces of one image."""
     return FaceLabels(
         boxes=np.concatenate([face.boxes for face in faces]),
         landmarks=np.concatenate([face.landmarks for face in faces]),
@@ -232,10 +232,10 @@ def join(faces: list[FaceLabels]) -> FaceLabels:
 
 
 def main() -> None:
-    """Writes the pictures and labels.json."""
+    """Writes the images and labels.json."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent / "images"
     collins, hopper = load_portraits()
-    pictures = {
+    images = {
         "astronaut.jpg": (collins.image, [whole(collins)]),
         "grace_hopper.jpg": (hopper.image, [whole(hopper)]),
         "gallery.jpg": make_gallery(collins, hopper),
@@ -243,7 +243,7 @@ def main() -> None:
         "yearbook.jpg": make_yearbook(collins, hopper),
     }
     labels = []
-    for name, (canvas, faces) in pictures.items():
+    for name, (canvas, faces) in images.items():
         height, width = canvas.shape[:2]
         save_image(folder / name, np.clip(np.rint(canvas), 0, 255).astype(np.uint8), quality=88)
         labels.append(ImageLabels(name, join(faces), width=width, height=height))
@@ -252,7 +252,7 @@ def main() -> None:
 
 
 def whole(portrait: Portrait) -> FaceLabels:
-    """The face of a portrait in its own picture."""
+    """The face of a portrait in its own image."""
     return move_face(portrait, 1.0, 0, np.eye(2, 3))
 
 

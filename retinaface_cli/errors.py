@@ -22,4 +22,4 @@ class CheckpointError(RetinaFaceError):
 
 
 class ImageReadError(RetinaFaceError):
-    """A picture or video cannot be read; the message names the file and the reason."""
+    """An image or video cannot be read; the message names the file and the reason."""

@@ -1,7 +1,7 @@
-"""The types that flow between the parts: faces as labelled, faces as detected, and the pictures they belong to.
+"""The types that flow between the parts: faces as labelled, faces as detected, and the images they belong to.
 
 All coordinates are continuous pixels in float32 (width = x2 - x1), in the frame that the holder of the object states;
-in files that is always the original picture after EXIF rotation. No faces means arrays of length 0.
+in files that is always the original image after EXIF rotation. No faces means arrays of length 0.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BoolArray = npt.NDArray[np.bool_]
 NUM_LANDMARKS = 5
 
 LANDMARK_NAMES = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
-"""Names of the five landmarks; left and right are those of the picture, for an upright face."""
+"""Names of the five landmarks; left and right are those of the image, for an upright face."""
 
 LANDMARK_MIRROR_ORDER = (1, 0, 2, 4, 3)
 """Position i of a mirrored face takes the point at LANDMARK_MIRROR_ORDER[i]: eyes swap, mouth corners swap."""
@@ -39,7 +39,7 @@ def _frozen(array: npt.ArrayLike, dtype: npt.DTypeLike, shape: tuple[int, ...], 
 
 @dataclass(frozen=True, eq=False)
 class FaceLabels:
-    """The true faces of one picture.
+    """The true faces of one image.
 
     Attributes:
         boxes: (N, 4) x_min, y_min, x_max, y_max.
@@ -81,7 +81,7 @@ class FaceLabels:
 
     @classmethod
     def empty(cls) -> FaceLabels:
-        """Labels of a picture without faces."""
+        """Labels of an image without faces."""
         return cls.from_boxes(())
 
     def __len__(self) -> int:
@@ -113,7 +113,7 @@ class FaceLabels:
 
 @dataclass(frozen=True, eq=False)
 class FaceDetections:
-    """The faces that a detector found in one picture, highest score first.
+    """The faces that a detector found in one image, highest score first.
 
     Attributes:
         boxes: (N, 4) x_min, y_min, x_max, y_max.
@@ -133,12 +133,12 @@ class FaceDetections:
 
     @classmethod
     def empty(cls) -> FaceDetections:
-        """The result for a picture in which no face was found."""
+        """The result for an image in which no face was found."""
         return cls(np.zeros((0, 4), np.float32), np.zeros((0, NUM_LANDMARKS, 2), np.float32), np.zeros(0, np.float32))
 
     @classmethod
     def concatenate(cls, parts: Sequence[FaceDetections]) -> FaceDetections:
-        """The faces of several lists of one picture, highest score first."""
+        """The faces of several lists of one image, highest score first."""
         if not parts:
             return cls.empty()
         faces = cls(
@@ -158,12 +158,12 @@ class FaceDetections:
 
 @dataclass(frozen=True, eq=False)
 class ImageLabels:
-    """One picture's name and true faces.
+    """One image's name and true faces.
 
     Attributes:
         file_name: path relative to the image root, forward slashes.
-        faces: in pixels of the original picture.
-        width: of the picture in pixels; None where the label file does not say.
+        faces: in pixels of the original image.
+        width: of the image in pixels; None where the label file does not say.
         height: likewise.
     """
 
@@ -175,12 +175,12 @@ class ImageLabels:
 
 @dataclass(frozen=True, eq=False)
 class ImageDetections:
-    """One picture's name and detected faces.
+    """One image's name and detected faces.
 
     Attributes:
         file_name: path relative to the input root, forward slashes.
-        faces: in pixels of the original picture.
-        width: of the picture in pixels; None where unknown.
+        faces: in pixels of the original image.
+        width: of the image in pixels; None where unknown.
         height: likewise.
     """
 

@@ -1,4 +1,4 @@
-"""The pictures of examples/images and the script that makes them."""
+"""The images of examples/images and the script that makes them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IMAGES = REPOSITORY / "examples" / "images"
 NUM_FACES = {"astronaut.jpg": 1, "grace_hopper.jpg": 1, "gallery.jpg": 12, "table.jpg": 8, "yearbook.jpg": 60}
 
 
-def test_every_picture_has_its_labels_and_is_small() -> None:
+def test_every_image_has_its_labels_and_is_small() -> None:
     labels = read_labels(IMAGES / "labels.json")
     assert {image.file_name: len(image.faces) for image in labels.images} == NUM_FACES
     assert labels.findings == ()
@@ -39,7 +39,7 @@ def test_points_lie_in_their_boxes_with_the_left_eye_on_the_left() -> None:
 
 
 @pytest.mark.slow
-def test_the_script_makes_the_same_pictures_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_script_makes_the_same_images_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("skimage")
     script = REPOSITORY / "examples" / "make_example_images.py"
     monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path)])

@@ -31,7 +31,7 @@ POINTS = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]]
 
 
 def invent(labels: tuple[ImageLabels, ...], num_detections: int) -> Iterator[ImageDetections]:
-    """Detections for every picture, more where there are more faces."""
+    """Detections for every image, more where there are more faces."""
     rng = np.random.default_rng(0)
     weights = np.array([len(image.faces) + 8.0 for image in labels])
     counts = rng.multinomial(num_detections, weights / weights.sum())

@@ -1,9 +1,9 @@
-"""Counts what a detector takes for faces in free pictures without any.
+"""Counts what a detector takes for faces in free images without any.
 
     python examples/benchmarks/false_positives.py [-w WEIGHTS] [--threshold 0.7] [--max-size 960] [--precision 32]
         [--no-double-check]
 
-Needs scikit-image (`pip install scikit-image`), which carries the pictures: textures, objects, an animal, microscopy,
+Needs scikit-image (`pip install scikit-image`), which carries the images: textures, objects, an animal, microscopy,
 the sky, printed pages. Each is looked at whole and in four quarters.
 """
 
@@ -30,7 +30,7 @@ NAMES = (
 
 
 def find_views(image: RgbImage) -> Iterator[RgbImage]:
-    """The picture and its quarters."""
+    """The image and its quarters."""
     yield image
     rows, columns = image.shape[0] // 2, image.shape[1] // 2
     for top in (0, rows):
@@ -63,7 +63,7 @@ def main() -> None:
             if len(faces):
                 place = "whole" if index == 0 else f"quarter {index}"
                 print(f"{name}, {place}: scores {', '.join(f'{score:.2f}' for score in faces.scores)}")
-    print(f"{num_found} false positives in {num_views} pictures; {in_wholes} in the {len(NAMES)} whole ones")
+    print(f"{num_found} false positives in {num_views} images; {in_wholes} in the {len(NAMES)} whole ones")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Whole `infer` against the forward passes alone of the network as trained, on the same pictures in one run.
+"""Whole `infer` against the forward passes alone of the network as trained, on the same images in one run.
 
-    python examples/benchmarks/infer_speed.py PICTURES -w WEIGHTS [--repeats 3] [--backend torch] [--precision 32]
+    python examples/benchmarks/infer_speed.py IMAGES -w WEIGHTS [--repeats 3] [--backend torch] [--precision 32]
         [--multi-scale auto]
 
-Prints seconds a picture: (a) the unfolded network in float32, NCHW, forward passes alone at original size; (b) whole
-`infer` at original size, threshold .02, one picture at a time: reading, network, suppression, writing; its start is
+Prints seconds an image: (a) the unfolded network in float32, NCHW, forward passes alone at original size; (b) whole
+`infer` at original size, threshold .02, one image at a time: reading, network, suppression, writing; its start is
 not counted. The two take turns, each time in a fresh process; the ratio (b) / (a) is of the medians.
 """
 
@@ -29,12 +29,12 @@ from retinaface_cli.settings.base import validate_settings
 from retinaface_cli.settings.detection import InferSettings
 
 
-def time_plain_forward(pictures: str, weights: Path, **_: str) -> float:
+def time_plain_forward(images: str, weights: Path, **_: str) -> float:
     """Seconds of all forward passes; reading and normalising are not counted."""
     network = load_weights(weights).build()
     seconds = 0.0
     with torch.inference_mode():
-        for source in find_sources([pictures]):
+        for source in find_sources([images]):
             image = torch.from_numpy(load_rgb(source.path)).permute(2, 0, 1).float().contiguous()[None] - 114.0
             started = time.perf_counter()
             network(image)
@@ -42,11 +42,11 @@ def time_plain_forward(pictures: str, weights: Path, **_: str) -> float:
     return seconds
 
 
-def time_infer(pictures: str, weights: Path, **settings: str) -> float:
-    """Seconds of a whole run, from the first picture to the last file."""
+def time_infer(images: str, weights: Path, **settings: str) -> float:
+    """Seconds of a whole run, from the first image to the last file."""
     with tempfile.TemporaryDirectory() as folder:
         values = {
-            "inputs": [pictures],
+            "inputs": [images],
             "weights": str(weights),
             "output": f"{folder}/out",
             "accelerator": "cpu",
@@ -60,7 +60,7 @@ def time_infer(pictures: str, weights: Path, **settings: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures")
+    parser.add_argument("images")
     parser.add_argument("-w", "--weights", type=Path, required=True)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--backend", default="auto", help="of infer")
@@ -68,17 +68,17 @@ def main() -> None:
     parser.add_argument("--multi-scale", default="off", help="of infer")
     options = parser.parse_args()
     settings = {"backend": options.backend, "precision": options.precision, "multi_scale": options.multi_scale}
-    number = len(find_sources([options.pictures]))
+    number = len(find_sources([options.images]))
     plain: list[float] = []
     whole: list[float] = []
     for _ in range(options.repeats):
         for seconds, measure in ((plain, time_plain_forward), (whole, time_infer)):
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                future = process.submit(measure, options.pictures, options.weights, **settings)
+                future = process.submit(measure, options.images, options.weights, **settings)
                 seconds.append(future.result() / number)
-        print(f"plain forward {plain[-1] * 1e3:.1f} ms, whole infer {whole[-1] * 1e3:.1f} ms a picture", flush=True)
+        print(f"plain forward {plain[-1] * 1e3:.1f} ms, whole infer {whole[-1] * 1e3:.1f} ms an image", flush=True)
     a, b = statistics.median(plain), statistics.median(whole)
-    print(f"medians: plain forward {a * 1e3:.1f} ms, whole infer {b * 1e3:.1f} ms a picture, ratio {b / a:.2f}")
+    print(f"medians: plain forward {a * 1e3:.1f} ms, whole infer {b * 1e3:.1f} ms an image, ratio {b / a:.2f}")
 
 
 if __name__ == "__main__":

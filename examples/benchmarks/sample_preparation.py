@@ -2,7 +2,7 @@
 
     python examples/benchmarks/sample_preparation.py data/train/label.txt --images data/train/images
 
-Every repetition prepares each picture once. The figures are milliseconds a picture: of the fastest repetition, which is
+Every repetition prepares each image once. The figures are milliseconds an image: of the fastest repetition, which is
 the least disturbed by other programs, and of the median one.
 """
 
@@ -28,7 +28,7 @@ from retinaface_cli.settings.data import AUGMENTATIONS, DataSettings, LabelSourc
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("labels", type=Path, help="label file")
-    parser.add_argument("--images", type=Path, help="folder of the pictures")
+    parser.add_argument("--images", type=Path, help="folder of the images")
     parser.add_argument("--image-size", type=int, default=640, help="side of the network input in pixels")
     parser.add_argument("--repetitions", type=int, default=5)
     options = parser.parse_args()
@@ -37,31 +37,36 @@ def main() -> None:
 
     source = LabelSource(labels=options.labels, images=options.images)
     data = load_training_data(DataSettings(train=(source,), held_out=0))
-    pictures = data.train[0].pictures
+    images_found = data.train[0].images_found
     print(data.train[0].summary)
     print(f"OpenCV {cv2.__version__}, one thread, {options.repetitions} repetitions\n")
-    print(f"{'ms a picture':<42}{'fastest':>9}{'median':>9}")
-    report("decode whole pictures", len(pictures), options.repetitions, lambda _: [load_rgb(p.path) for p in pictures])
+    print(f"{'ms an image':<42}{'fastest':>9}{'median':>9}")
+    report(
+        "decode whole images",
+        len(images_found),
+        options.repetitions,
+        lambda _: [load_rgb(p.path) for p in images_found],
+    )
     for name, augmentation in AUGMENTATIONS.items():
-        dataset = TrainingDataset(pictures, augmentation, image_size=options.image_size, seed=0)
+        dataset = TrainingDataset(images_found, augmentation, image_size=options.image_size, seed=0)
 
         def prepare(epoch: int, dataset: TrainingDataset = dataset) -> None:
-            for index in range(len(pictures)):
+            for index in range(len(images_found)):
                 dataset[SampleKey(epoch, index, index)]
 
-        report(f"prepare samples, {name} augmentation", len(pictures), options.repetitions, prepare)
-    samples = [dataset[SampleKey(0, index, index)] for index in range(min(16, len(pictures)))]
+        report(f"prepare samples, {name} augmentation", len(images_found), options.repetitions, prepare)
+    samples = [dataset[SampleKey(0, index, index)] for index in range(min(16, len(images_found)))]
     report(f"collate a batch of {len(samples)}", len(samples), options.repetitions, lambda _: collate_training(samples))
 
 
-def report(what: str, num_pictures: int, repetitions: int, work: Callable[[int], object]) -> None:
+def report(what: str, num_images: int, repetitions: int, work: Callable[[int], object]) -> None:
     """Times the work after one warm-up and prints a line; the work gets the number of the repetition."""
     work(0)
     times = []
     for repetition in range(repetitions):
         start = time.perf_counter()
         work(repetition)
-        times.append(1000 * (time.perf_counter() - start) / num_pictures)
+        times.append(1000 * (time.perf_counter() - start) / num_images)
     print(f"{what:<42}{min(times):>9.2f}{statistics.median(times):>9.2f}", flush=True)
 
 

@@ -1,6 +1,6 @@
 """Measures a training step of this package against the way of the older code, in turns, on the same faces.
 
-The older way: contiguous tensors in NCHW order, one picture after another is matched with all anchors, targets are
+The older way: contiguous tensors in NCHW order, one image after another is matched with all anchors, targets are
 encoded for all anchors, hard negatives are found by sorting all anchors twice.
 
 Usage: python examples/benchmarks/training_step.py [--batch-size 8] [--image-size 640] [--faces 12] [--threads 2]
@@ -34,10 +34,10 @@ from retinaface_cli.training.ema import WeightAverage
 from retinaface_cli.training.optimization import build_optimizer
 
 
-def draw_faces(batch_size: int, faces_a_picture: int, image_size: int) -> FaceTargets:
+def draw_faces(batch_size: int, faces_a_image: int, image_size: int) -> FaceTargets:
     """Faces of 8 to 300 pixels, most of them small, all with landmarks."""
     generator = torch.Generator().manual_seed(0)
-    n = batch_size * faces_a_picture
+    n = batch_size * faces_a_image
     side = 8 * torch.exp(torch.rand(n, 1, generator=generator) ** 2 * 3.6)
     half = side * torch.tensor([0.5, 0.6])
     center = torch.rand(n, 2, generator=generator) * image_size
@@ -47,7 +47,7 @@ def draw_faces(batch_size: int, faces_a_picture: int, image_size: int) -> FaceTa
         landmarks=points,
         has_landmarks=torch.ones(n, 5, dtype=torch.bool),
         ignore=torch.zeros(n, dtype=torch.bool),
-        image_index=torch.arange(batch_size).repeat_interleave(faces_a_picture),
+        image_index=torch.arange(batch_size).repeat_interleave(faces_a_image),
     )
 
 
@@ -140,7 +140,7 @@ SIDES: dict[str, Callable[[Tensor, FaceTargets], Callable[[], None]]] = {
 
 
 def time_side(name: str, options: argparse.Namespace) -> float:
-    """Median milliseconds a picture, in this process."""
+    """Median milliseconds an image, in this process."""
     torch.set_num_threads(options.threads)
     if "older" not in name:
         keep_freed_memory()  # as the training module does on the CPU
@@ -167,9 +167,9 @@ def time_in_turns(arguments: list[str], num_rounds: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch-size", type=int, default=8, help="pictures a step")
-    parser.add_argument("--image-size", type=int, default=640, help="side of the pictures in pixels")
-    parser.add_argument("--faces", type=int, default=12, help="faces a picture")
+    parser.add_argument("--batch-size", type=int, default=8, help="images a step")
+    parser.add_argument("--image-size", type=int, default=640, help="side of the images in pixels")
+    parser.add_argument("--faces", type=int, default=12, help="faces an image")
     parser.add_argument("--threads", type=int, default=2, help="threads of PyTorch")
     parser.add_argument("--repeats", type=int, default=3, help="steps a process; the median counts")
     parser.add_argument("--rounds", type=int, default=3, help="processes a side; the median counts")
@@ -179,9 +179,9 @@ def main() -> None:
         print(time_side(options.side, options))
         return
     milliseconds = time_in_turns(sys.argv[1:], options.rounds)
-    print(f"{options.batch_size} pictures of {options.image_size} pixels, {options.faces} faces each")
+    print(f"{options.batch_size} images of {options.image_size} pixels, {options.faces} faces each")
     for name, value in milliseconds.items():
-        print(f"{name:46} {value:8.2f} ms a picture")
+        print(f"{name:46} {value:8.2f} ms an image")
     old, new, *_ = milliseconds.values()
     print(f"step / step of the older way: {new / old:.2f}")
 

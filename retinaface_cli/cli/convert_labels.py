@@ -71,7 +71,7 @@ def convert_labels(
             rich_help_panel=_READ,
             metavar="DIR",
             show_default="those of a folder",
-            help="Folder of the pictures: reads their sizes, and leaves out and counts pictures that are missing.",
+            help="Folder of the images: reads their sizes, and leaves out and counts images that are missing.",
         ),
     ] = None,
     classes: Annotated[
@@ -106,7 +106,7 @@ def convert_labels(
     subset: Annotated[
         int | None,
         typer.Option(
-            min=1, rich_help_panel=_KEEP, metavar="N", show_default="all", help="Take N pictures picked at random."
+            min=1, rich_help_panel=_KEEP, metavar="N", show_default="all", help="Take N images picked at random."
         ),
     ] = None,
     holdout: Annotated[
@@ -116,11 +116,11 @@ def convert_labels(
             max=0.999,
             rich_help_panel=_KEEP,
             metavar="FRACTION",
-            help="Write this part of the pictures (of WIDER FACE: whole events) to a second file, OUT-holdout.",
+            help="Write this part of the images (of WIDER FACE: whole events) to a second file, OUT-holdout.",
         ),
     ] = 0.0,
     seed: Annotated[
-        int, typer.Option(rich_help_panel=_KEEP, help="Decides which pictures --subset and --holdout pick.")
+        int, typer.Option(rich_help_panel=_KEEP, help="Decides which images --subset and --holdout pick.")
     ] = 0,
     strict: Annotated[
         bool, typer.Option("--strict", rich_help_panel=_KEEP, help="Any finding in the labels is an error.")
@@ -146,7 +146,7 @@ def convert_labels(
             rich_help_panel=_WRITE,
             metavar="FILE.png",
             show_default="none",
-            help="Histograms of face sizes and of faces in a picture.",
+            help="Histograms of face sizes and of faces in an image.",
         ),
     ] = None,
     dry_run: Annotated[
@@ -159,7 +159,7 @@ def convert_labels(
 ) -> None:
     """Turn labels of any known format into those that train and evaluate read, and tell what is in them.
 
-    Every face is checked: boxes are clipped to the picture, what cannot be right is mended or marked, counted, and
+    Every face is checked: boxes are clipped to the image, what cannot be right is mended or marked, counted, and
     reported with its place.
     """
     if not dry_run and len(paths) < 2:

@@ -27,7 +27,7 @@ def evaluate(
     config: Annotated[
         str | None,
         typer.Argument(
-            help="Config of a training run, or its folder: its best weights are measured on its validation pictures. "
+            help="Config of a training run, or its folder: its best weights are measured on its validation images. "
             "Without any option: the newest run under runs/train.",
             show_default=False,
         ),
@@ -61,7 +61,7 @@ def evaluate(
             "--images",
             rich_help_panel=_WHAT,
             show_default="where the labels have them",
-            help="Folder of the labelled pictures, for -w and --worst.",
+            help="Folder of the labelled images, for -w and --worst.",
         ),
     ] = None,
     protocol: Annotated[
@@ -79,7 +79,7 @@ def evaluate(
         typer.Option(
             min=1,
             rich_help_panel=_WHAT,
-            help="Detections of a picture that COCO's figures look at; 100 is the rule, crowds need more.",
+            help="Detections of an image that COCO's figures look at; 100 is the rule, crowds need more.",
         ),
     ] = 100,
     labels_from: Annotated[
@@ -108,7 +108,7 @@ def evaluate(
             rich_help_panel=_DETECTION,
             metavar="original|N|SHORTxLONG",
             show_default="original; that of the training",
-            help="Size of pictures in the network: as they are; N pixels for the longest side (640); or the shorter "
+            help="Size of images in the network: as they are; N pixels for the longest side (640); or the shorter "
             "side, as far as the longer one allows (1600x2150).",
         ),
     ] = None,
@@ -119,7 +119,7 @@ def evaluate(
             rich_help_panel=_DETECTION,
             metavar="flip|multiscale",
             show_default="none",
-            help="Look at mirrored pictures, or at other sizes, too; may be given twice.",
+            help="Look at mirrored images, or at other sizes, too; may be given twice.",
         ),
     ] = None,
     tta_merge: Annotated[
@@ -133,7 +133,7 @@ def evaluate(
         typer.Option(
             rich_help_panel=_DETECTION,
             metavar="auto|off",
-            help="auto: a second, small look at large pictures, for faces that fill them, as infer has it.",
+            help="auto: a second, small look at large images, for faces that fill them, as infer has it.",
         ),
     ] = "off",
     double_check: Annotated[
@@ -184,14 +184,14 @@ def evaluate(
         ),
     ] = None,
     keep_top_k: Annotated[
-        int, typer.Option(min=1, rich_help_panel=_DETECTION, help="Largest number of faces in a picture.")
+        int, typer.Option(min=1, rich_help_panel=_DETECTION, help="Largest number of faces in an image.")
     ] = 5000,
     preprocessing: Annotated[
         str,
         typer.Option(
             rich_help_panel=_DETECTION,
             show_default="known files by sha256, else by backbone",
-            help="How the pictures of an old checkpoint were prepared: imagenet-rgb or mean-bgr.",
+            help="How the images of an old checkpoint were prepared: imagenet-rgb or mean-bgr.",
         ),
     ] = "",
     anchors: Annotated[
@@ -210,7 +210,7 @@ def evaluate(
             min=1,
             rich_help_panel=_RUN,
             show_default="1 on the CPU, 8 on a GPU",
-            help="Pictures of like size that go through the network at once.",
+            help="Images of like size that go through the network at once.",
         ),
     ] = None,
     num_workers: Annotated[
@@ -221,7 +221,7 @@ def evaluate(
             min=0,
             rich_help_panel=_RUN,
             show_default="one a core, 8 at most",
-            help="Threads that read pictures.",
+            help="Threads that read images.",
         ),
     ] = None,
     devices: Annotated[
@@ -262,7 +262,7 @@ def evaluate(
             min=0,
             rich_help_panel=_OUTPUT,
             metavar="N",
-            help="Also draw the N pictures with most missed faces and false detections (worst.jpg).",
+            help="Also draw the N images with most missed faces and false detections (worst.jpg).",
         ),
     ] = 0,
     resume: Annotated[

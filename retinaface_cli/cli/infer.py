@@ -25,7 +25,7 @@ def infer(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Pictures, videos, folders (with all below), globs, @list.txt, or - for paths on standard input.",
+            help="Images, videos, folders (with all below), globs, @list.txt, or - for paths on standard input.",
             show_default=False,
         ),
     ] = None,
@@ -47,7 +47,7 @@ def infer(
         typer.Option(
             rich_help_panel=_MODEL,
             show_default="known files by sha256, else by backbone",
-            help="How the pictures of an old checkpoint were prepared: imagenet-rgb or mean-bgr.",
+            help="How the images of an old checkpoint were prepared: imagenet-rgb or mean-bgr.",
         ),
     ] = "",
     anchors: Annotated[
@@ -65,19 +65,19 @@ def infer(
             "-m",
             "--max-size",
             rich_help_panel=_DETECTION,
-            help="Longest side (pixels) at which pictures go through the network; 0 or original: as they are.",
+            help="Longest side (pixels) at which images go through the network; 0 or original: as they are.",
         ),
     ] = "960",
     upscale: Annotated[
         bool,
-        typer.Option(rich_help_panel=_DETECTION, help="Whether smaller pictures are enlarged to --max-size."),
+        typer.Option(rich_help_panel=_DETECTION, help="Whether smaller images are enlarged to --max-size."),
     ] = True,
     multi_scale: Annotated[
         str,
         typer.Option(
             rich_help_panel=_DETECTION,
             metavar="auto|off",
-            help="auto: a second, small look at large pictures, for faces that fill them (costs time).",
+            help="auto: a second, small look at large images, for faces that fill them (costs time).",
         ),
     ] = "auto",
     double_check: Annotated[
@@ -119,7 +119,7 @@ def infer(
         ),
     ] = None,
     keep_top_k: Annotated[
-        int, typer.Option(min=1, rich_help_panel=_DETECTION, help="Largest number of faces in a picture.")
+        int, typer.Option(min=1, rich_help_panel=_DETECTION, help="Largest number of faces in an image.")
     ] = 750,
     output: Annotated[
         str,
@@ -135,7 +135,7 @@ def infer(
     visualize: Annotated[
         bool,
         typer.Option(
-            "-v", "--visualize", rich_help_panel=_OUTPUT, help="Also draw the faces on the pictures and videos."
+            "-v", "--visualize", rich_help_panel=_OUTPUT, help="Also draw the faces on the images and videos."
         ),
     ] = False,
     output_format: Annotated[
@@ -162,18 +162,18 @@ def infer(
             rich_help_panel=_OUTPUT,
             metavar="blur|pixelate",
             show_default="none",
-            help="Also write the pictures with the faces made unrecognisable.",
+            help="Also write the images with the faces made unrecognisable.",
         ),
     ] = "",
     resume: Annotated[
         bool,
-        typer.Option("--resume", rich_help_panel=_OUTPUT, help="Go on in --output: pass over pictures that are done."),
+        typer.Option("--resume", rich_help_panel=_OUTPUT, help="Go on in --output: pass over images that are done."),
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", rich_help_panel=_OUTPUT, help="Replace the results that --output holds.")
     ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", rich_help_panel=_OUTPUT, help="Exit with 1 if any picture cannot be read.")
+        bool, typer.Option("--strict", rich_help_panel=_OUTPUT, help="Exit with 1 if any image cannot be read.")
     ] = False,
     batch_size: Annotated[
         int | None,
@@ -183,7 +183,7 @@ def infer(
             min=1,
             rich_help_panel=_RUN,
             show_default="1 on the CPU, 8 on a GPU",
-            help="Pictures of like size that go through the network at once.",
+            help="Images of like size that go through the network at once.",
         ),
     ] = None,
     num_workers: Annotated[
@@ -194,7 +194,7 @@ def infer(
             min=0,
             rich_help_panel=_RUN,
             show_default="one a core, 8 at most",
-            help="Threads that read pictures.",
+            help="Threads that read images.",
         ),
     ] = None,
     devices: Annotated[
@@ -245,7 +245,7 @@ def infer(
     world_size: Annotated[int | None, typer.Option(hidden=True)] = None,
     local_rank: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Find the faces of pictures and videos: boxes, scores and five landmarks, as JSON and, if wished, drawn."""
+    """Find the faces of images and videos: boxes, scores and five landmarks, as JSON and, if wished, drawn."""
     from rich.console import Console
 
     from retinaface_cli.commands.infer import run as command
@@ -258,7 +258,7 @@ def infer(
     console = Console(stderr=True)
     settings = resolve_settings(given_options(ctx), config=config, console=console)
     if not settings.inputs:
-        raise typer.BadParameter("name pictures, folders or videos to look at", ctx=ctx, param_hint="INPUTS")
+        raise typer.BadParameter("name images, folders or videos to look at", ctx=ctx, param_hint="INPUTS")
     if dry_run:
         print(describe_run(settings))
         return

@@ -24,7 +24,7 @@ def visualize(
     images: Annotated[
         list[str],
         typer.Argument(
-            help="Pictures, folders (with all below), globs, @list.txt, or - for paths on standard input.",
+            help="Images, folders (with all below), globs, @list.txt, or - for paths on standard input.",
             show_default=False,
         ),
     ],
@@ -92,8 +92,8 @@ def visualize(
             min=1,
             max=50,
             rich_help_panel=_OUTPUT,
-            show_default="single pictures",
-            help="Contact sheets of N x N pictures, about 2000 pixels wide.",
+            show_default="single images",
+            help="Contact sheets of N x N images, about 2000 pixels wide.",
             metavar="N",
         ),
     ] = None,
@@ -104,11 +104,11 @@ def visualize(
             "--output",
             rich_help_panel=_OUTPUT,
             show_default="runs/visualize/1, 2, 3, ...",
-            help="Folder for the drawn pictures.",
+            help="Folder for the drawn images.",
         ),
     ] = "",
     image_format: Annotated[
-        str, typer.Option("--format", rich_help_panel=_OUTPUT, metavar="jpg|png", help="File format of the pictures.")
+        str, typer.Option("--format", rich_help_panel=_OUTPUT, metavar="jpg|png", help="File format of the images.")
     ] = "jpg",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", rich_help_panel=_OUTPUT, help="Replace files in --output.")
@@ -125,7 +125,7 @@ def visualize(
         ),
     ] = None,
 ) -> None:
-    """Draw true faces, detected faces or both on pictures, make contact sheets of them, or hide the faces."""
+    """Draw true faces, detected faces or both on images, make contact sheets of them, or hide the faces."""
     from retinaface_cli.commands.visualize import run as command
     from retinaface_cli.settings.base import validate_settings
     from retinaface_cli.settings.visualization import VisualizeSettings

@@ -1,1 +1,1 @@
-"""Pictures and labels on their way to batches."""
+"""Images and labels on their way to batches."""

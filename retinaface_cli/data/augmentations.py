@@ -1,4 +1,4 @@
-"""The albumentations pipeline that every training picture goes through, with its boxes and landmarks."""
+"""The albumentations pipeline that every training image goes through, with its boxes and landmarks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _MIN_SIDE = 0.01
 class ColorMatrix(A.ImageOnlyTransform):  # type: ignore[misc]
     """Brightness, contrast, saturation and hue as one linear map of the colours, and gamma.
 
-    One pass over the picture in uint8 replaces the ways to HSV and back.
+    One pass over the image in uint8 replaces the ways to HSV and back.
     """
 
     def __init__(self, color: ColorSettings, *, p: float = 1.0) -> None:
@@ -68,7 +68,7 @@ class ColorMatrix(A.ImageOnlyTransform):  # type: ignore[misc]
         }
 
     def apply(self, img: RgbImage, matrix: FloatArray, gamma: float, **_: Any) -> RgbImage:
-        """The picture (H, W, 3) uint8 with its colours mapped."""
+        """The image (H, W, 3) uint8 with its colours mapped."""
         result = img
         if not np.array_equal(matrix, np.eye(3, 4, dtype=np.float32)):
             result = cv2.transform(result, matrix)  # type: ignore[assignment]
@@ -85,17 +85,17 @@ class ColorMatrix(A.ImageOnlyTransform):  # type: ignore[misc]
 
 
 class Augmentation:
-    """Changes a picture of network size at random, and its faces with it."""
+    """Changes an image of network size at random, and its faces with it."""
 
     def __init__(self, settings: AugmentationSettings, *, image_size: int) -> None:
         """Builds the pipeline of albumentations.
 
         Args:
             settings: what is done, and which faces become ignored.
-            image_size: side of the pictures in pixels.
+            image_size: side of the images in pixels.
 
         Raises:
-            SettingsError: an extra transform is unknown, has wrong arguments, or changes size or type of the picture.
+            SettingsError: an extra transform is unknown, has wrong arguments, or changes size or type of the image.
         """
         self.settings = settings
         self.image_size = image_size
@@ -105,20 +105,20 @@ class Augmentation:
     def __call__(
         self, image: RgbImage, faces: FaceLabels, *, content: FloatArray, rng: np.random.Generator
     ) -> tuple[RgbImage, FaceLabels]:
-        """Augments one picture.
+        """Augments one image.
 
-        A landmark stays with its point of the face when the picture is turned; when it is mirrored, left and right
-        swap. Landmarks that leave the picture become missing; faces that are cut too much or too small are ignored, and
+        A landmark stays with its point of the face when the image is turned; when it is mirrored, left and right
+        swap. Landmarks that leave the image become missing; faces that are cut too much or too small are ignored, and
         only those of which nothing is left are gone.
 
         Args:
             image: (S, S, 3) uint8 RGB.
             faces: in pixels of the image; they may reach past it.
-            content: (4,) the part of the image that shows the picture.
+            content: (4,) the part of the image that shows the image.
             rng: source of all random numbers.
 
         Returns:
-            The new picture (S, S, 3) uint8 and the faces in its pixels, boxes clipped to it.
+            The new image (S, S, 3) uint8 and the faces in its pixels, boxes clipped to it.
         """
         boxes = _clip(faces.boxes, content)
         kept = np.flatnonzero(np.all(boxes[:, 2:] - boxes[:, :2] >= _MIN_SIDE, axis=-1))
@@ -147,7 +147,7 @@ class Augmentation:
         return moved.image, result.select(_areas(moved.boxes) > 0)
 
     def _is_inside(self, points: FloatArray) -> BoolArray:
-        """(...) whether points (..., 2) lie in the picture; missing ones do not."""
+        """(...) whether points (..., 2) lie in the image; missing ones do not."""
         result: BoolArray = np.all((points >= 0) & (points <= self.image_size), axis=-1)
         return result
 
@@ -191,7 +191,7 @@ def _build_transforms(settings: AugmentationSettings) -> Iterator[A.BasicTransfo
 
 
 def _build_extra(extra: tuple[TransformSettings, ...], *, image_size: int) -> Iterator[A.BasicTransform]:
-    """The transforms named in the settings, each tried once on a blank picture."""
+    """The transforms named in the settings, each tried once on a blank image."""
     known = known_transforms()
     for position, entry in enumerate(extra):
         where = f"augmentation.extra.{position}: {entry.name}"
@@ -208,13 +208,13 @@ def _build_extra(extra: tuple[TransformSettings, ...], *, image_size: int) -> It
 
 
 def _try_out(transform: A.BasicTransform, *, image_size: int) -> None:
-    """Raises ValueError unless the transform keeps size and type of the picture and the number of its points."""
+    """Raises ValueError unless the transform keeps size and type of the image and the number of its points."""
     blank = np.full((image_size, image_size, 3), 128, np.uint8)
     box = np.array([[0.25, 0.25, 0.75, 0.75]], np.float32) * image_size
     points = np.full((1, _POINTS_A_FACE, 2), image_size / 2, np.float32)
     result = _run(_compose([A.NoOp(), transform]), blank, box, points).image
     if result.shape != blank.shape or result.dtype != np.uint8:
-        raise ValueError(f"the picture must stay {blank.shape} uint8, got {result.shape} {result.dtype}")
+        raise ValueError(f"the image must stay {blank.shape} uint8, got {result.shape} {result.dtype}")
 
 
 def _compose(transforms: list[A.BasicTransform]) -> A.Compose:
@@ -227,11 +227,11 @@ def _compose(transforms: list[A.BasicTransform]) -> A.Compose:
 
 
 class _Moved(NamedTuple):
-    """A picture and its N faces behind the pipeline.
+    """An image and its N faces behind the pipeline.
 
     Attributes:
         image: (S, S, 3) uint8 RGB.
-        boxes: (N, 4) clipped to the picture; empty ones for faces of which nothing is left.
+        boxes: (N, 4) clipped to the image; empty ones for faces of which nothing is left.
         points: (N, 10, 2); NaN where they were NaN.
         is_removed: (N,) boxes that a transform took out although a part of them is still seen.
         area_factor: by which the whole map changes areas.
@@ -247,7 +247,7 @@ class _Moved(NamedTuple):
 
 
 def _run(pipeline: A.Compose, image: RgbImage, boxes: FloatArray, points: FloatArray) -> _Moved:
-    """Runs the pipeline on a picture with boxes (N, 4) inside it and points (N, 10, 2)."""
+    """Runs the pipeline on an image with boxes (N, 4) inside it and points (N, 10, 2)."""
     size = np.array([image.shape[1], image.shape[0]], np.float32)
     unknown = np.isnan(points)
     markers = size / 2 + _MARKERS * size / 8

@@ -17,7 +17,7 @@ from retinaface_cli.faces import NUM_LANDMARKS, FaceLabels
 
 
 class TrainingSample(NamedTuple):
-    """One augmented picture: image (S, S, 3) uint8 RGB, and faces in its pixels."""
+    """One augmented image: image (S, S, 3) uint8 RGB, and faces in its pixels."""
 
     image: RgbImage
     faces: FaceLabels
@@ -25,7 +25,7 @@ class TrainingSample(NamedTuple):
 
 
 class ValidationSample(NamedTuple):
-    """One picture at validation scale: image (H, W, 3) uint8 RGB, padded right and bottom; faces in original pixels."""
+    """One image at validation scale: image (H, W, 3) uint8 RGB, padded right and bottom; faces in original pixels."""
 
     image: RgbImage
     resizer: Resizer
@@ -49,7 +49,7 @@ class _Movable:
 
 @dataclass(frozen=True, eq=False)
 class TrainingBatch(_Movable):
-    """A training step's pictures and faces, padded to the largest number of faces N (at least 1).
+    """A training step's images and faces, padded to the largest number of faces N (at least 1).
 
     Attributes:
         images: (B, 3, S, S) uint8 RGB in channels-last memory, not normalised.
@@ -58,7 +58,7 @@ class TrainingBatch(_Movable):
         has_landmarks: (B, N, 5) whether each point is known.
         ignore: (B, N) faces that are neither positive nor background.
         is_face: (B, N) False where padded; ignored faces are faces, too.
-        file_names: of the B pictures, as in the label files.
+        file_names: of the B images, as in the label files.
     """
 
     images: Tensor
@@ -75,14 +75,14 @@ class TrainingBatch(_Movable):
 
 @dataclass(frozen=True, eq=False)
 class ValidationBatch(_Movable):
-    """Validation pictures of one padded size, and what is needed to measure on them.
+    """Validation images of one padded size, and what is needed to measure on them.
 
     Attributes:
         images: (B, 3, H, W) uint8 RGB in channels-last memory, padded at the right and the bottom, not normalised.
-        resizers: of the B pictures; `resizer.restore` brings detections to original pixels.
-        faces: true faces of the B pictures, in original pixels.
-        file_names: of the B pictures, as in the label files.
-        indices: of the B pictures among all validation pictures.
+        resizers: of the B images; `resizer.restore` brings detections to original pixels.
+        faces: true faces of the B images, in original pixels.
+        file_names: of the B images, as in the label files.
+        indices: of the B images among all validation images.
     """
 
     images: Tensor
@@ -130,7 +130,7 @@ def collate_validation(samples: Sequence[ValidationSample]) -> ValidationBatch:
 
 
 def batch_to_images_and_labels(batch: TrainingBatch) -> list[tuple[RgbImage, FaceLabels]]:
-    """The pictures (S, S, 3) of a batch with the faces in their pixels, to be drawn."""
+    """The images (S, S, 3) of a batch with the faces in their pixels, to be drawn."""
     images = batch.images.permute(0, 2, 3, 1).cpu().numpy()  # (B, S, S, 3)
     labels = []
     for row, image in enumerate(images):
@@ -146,7 +146,7 @@ def batch_to_images_and_labels(batch: TrainingBatch) -> list[tuple[RgbImage, Fac
 
 
 def _stack_images(images: Sequence[RgbImage]) -> Tensor:
-    """(B, 3, H, W) of pictures (H, W, 3); in shared memory where a worker makes it."""
+    """(B, 3, H, W) of images (H, W, 3); in shared memory where a worker makes it."""
     stacked: Tensor = default_collate([torch.from_numpy(np.ascontiguousarray(image)) for image in images])
     return stacked.permute(0, 3, 1, 2)  # (B, 3, H, W), channels last in memory
 

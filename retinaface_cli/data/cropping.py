@@ -1,4 +1,4 @@
-"""Where a training picture is cut, and the cut itself: read, crop and resize in one go."""
+"""Where a training image is cut, and the cut itself: read, crop and resize in one go."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from retinaface_cli.faces import BoolArray, FloatArray
 from retinaface_cli.settings.data import CropSettings
 
 _FIRST_TRIES = 16
-"""Squares that are looked at before all the others are drawn; enough for most pictures."""
+"""Squares that are looked at before all the others are drawn; enough for most images."""
 
 _MAX_REDUCTION = 8
 """JPEG decodes to a half, a quarter or an eighth at a fraction of the cost."""
@@ -24,10 +24,10 @@ _JPEG_SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe"))
 
 @dataclass(frozen=True)
 class Window:
-    """A square of a picture that becomes the network input; it may reach past the picture.
+    """A square of an image that becomes the network input; it may reach past the image.
 
     Attributes:
-        left: of its first column, in pixels of the original picture.
+        left: of its first column, in pixels of the original image.
         top: of its first row, likewise.
         side: its width and height, likewise.
     """
@@ -38,19 +38,19 @@ class Window:
 
     @classmethod
     def around(cls, image_size: tuple[int, int]) -> Window:
-        """The whole picture of (height, width) pixels, padded to a square at the right or the bottom."""
+        """The whole image of (height, width) pixels, padded to a square at the right or the bottom."""
         return cls(0, 0, max(image_size))
 
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """A window of a picture at network size.
+    """A window of an image at network size.
 
     Attributes:
         image: (S, S, 3) uint8 RGB.
         scale: (2,) network pixels per original pixel, x and y.
-        offset: (2,) of the picture's corner in network pixels.
-        content: (4,) x_min, y_min, x_max, y_max of what shows the picture, in network pixels; the rest is filled.
+        offset: (2,) of the image's corner in network pixels.
+        content: (4,) x_min, y_min, x_max, y_max of what shows the image, in network pixels; the rest is filled.
     """
 
     image: RgbImage
@@ -59,22 +59,22 @@ class Cut:
     content: FloatArray
 
     def to_network(self, points: FloatArray) -> FloatArray:
-        """Points (..., 2) of the original picture in network pixels."""
+        """Points (..., 2) of the original image in network pixels."""
         return points * self.scale + self.offset
 
 
 def choose_window(
     rng: np.random.Generator, image_size: tuple[int, int], *, boxes: FloatArray, crop: CropSettings
 ) -> Window:
-    """Draws the square that is shown of a picture.
+    """Draws the square that is shown of an image.
 
     Squares are drawn one after the other as in the old training, only many at once; the first one that shows the centre
-    and enough of a face is taken. A picture without faces is cut anywhere.
+    and enough of a face is taken. An image without faces is cut anywhere.
 
     Args:
         rng: source of the random numbers.
-        image_size: (height, width) of the picture.
-        boxes: (N, 4) faces of which one must be seen, in pixels of the picture.
+        image_size: (height, width) of the image.
+        boxes: (N, 4) faces of which one must be seen, in pixels of the image.
         crop: scales, number of tries, and what must be seen.
     """
     if crop.probability <= 0 or rng.random() >= crop.probability:
@@ -89,25 +89,25 @@ def choose_window(
     return Window.around(image_size)
 
 
-def cut_window(path: Path, window: Window, *, image_size: int, picture_size: tuple[int, int], fill: RgbImage) -> Cut:
-    """Reads a picture and cuts a window out of it at network size.
+def cut_window(path: Path, window: Window, *, image_size: int, whole_size: tuple[int, int], fill: RgbImage) -> Cut:
+    """Reads an image and cuts a window out of it at network size.
 
     A JPEG is decoded at reduced size where the window shrinks that much anyway.
 
     Args:
-        path: the picture.
+        path: the one_image.
         window: what is cut.
         image_size: side S of the result in pixels.
-        picture_size: (height, width) of the upright picture in pixels.
-        fill: (3,) colour of what lies outside the picture.
+        whole_size: (height, width) of the upright one_image in pixels.
+        fill: (3,) colour of what lies outside the one_image.
 
     Raises:
-        ImageReadError: the picture cannot be read.
+        ImageReadError: the image cannot be read.
     """
-    picture = load_rgb(path, reduction=_reduction(path, shrinks_by=window.side / image_size))
-    columns = _Span.of(window.left, window.side, original=picture_size[1], decoded=picture.shape[1], target=image_size)
-    rows = _Span.of(window.top, window.side, original=picture_size[0], decoded=picture.shape[0], target=image_size)
-    region = picture[rows.start : rows.stop, columns.start : columns.stop]
+    one_image = load_rgb(path, reduction=_reduction(path, shrinks_by=window.side / image_size))
+    columns = _Span.of(window.left, window.side, original=whole_size[1], decoded=one_image.shape[1], target=image_size)
+    rows = _Span.of(window.top, window.side, original=whole_size[0], decoded=one_image.shape[0], target=image_size)
+    region = one_image[rows.start : rows.stop, columns.start : columns.stop]
     resized = cv2.resize(region, (columns.length, rows.length), interpolation=cv2.INTER_LINEAR)
     if resized.shape[:2] != (image_size, image_size):
         canvas = np.empty((image_size, image_size, 3), np.uint8)
@@ -134,7 +134,7 @@ def _reduction(path: Path, *, shrinks_by: float) -> int:
 def _draw_squares(
     rng: np.random.Generator, image_size: tuple[int, int], *, scales: tuple[float, ...], num: int
 ) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-    """(num, 3) left, top and side of random squares: inside the picture, or around it where they are larger."""
+    """(num, 3) left, top and side of random squares: inside the image, or around it where they are larger."""
     height, width = image_size
     choices = np.maximum(1, (np.asarray(scales) * min(image_size)).astype(np.int64))
     side = choices[rng.integers(len(scales), size=num)]

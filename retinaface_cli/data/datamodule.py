@@ -23,7 +23,7 @@ _MAX_WORKERS = 8
 class FaceDataModule(pl.LightningDataModule):
     """Loaders of training and validation batches.
 
-    The samplers share the pictures out among the processes themselves: the Trainer must be made with
+    The samplers share the images out among the processes themselves: the Trainer must be made with
     `use_distributed_sampler=False`.
     """
 
@@ -39,11 +39,11 @@ class FaceDataModule(pl.LightningDataModule):
         """Makes the data module.
 
         Args:
-            data: pictures and labels, as load_training_data checked them.
-            settings: sizes of pictures and batches.
-            augmentation: how training pictures are changed.
+            data: images and labels, as load_training_data checked them.
+            settings: sizes of images and batches.
+            augmentation: how training images are changed.
             seed: of the order and of the augmentation.
-            validation_fill: red, green and blue of the padding of validation pictures; the network's mean colour.
+            validation_fill: red, green and blue of the padding of validation images; the network's mean colour.
 
         Raises:
             SettingsError: an extra transform of the augmentation cannot be used.
@@ -56,26 +56,26 @@ class FaceDataModule(pl.LightningDataModule):
         self._place: dict[str, int] | None = None
         scale = None if settings.validation_scale == "original" else settings.validation_scale
         self._train = TrainingDataset(
-            [picture for source in data.train for picture in source.pictures],
+            [image for source in data.train for image in source.images],
             augmentation,
             image_size=settings.image_size,
             seed=seed,
         )
         self._validation = ValidationDataset(
-            [picture for source in data.validation for picture in source.pictures],
+            [image for source in data.validation for image in source.images],
             scale=TestScale(long_side=scale),
             fill=validation_fill,
         )
 
     @property
     def validation_dataset(self) -> ValidationDataset:
-        """The validation pictures; batches' indices refer to it."""
+        """The validation images; batches' indices refer to it."""
         return self._validation
 
     def train_dataloader(self) -> ResumableLoader:
         """Training batches of this process."""
         sampler = EpochBatches(
-            [len(source.pictures) for source in self._data.train],
+            [len(source.images) for source in self._data.train],
             weights=[source.weight for source in self._data.train],
             batch_size=self._settings.batch_size,
             seed=self._seed,
@@ -108,7 +108,7 @@ class FaceDataModule(pl.LightningDataModule):
         self._place = state_dict
 
     def val_dataloader(self) -> DataLoader[ValidationBatch] | list[DataLoader[ValidationBatch]]:
-        """Validation batches of this process; an empty list where there are no validation pictures."""
+        """Validation batches of this process; an empty list where there are no validation images."""
         if not len(self._validation):
             return []
         workers = count_workers(self._settings.num_workers, num_processes=self._processes_here())

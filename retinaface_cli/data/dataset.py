@@ -1,4 +1,4 @@
-"""The pictures of a run as data sets: random views for training, whole pictures for validation."""
+"""The images of a run as data sets: random views for training, whole images for validation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from retinaface_cli.data.augmentations import Augmentation
 from retinaface_cli.data.batches import TrainingSample, ValidationSample
 from retinaface_cli.data.cropping import Cut, choose_window, cut_window
-from retinaface_cli.data.images import Picture
+from retinaface_cli.data.images import Image
 from retinaface_cli.data.preprocessing import Resizer, RgbImage, TestScale, load_rgb
 from retinaface_cli.data.sampling import SampleKey
 from retinaface_cli.faces import FaceLabels
@@ -19,15 +19,15 @@ from retinaface_cli.settings.data import AugmentationSettings
 
 
 class TrainingDataset(Dataset[TrainingSample]):
-    """Cropped and augmented pictures; a key of epoch, position and picture gives the same sample in any process."""
+    """Cropped and augmented images; a key of epoch, position and image gives the same sample in any process."""
 
     def __init__(
-        self, pictures: Sequence[Picture], augmentation: AugmentationSettings, *, image_size: int, seed: int
+        self, images: Sequence[Image], augmentation: AugmentationSettings, *, image_size: int, seed: int
     ) -> None:
         """Makes the data set.
 
         Args:
-            pictures: to learn from.
+            images: to learn from.
             augmentation: how they are changed.
             image_size: side of the samples in pixels.
             seed: of all random numbers.
@@ -35,7 +35,7 @@ class TrainingDataset(Dataset[TrainingSample]):
         Raises:
             SettingsError: an extra transform cannot be used.
         """
-        self._pictures = pictures
+        self._images = images
         self._settings = augmentation
         self._image_size = image_size
         self._seed = seed
@@ -43,56 +43,58 @@ class TrainingDataset(Dataset[TrainingSample]):
         self._fill = np.array(augmentation.fill, np.uint8)
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._images)
 
     def __getitem__(self, key: SampleKey) -> TrainingSample:
         """The sample of a key.
 
         Raises:
-            ImageReadError: the picture cannot be read.
+            ImageReadError: the image cannot be read.
         """
-        picture = self._pictures[key.picture]
+        one_image = self._images[key.image]
         rng = np.random.default_rng((self._seed, key.epoch, key.position))
         window = choose_window(
-            rng, picture.size, boxes=picture.faces.boxes[~picture.faces.ignore], crop=self._settings.crop
+            rng, one_image.size, boxes=one_image.faces.boxes[~one_image.faces.ignore], crop=self._settings.crop
         )
-        cut = cut_window(picture.path, window, image_size=self._image_size, picture_size=picture.size, fill=self._fill)
-        image, faces = self._augmentation(cut.image, _move(picture.faces, cut), content=cut.content, rng=rng)
-        return TrainingSample(image, faces, picture.file_name)
+        cut = cut_window(
+            one_image.path, window, image_size=self._image_size, whole_size=one_image.size, fill=self._fill
+        )
+        image, faces = self._augmentation(cut.image, _move(one_image.faces, cut), content=cut.content, rng=rng)
+        return TrainingSample(image, faces, one_image.file_name)
 
 
 class ValidationDataset(Dataset[ValidationSample]):
-    """Whole pictures at one scale, padded at the right and the bottom to what the network wants."""
+    """Whole images at one scale, padded at the right and the bottom to what the network wants."""
 
-    def __init__(self, pictures: Sequence[Picture], *, scale: TestScale, fill: tuple[int, int, int]) -> None:
+    def __init__(self, images: Sequence[Image], *, scale: TestScale, fill: tuple[int, int, int]) -> None:
         """Makes the data set.
 
         Args:
-            pictures: to measure on.
+            images: to measure on.
             scale: at what size they go through the network.
             fill: red, green and blue of the padding, 0 to 255.
         """
-        self._pictures = pictures
-        self._resizers = [Resizer.for_scale(picture.size, scale) for picture in pictures]
+        self._images = images
+        self._resizers = [Resizer.for_scale(image.size, scale) for image in images]
         self._fill = np.array(fill, np.uint8)
 
     @property
     def padded_sizes(self) -> list[tuple[int, int]]:
-        """(height, width) of each picture in the network, padding included."""
+        """(height, width) of each image in the network, padding included."""
         return [padded_size(resizer.network_size) for resizer in self._resizers]
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._images)
 
     def __getitem__(self, index: int) -> ValidationSample:
-        """The picture at an index.
+        """The image at an index.
 
         Raises:
-            ImageReadError: the picture cannot be read.
+            ImageReadError: the image cannot be read.
         """
-        picture, resizer = self._pictures[index], self._resizers[index]
-        image = self._pad(resizer.resize(load_rgb(picture.path)), resizer)
-        return ValidationSample(image, resizer, picture.faces, picture.file_name, index)
+        one_image, resizer = self._images[index], self._resizers[index]
+        image = self._pad(resizer.resize(load_rgb(one_image.path)), resizer)
+        return ValidationSample(image, resizer, one_image.faces, one_image.file_name, index)
 
     def _pad(self, image: RgbImage, resizer: Resizer) -> RgbImage:
         height, width = padded_size(resizer.network_size)
@@ -103,7 +105,7 @@ class ValidationDataset(Dataset[ValidationSample]):
 
 
 def _move(faces: FaceLabels, cut: Cut) -> FaceLabels:
-    """Faces of the picture in pixels of the cut; they may reach past it."""
+    """Faces of the image in pixels of the cut; they may reach past it."""
     return FaceLabels(
         boxes=cut.to_network(faces.boxes.reshape(-1, 2, 2)).reshape(-1, 4),
         landmarks=cut.to_network(faces.landmarks),

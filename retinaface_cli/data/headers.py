@@ -1,4 +1,4 @@
-"""The size of a picture from the head of its file, and whether the file is whole, without decoding it."""
+"""The size of an image from the head of its file, and whether the file is whole, without decoding it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from retinaface_cli.errors import ImageReadError
 from retinaface_cli.formats.image_heads import read_size_from_head
 
 _END_MARKS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND", b"RIFF": b"", b"BM": b""}
-"""First bytes of JPEG, PNG, WebP and BMP, and what stands at the end of a whole file; other pictures are decoded."""
+"""First bytes of JPEG, PNG, WebP and BMP, and what stands at the end of a whole file; other images are decoded."""
 
 _TAIL_BYTES = 4096
 """Some cameras and editors write a few bytes behind the end mark; where it is not found here, the file is decoded."""
 
 
-def read_picture_size(path: Path) -> tuple[int, int]:
-    """(height, width) of a picture in pixels, upright by its EXIF orientation, as load_rgb would return it.
+def read_image_size(path: Path) -> tuple[int, int]:
+    """(height, width) of an image in pixels, upright by its EXIF orientation, as load_rgb would return it.
 
     Raises:
-        ImageReadError: missing, no picture, or truncated.
+        ImageReadError: missing, no image, or truncated.
     """
     try:
         size = read_size_from_head(path) if _is_whole(path) else None
@@ -33,7 +33,7 @@ def read_picture_size(path: Path) -> tuple[int, int]:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether the file begins and ends like a picture of a known format."""
+    """Whether the file begins and ends like an image of a known format."""
     with path.open("rb") as file:
         start = file.read(4)
         file.seek(-min(_TAIL_BYTES, file.seek(0, os.SEEK_END)), os.SEEK_END)

@@ -1,4 +1,4 @@
-"""The pictures and labels of a training run, read and checked before the first step."""
+"""The images and labels of a training run, read and checked before the first step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from retinaface_cli.data.headers import read_picture_size
+from retinaface_cli.data.headers import read_image_size
 from retinaface_cli.errors import ImageReadError, LabelFormatError
 from retinaface_cli.faces import FaceLabels, ImageLabels
 from retinaface_cli.formats import read_labels
@@ -24,14 +24,14 @@ _MAX_LISTED = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """One labelled picture that is there and can be read.
+class Image:
+    """One labelled image that is there and can be read.
 
     Attributes:
         path: where it lies.
         file_name: its name in the label file.
         size: (height, width) in pixels, upright by EXIF.
-        faces: in pixels of the picture, boxes clipped to it.
+        faces: in pixels of the image, boxes clipped to it.
     """
 
     path: Path
@@ -41,58 +41,58 @@ class Picture:
 
 
 @dataclass(frozen=True, eq=False)
-class PictureSource:
-    """The pictures of one label file.
+class ImageSource:
+    """The images of one label file.
 
     Attributes:
         labels: the label file.
         format_name: of the label file.
-        pictures: in the file's order.
+        images: in the file's order.
         weight: how often an epoch shows each of them.
         findings: what is doubtful about the labels or was left out, one line each, for the user.
     """
 
     labels: Path
     format_name: str
-    pictures: tuple[Picture, ...]
+    images: tuple[Image, ...]
     weight: float
     findings: tuple[str, ...]
 
     @property
     def summary(self) -> str:
-        """One line: number of pictures, faces, and faces with landmarks or ignored."""
-        faces = [picture.faces for picture in self.pictures]
+        """One line: number of images, faces, and faces with landmarks or ignored."""
+        faces = [image.faces for image in self.images]
         num_faces = sum(map(len, faces))
         num_landmarks = sum(int(np.sum(labels.has_landmarks.any(axis=1))) for labels in faces)
         num_ignored = sum(int(np.sum(labels.ignore)) for labels in faces)
         num_empty = sum(len(labels) == 0 for labels in faces)
         return (
-            f"{self.labels} ({self.format_name}): {len(faces):,} pictures, {num_empty:,} of them without faces; "
+            f"{self.labels} ({self.format_name}): {len(faces):,} images, {num_empty:,} of them without faces; "
             f"{num_faces:,} faces, {num_landmarks:,} with landmarks, {num_ignored:,} ignored"
         )
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """All pictures of a run.
+    """All images of a run.
 
     Attributes:
         train: to learn from.
         validation: to measure on; empty where the settings ask for none.
     """
 
-    train: tuple[PictureSource, ...]
-    validation: tuple[PictureSource, ...]
+    train: tuple[ImageSource, ...]
+    validation: tuple[ImageSource, ...]
 
     @property
     def findings(self) -> tuple[str, ...]:
         """What the user should know before the first step, one line each."""
         found = [line for source in (*self.train, *self.validation) for line in source.findings]
-        train_paths = {picture.path.resolve() for source in self.train for picture in source.pictures}
-        measured = [picture.path.resolve() for source in self.validation for picture in source.pictures]
+        train_paths = {image.path.resolve() for source in self.train for image in source.images}
+        measured = [image.path.resolve() for source in self.validation for image in source.images]
         shared = [path for path in measured if path in train_paths]
         if shared:
-            found.append(f"{len(shared)} of {len(measured)} validation pictures are trained on, too{_list(shared)}")
+            found.append(f"{len(shared)} of {len(measured)} validation images are trained on, too{_list(shared)}")
         return tuple(dict.fromkeys(found))
 
     @property
@@ -100,20 +100,20 @@ class TrainingData:
         """Sixteen hex digits that change with any name, size or label of the data."""
         digest = hashlib.sha256()
         for source in (*self.train, *self.validation):
-            digest.update(f"{source.weight} {len(source.pictures)}\n".encode())
-            for picture in source.pictures:
-                digest.update(f"{picture.file_name} {picture.size}\n".encode())
-                digest.update(picture.faces.boxes.tobytes() + picture.faces.landmarks.tobytes())
-                digest.update(picture.faces.ignore.tobytes())
+            digest.update(f"{source.weight} {len(source.images)}\n".encode())
+            for image in source.images:
+                digest.update(f"{image.file_name} {image.size}\n".encode())
+                digest.update(image.faces.boxes.tobytes() + image.faces.landmarks.tobytes())
+                digest.update(image.faces.ignore.tobytes())
         return digest.hexdigest()[:16]
 
 
 def load_training_data(settings: DataSettings) -> TrainingData:
-    """Reads all label files and looks at the head of every picture.
+    """Reads all label files and looks at the head of every image.
 
     Raises:
-        LabelFormatError: a label file cannot be understood or has no pictures.
-        ImageReadError: pictures are missing or cannot be read.
+        LabelFormatError: a label file cannot be understood or has no images.
+        ImageReadError: images are missing or cannot be read.
     """
     train = tuple(_load_source(source, skip_unreadable=settings.skip_unreadable) for source in settings.train)
     if settings.validation:
@@ -122,14 +122,14 @@ def load_training_data(settings: DataSettings) -> TrainingData:
     if settings.held_out == 0:
         return TrainingData(train, ())
     halves = [_hold_out(source, settings.held_out) for source in train]
-    return TrainingData(tuple(kept for kept, _ in halves), tuple(held for _, held in halves if held.pictures))
+    return TrainingData(tuple(kept for kept, _ in halves), tuple(held for _, held in halves if held.images))
 
 
-def _load_source(source: LabelSource, *, skip_unreadable: bool) -> PictureSource:
-    """Reads one label file and checks its pictures."""
+def _load_source(source: LabelSource, *, skip_unreadable: bool) -> ImageSource:
+    """Reads one label file and checks its images."""
     label_set = read_labels(source.labels, split=source.split, images=source.images, classes=source.classes)
     if not label_set.images:
-        raise LabelFormatError(f"{source.labels}: holds no pictures")
+        raise LabelFormatError(f"{source.labels}: holds no images")
     root = source.labels.parent if label_set.image_root is None else label_set.image_root
     paths = [root / image.file_name for image in label_set.images]
     with ThreadPoolExecutor(_NUM_THREADS) as threads:
@@ -137,7 +137,7 @@ def _load_source(source: LabelSource, *, skip_unreadable: bool) -> PictureSource
     broken = [size for size in sizes if isinstance(size, ImageReadError)]
     findings = [_name_file(finding.describe(), source.labels) for finding in label_set.findings]
     if broken:
-        message = f"{source.labels}: {len(broken)} of {len(paths)} pictures cannot be read{_list(broken)}"
+        message = f"{source.labels}: {len(broken)} of {len(paths)} images cannot be read{_list(broken)}"
         if len(broken) == len(paths):
             raise ImageReadError(f"{message}; name their folder with `images` beside `labels`")
         if not skip_unreadable:
@@ -151,27 +151,27 @@ def _load_source(source: LabelSource, *, skip_unreadable: bool) -> PictureSource
     other_size = [image.file_name for image, _, size in pairs if _differs(image, size)]
     if other_size:
         findings.append(
-            f"{source.labels}: {len(other_size)} of {len(pairs)} pictures have another size than the labels say"
+            f"{source.labels}: {len(other_size)} of {len(pairs)} images have another size than the labels say"
             f"{_list(other_size)}"
         )
-    pictures = [Picture(path, image.file_name, size, _clip_faces(image.faces, size)) for image, path, size in pairs]
-    return PictureSource(source.labels, label_set.format_name, tuple(pictures), source.weight, tuple(findings))
+    images_found = [Image(path, image.file_name, size, _clip_faces(image.faces, size)) for image, path, size in pairs]
+    return ImageSource(source.labels, label_set.format_name, tuple(images_found), source.weight, tuple(findings))
 
 
 def _size_or_error(path: Path) -> tuple[int, int] | ImageReadError:
     try:
-        return read_picture_size(path)
+        return read_image_size(path)
     except ImageReadError as error:
         return error
 
 
 def _differs(image: ImageLabels, size: tuple[int, int]) -> bool:
-    """Whether the label file states another size than the picture has."""
+    """Whether the label file states another size than the image has."""
     return image.width is not None and image.height is not None and (image.height, image.width) != size
 
 
 def _clip_faces(faces: FaceLabels, size: tuple[int, int]) -> FaceLabels:
-    """Faces with boxes clipped to a picture of (height, width) pixels."""
+    """Faces with boxes clipped to an image of (height, width) pixels."""
     height, width = size
     return FaceLabels(
         boxes=np.clip(faces.boxes, 0, np.array([width, height, width, height], np.float32)),
@@ -182,20 +182,20 @@ def _clip_faces(faces: FaceLabels, size: tuple[int, int]) -> FaceLabels:
     )
 
 
-def _hold_out(source: PictureSource, part: float) -> tuple[PictureSource, PictureSource]:
+def _hold_out(source: ImageSource, part: float) -> tuple[ImageSource, ImageSource]:
     """Splits a source in what is kept for training and what is held out.
 
-    The pictures are chosen by a hash of their names, so that the choice depends on nothing else and changes little when
-    pictures are added.
+    The images are chosen by a hash of their names, so that the choice depends on nothing else and changes little when
+    images are added.
     """
-    by_hash = sorted(source.pictures, key=lambda picture: hashlib.sha256(picture.file_name.encode()).digest())
+    by_hash = sorted(source.images, key=lambda image: hashlib.sha256(image.file_name.encode()).digest())
     num_held = min(round(part * len(by_hash)) or 1, len(by_hash) - 1)
-    held = {picture.file_name for picture in by_hash[:num_held]}
-    kept_part = tuple(picture for picture in source.pictures if picture.file_name not in held)
-    held_part = tuple(picture for picture in source.pictures if picture.file_name in held)
+    held = {image.file_name for image in by_hash[:num_held]}
+    kept_part = tuple(image for image in source.images if image.file_name not in held)
+    held_part = tuple(image for image in source.images if image.file_name in held)
     return (
-        PictureSource(source.labels, source.format_name, kept_part, source.weight, source.findings),
-        PictureSource(source.labels, source.format_name, held_part, 1.0, ()),
+        ImageSource(source.labels, source.format_name, kept_part, source.weight, source.findings),
+        ImageSource(source.labels, source.format_name, held_part, 1.0, ()),
     )
 
 

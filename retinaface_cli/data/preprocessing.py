@@ -1,4 +1,4 @@
-"""Reading of pictures, and the resizing between the two frames: original picture and network input."""
+"""Reading of images, and the resizing between the two frames: original image and network input."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ RgbImage = npt.NDArray[np.uint8]
 """(H, W, 3), red first."""
 
 MAX_PIXELS = 300_000_000
-"""Largest picture that is decoded, in pixels (900 MB as RGB); beyond, a file is taken for a decompression bomb."""
+"""Largest image that is decoded, in pixels (900 MB as RGB); beyond, a file is taken for a decompression bomb."""
 
 _JPEG_START = b"\xff\xd8"
 _JPEG_END = b"\xff\xd9"
 
 
 def load_rgb(path: Path, *, reduction: int = 1) -> RgbImage:
-    """Reads a picture as (H, W, 3) uint8 RGB, upright by its EXIF orientation.
+    """Reads an image as (H, W, 3) uint8 RGB, upright by its EXIF orientation.
 
-    Grey, palette, RGBA, CMYK and 16-bit pictures are converted; transparency is dropped.
+    Grey, palette, RGBA, CMYK and 16-bit images are converted; transparency is dropped.
 
     Args:
-        path: a picture in any format that OpenCV decodes.
-        reduction: 1, 2, 4 or 8; the picture comes back that many times smaller, which JPEG decodes much faster.
+        path: an image in any format that OpenCV decodes.
+        reduction: 1, 2, 4 or 8; the image comes back that many times smaller, which JPEG decodes much faster.
 
     Raises:
-        ImageReadError: missing, empty, truncated, no picture, too large, a folder, or not permitted.
+        ImageReadError: missing, empty, truncated, no image, too large, a folder, or not permitted.
     """
     return decode_rgb(_read_bytes(path), name=str(path), reduction=reduction)
 
 
 def decode_rgb(data: bytes, *, name: str, reduction: int = 1) -> RgbImage:
-    """Decodes the bytes of a picture file; see load_rgb. `name` is for the error."""
+    """Decodes the bytes of an image file; see load_rgb. `name` is for the error."""
     if not data:
         raise ImageReadError(f"{name}: the file is empty")
     if data.startswith(_JPEG_START) and _JPEG_END not in data[-max(len(data) // 2, 2) :]:
@@ -58,7 +58,7 @@ def decode_rgb(data: bytes, *, name: str, reduction: int = 1) -> RgbImage:
     except cv2.error as error:
         raise ImageReadError(f"{name}: cannot be decoded ({error.err})") from None
     if image is None:
-        raise ImageReadError(f"{name}: not a picture that can be decoded, or a broken one ({len(data)} bytes)")
+        raise ImageReadError(f"{name}: not an image that can be decoded, or a broken one ({len(data)} bytes)")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)  # type: ignore[return-value]
 
 
@@ -66,7 +66,7 @@ def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except IsADirectoryError:
-        raise ImageReadError(f"{path}: is a folder, not a picture") from None
+        raise ImageReadError(f"{path}: is a folder, not an image") from None
     except FileNotFoundError:
         raise ImageReadError(f"{path}: no such file") from None
     except PermissionError:
@@ -77,12 +77,12 @@ def _read_bytes(path: Path) -> bytes:
 
 @dataclass(frozen=True)
 class TestScale:
-    """At what size pictures go through the network; the aspect ratio is kept.
+    """At what size images go through the network; the aspect ratio is kept.
 
     Attributes:
         long_side: length of the longer side in pixels, or its bound where short_side is given; None: no resizing.
         short_side: length of the shorter side in pixels, as far as long_side allows.
-        upscale: whether smaller pictures are enlarged.
+        upscale: whether smaller images are enlarged.
     """
 
     __test__ = False
@@ -92,7 +92,7 @@ class TestScale:
     upscale: bool = True
 
     def target_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) in the network of a picture of (height, width) pixels."""
+        """(height, width) in the network of an image of (height, width) pixels."""
         factor = 1.0
         if self.short_side is not None:
             factor = self.short_side / min(image_size)
@@ -108,10 +108,10 @@ class TestScale:
 
 @dataclass(frozen=True)
 class Resizer:
-    """Converts between a picture and the network input of the same content, both ways.
+    """Converts between an image and the network input of the same content, both ways.
 
     Attributes:
-        original_size: (height, width) of the picture.
+        original_size: (height, width) of the image.
         network_size: (height, width) of the same content in the network input, padding not counted.
     """
 
@@ -120,7 +120,7 @@ class Resizer:
 
     @classmethod
     def for_scale(cls, image_size: tuple[int, int], scale: TestScale) -> Resizer:
-        """The resizer of a picture of (height, width) pixels at a test scale."""
+        """The resizer of an image of (height, width) pixels at a test scale."""
         return cls(image_size, scale.target_size(image_size))
 
     @property
@@ -130,7 +130,7 @@ class Resizer:
         return np.array([network_width / width, network_height / height], np.float32)
 
     def resize(self, image: RgbImage) -> RgbImage:
-        """The picture at network size: area averaging when it shrinks, bilinear when it grows."""
+        """The image at network size: area averaging when it shrinks, bilinear when it grows."""
         if self.original_size == self.network_size:
             return image
         height, width = self.network_size
@@ -139,7 +139,7 @@ class Resizer:
         return cv2.resize(image, (width, height), interpolation=method)  # type: ignore[return-value]
 
     def to_network(self, points: FloatArray) -> FloatArray:
-        """Points (..., 2) of the original picture in network pixels."""
+        """Points (..., 2) of the original image in network pixels."""
         return points * self.factors
 
     def to_original(self, points: FloatArray) -> FloatArray:
@@ -147,7 +147,7 @@ class Resizer:
         return points / self.factors
 
     def restore(self, faces: FaceDetections, *, clip: bool = True) -> FaceDetections:
-        """Detections in network pixels as detections in original pixels, boxes clipped to the picture or not."""
+        """Detections in network pixels as detections in original pixels, boxes clipped to the image or not."""
         corners = self.to_original(faces.boxes.reshape(-1, 2, 2))
         if clip:
             height, width = self.original_size

@@ -1,4 +1,4 @@
-"""A stream of pictures, read and resized ahead of the network by a few threads, and grouped into batches."""
+"""A stream of images, read and resized ahead of the network by a few threads, and grouped into batches."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _LOOKAHEAD_BATCHES = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """A picture, or a frame of a video, ready for the network.
+class Image:
+    """An image, or a frame of a video, ready for the network.
 
     Attributes:
         source: the file it comes from.
@@ -40,8 +40,8 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class UnreadablePicture:
-    """A picture or video that could not be read, and why."""
+class UnreadableImage:
+    """An image or video that could not be read, and why."""
 
     source: Source
     reason: str
@@ -52,7 +52,7 @@ class UnreadablePicture:
         return self.source.name
 
 
-Loaded = Picture | UnreadablePicture
+Loaded = Image | UnreadableImage
 
 
 def frame_name(video_name: str, index: int) -> str:
@@ -60,17 +60,17 @@ def frame_name(video_name: str, index: int) -> str:
     return f"{video_name}/{index:06d}"
 
 
-def read_pictures(
+def read_images(
     sources: Sequence[Source], scale: TestScale, *, num_workers: int, keep_original: bool
 ) -> Iterator[Loaded]:
-    """Reads and resizes pictures in order, `num_workers` at a time and a few ahead; videos frame by frame.
+    """Reads and resizes images in order, `num_workers` at a time and a few ahead; videos frame by frame.
 
-    A picture that cannot be read comes as UnreadablePicture. At most a few pictures a worker are held.
+    An image that cannot be read comes as UnreadableImage. At most a few images a worker are held.
     """
 
     def load(source: Source) -> Loaded | None:
-        """The picture of a source; None for a video, whose frames are read in their turn."""
-        return None if source.is_video else _load_picture(source, scale, keep_original=keep_original)
+        """The image of a source; None for a video, whose frames are read in their turn."""
+        return None if source.is_video else _load_image(source, scale, keep_original=keep_original)
 
     for source, loaded in zip(sources, _map_ahead(load, sources, num_workers=num_workers), strict=False):
         if loaded is not None:
@@ -79,11 +79,11 @@ def read_pictures(
             yield from _load_frames(source, scale, keep_original=keep_original)
 
 
-def _load_picture(source: Source, scale: TestScale, *, keep_original: bool) -> Loaded:
+def _load_image(source: Source, scale: TestScale, *, keep_original: bool) -> Loaded:
     try:
         image = load_rgb(source.path)
     except ImageReadError as error:
-        return UnreadablePicture(source, str(error).removeprefix(f"{source.path}: "))
+        return UnreadableImage(source, str(error).removeprefix(f"{source.path}: "))
     return _prepare(source, source.name, image, scale, keep_original=keep_original)
 
 
@@ -93,12 +93,12 @@ def _load_frames(source: Source, scale: TestScale, *, keep_original: bool) -> It
             name = frame_name(source.name, index)
             yield _prepare(source, name, image, scale, keep_original=keep_original)
     except ImageReadError as error:
-        yield UnreadablePicture(source, str(error).removeprefix(f"{source.path}: "))
+        yield UnreadableImage(source, str(error).removeprefix(f"{source.path}: "))
 
 
-def _prepare(source: Source, name: str, image: RgbImage, scale: TestScale, *, keep_original: bool) -> Picture:
+def _prepare(source: Source, name: str, image: RgbImage, scale: TestScale, *, keep_original: bool) -> Image:
     resizer = Resizer.for_scale((image.shape[0], image.shape[1]), scale)
-    return Picture(source, name, resizer.resize(image), resizer, image if keep_original else None)
+    return Image(source, name, resizer.resize(image), resizer, image if keep_original else None)
 
 
 def _map_ahead(function: Callable[[Item], Result], items: Iterable[Item], *, num_workers: int) -> Iterator[Result]:
@@ -116,20 +116,20 @@ def _map_ahead(function: Callable[[Item], Result], items: Iterable[Item], *, num
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def batch_by_size(pictures: Iterable[Loaded], batch_size: int) -> Iterator[list[Loaded]]:
-    """Groups pictures that go through the network together: same size after rounding up to multiples of 32.
+def batch_by_size(images: Iterable[Loaded], batch_size: int) -> Iterator[list[Loaded]]:
+    """Groups images that go through the network together: same size after rounding up to multiples of 32.
 
     Groups are emptied at the latest when eight batches wait in all, and whenever a video begins or ends, so that frames
-    stay in order. Pictures that could not be read ride along with the next batch.
+    stay in order. Images that could not be read ride along with the next batch.
     """
     groups: dict[tuple[int, int], list[Loaded]] = defaultdict(list)
     failed: list[Loaded] = []
     previous: Source | None = None
-    for loaded in pictures:
+    for loaded in images:
         if previous not in (None, loaded.source) and (loaded.source.is_video or (previous and previous.is_video)):
             yield from _drain(groups)
         previous = loaded.source
-        if isinstance(loaded, UnreadablePicture):
+        if isinstance(loaded, UnreadableImage):
             failed.append(loaded)
             continue
         group = groups[padded_size(loaded.resizer.network_size)]

@@ -1,4 +1,4 @@
-"""Which picture comes when: the same order for any number of processes and workers, and after a restart."""
+"""Which image comes when: the same order for any number of processes and workers, and after a restart."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from retinaface_cli.data.batches import TrainingBatch
 
 
 class SampleKey(NamedTuple):
-    """One picture at one place of one epoch; all randomness of its augmentation follows from it."""
+    """One image at one place of one epoch; all randomness of its augmentation follows from it."""
 
     epoch: int
     position: int
-    picture: int
+    image: int
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,15 @@ class Share:
 
 
 class EpochBatches(Sampler[list[SampleKey]]):
-    """Batches of an epoch: all pictures in random order, each source as often as its weight says.
+    """Batches of an epoch: all images in random order, each source as often as its weight says.
 
-    The last batch is filled up with pictures that come a second time, so that no picture is left out and all batches
+    The last batch is filled up with images that come a second time, so that no image is left out and all batches
     have the same size.
     """
 
     def __init__(
         self,
-        num_pictures: Sequence[int],
+        num_images: Sequence[int],
         *,
         weights: Sequence[float],
         batch_size: int,
@@ -54,21 +54,21 @@ class EpochBatches(Sampler[list[SampleKey]]):
         """Makes the sampler of one process.
 
         Args:
-            num_pictures: of each source; indices count through all of them.
-            weights: how often an epoch shows the pictures of each source.
-            batch_size: pictures a step of this process.
+            num_images: of each source; indices count through all of them.
+            weights: how often an epoch shows the images of each source.
+            batch_size: images a step of this process.
             seed: of the order.
             share: this process's part; together the processes have the batches of a single one with their whole size.
         """
         self.epoch = 0
         self.first_batch = 0
-        self._num_pictures = tuple(num_pictures)
+        self._num_images = tuple(num_images)
         self._weights = tuple(weights)
         self._batch_size = batch_size
         self._seed = seed
         self._share = share
         num_samples = sum(
-            n * int(weight) + round(n * (weight % 1)) for n, weight in zip(num_pictures, weights, strict=True)
+            n * int(weight) + round(n * (weight % 1)) for n, weight in zip(num_images, weights, strict=True)
         )
         self._num_batches = max(1, -(-num_samples // (batch_size * share.world_size)))
 
@@ -82,11 +82,11 @@ class EpochBatches(Sampler[list[SampleKey]]):
         self.epoch = epoch
 
     def order(self) -> npt.NDArray[np.int64]:
-        """(num_batches * whole batch size,) indices of the pictures of this epoch, for all processes."""
+        """(num_batches * whole batch size,) indices of the images of this epoch, for all processes."""
         rng = np.random.default_rng((self._seed, self.epoch))
         parts: list[npt.NDArray[np.int64]] = []
         start = 0
-        for n, weight in zip(self._num_pictures, self._weights, strict=True):
+        for n, weight in zip(self._num_images, self._weights, strict=True):
             indices = np.arange(start, start + n)
             parts += [indices] * int(weight)
             parts.append(rng.permutation(indices)[: round(n * (weight % 1))])
@@ -124,7 +124,7 @@ class ResumableLoader(DataLoader[TrainingBatch]):
 
     def __iter__(self) -> Iterator[TrainingBatch]:  # type: ignore[override]
         # A generator does nothing before its first batch is asked for: Lightning makes the iterator before it sets the
-        # epoch, and workers would have fetched the wrong pictures by then.
+        # epoch, and workers would have fetched the wrong images by then.
         self._epoch = self.batch_sampler.epoch
         resume_at, self._resume_at = self._resume_at, None
         first = resume_at[1] if resume_at is not None and resume_at[0] == self._epoch else 0
@@ -143,19 +143,19 @@ class ResumableLoader(DataLoader[TrainingBatch]):
 
 
 class SameSizeBatches(Sampler[list[int]]):
-    """Batches of pictures that have the same size in the network, each picture once over all processes.
+    """Batches of images that have the same size in the network, each image once over all processes.
 
-    What a picture is padded to does not depend on its neighbours, so that results do not depend on the number of
-    processes. All processes have the same number of batches, as far as there are enough pictures; where not, some
-    pictures come twice.
+    What an image is padded to does not depend on its neighbours, so that results do not depend on the number of
+    processes. All processes have the same number of batches, as far as there are enough images; where not, some
+    images come twice.
     """
 
     def __init__(self, sizes: Sequence[tuple[int, int]], *, batch_size: int, share: Share = Share()) -> None:
         """Makes the sampler of one process.
 
         Args:
-            sizes: (height, width) of each picture in the network, padding included.
-            batch_size: largest number of pictures a batch.
+            sizes: (height, width) of each image in the network, padding included.
+            batch_size: largest number of images a batch.
             share: this process's part.
         """
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)

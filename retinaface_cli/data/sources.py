@@ -1,4 +1,4 @@
-"""What the user names on the command line -> the pictures and videos behind it."""
+"""What the user names on the command line -> the images and videos behind it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from retinaface_cli.errors import ImageReadError
 
-PICTURE_SUFFIXES = frozenset(
+IMAGE_SUFFIXES = frozenset(
     (
         ".jpg",
         ".jpeg",
@@ -36,7 +36,7 @@ VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".m
 
 @dataclass(frozen=True)
 class Source:
-    """One picture or video to work on.
+    """One image or video to work on.
 
     Attributes:
         path: where it lies.
@@ -64,8 +64,8 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
     expanded = list(_expand(inputs))
     paths = list(dict.fromkeys(path for entry in expanded for path in _files_under(entry)))
     if not paths:
-        known = ", ".join(sorted(PICTURE_SUFFIXES | VIDEO_SUFFIXES))
-        raise ImageReadError(f"{', '.join(inputs)}: no pictures or videos found; looked for {known}")
+        known = ", ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
+        raise ImageReadError(f"{', '.join(inputs)}: no images or videos found; looked for {known}")
     root = _common_root(expanded)
     return [Source(path, Path(os.path.relpath(path.absolute(), root)).as_posix()) for path in paths]
 
@@ -97,7 +97,7 @@ def _read_list(path: Path) -> list[Path]:
         with path.open(encoding="utf-8") as lines:
             listed = [Path(line) for line in _lines(lines, str(path))]
     except (OSError, UnicodeDecodeError) as error:
-        raise ImageReadError(f"{path}: the list of pictures cannot be read ({error})") from None
+        raise ImageReadError(f"{path}: the list of images cannot be read ({error})") from None
     return [entry if entry.exists() or entry.is_absolute() else _beside(path, entry) for entry in listed]
 
 
@@ -120,14 +120,14 @@ def _lines(stream: Iterable[str], name: str) -> Iterator[str]:
 
 
 def _files_under(entry: Path) -> Iterator[Path]:
-    """The entry itself, or the pictures and videos below it, sorted; folders named like pictures come too."""
+    """The entry itself, or the images and videos below it, sorted; folders named like images come too."""
     if not entry.is_dir():
         yield entry
         return
-    wanted = PICTURE_SUFFIXES | VIDEO_SUFFIXES
+    wanted = IMAGE_SUFFIXES | VIDEO_SUFFIXES
     for folder, folders, files in os.walk(entry, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        names = sorted([*files, *(name for name in folders if Path(name).suffix.lower() in PICTURE_SUFFIXES)])
+        names = sorted([*files, *(name for name in folders if Path(name).suffix.lower() in IMAGE_SUFFIXES)])
         for name in names:
             if not name.startswith(".") and Path(name).suffix.lower() in wanted:
                 yield Path(folder, name)

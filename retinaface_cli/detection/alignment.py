@@ -1,4 +1,4 @@
-"""Faces cut out of pictures: turned upright and scaled by their five points for face recognition, or as they are."""
+"""Faces cut out of images: turned upright and scaled by their five points for face recognition, or as they are."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from retinaface_cli.faces import FaceDetections, FaceLabels, FloatArray
 ARCFACE_TEMPLATE: FloatArray = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32
 )
-"""(5, 2) where the five points of a face lie in a 112 x 112 picture for ArcFace recognition networks (InsightFace)."""
+"""(5, 2) where the five points of a face lie in a 112 x 112 image for ArcFace recognition networks (InsightFace)."""
 
 _TEMPLATE_SIZE = 112
 
 _BOX_PART = 0.8
-"""Part of the side of an aligned picture that the longer side of a face without points fills."""
+"""Part of the side of an aligned image that the longer side of a face without points fills."""
 
 _MIN_SPREAD = 1e-6
 """Square pixels under which points are taken to lie in one place."""
@@ -30,7 +30,7 @@ def align_faces(
 
     The transform is the similarity (rotation, uniform scale, shift) with the least squared error over the points that
     are known (Umeyama, 1991). A face with less than two points in different places is cut out upright as a square
-    around its box instead, so that picture i always shows face i.
+    around its box instead, so that image i always shows face i.
 
     Args:
         image: (H, W, 3) uint8.
@@ -38,7 +38,7 @@ def align_faces(
         size: side of the results in pixels; the template grows with it.
 
     Returns:
-        (N, size, size, 3) uint8; black where a face reaches beyond the picture.
+        (N, size, size, 3) uint8; black where a face reaches beyond the image.
     """
     transforms = estimate_alignment(faces.boxes, faces.landmarks, size=size)
     aligned = np.empty((len(faces), size, size, 3), np.uint8)
@@ -50,14 +50,14 @@ def align_faces(
 def estimate_alignment(
     boxes: FloatArray, landmarks: FloatArray, *, size: int = _TEMPLATE_SIZE
 ) -> npt.NDArray[np.float64]:
-    """The transforms of align_faces: picture pixels to pixels of the aligned picture.
+    """The transforms of align_faces: image pixels to pixels of the aligned image.
 
     Points are taken as OpenCV and the recognition networks' own tools take them: whole numbers are middles of pixels.
 
     Args:
         boxes: (N, 4) x_min, y_min, x_max, y_max; used for faces whose points do not do.
         landmarks: (N, 5, 2); NaN where missing.
-        size: side of the aligned pictures.
+        size: side of the aligned images.
 
     Returns:
         (N, 2, 3) matrices [a -b x; b a y].

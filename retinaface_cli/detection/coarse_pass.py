@@ -1,7 +1,7 @@
-"""A second, small look at large pictures, for faces that are larger than the largest anchors.
+"""A second, small look at large images, for faces that are larger than the largest anchors.
 
 A network sees faces of about 10 to 500 pixels; a portrait of 2000 pixels falls apart into eyes and noses. The second
-look is at 160 to 320 pixels, whatever the picture has, and decides on large faces. It is taken where the largest
+look is at 160 to 320 pixels, whatever the image has, and decides on large faces. It is taken where the largest
 anchors of the first look hint at a face: they do so in the middle of a close-up too.
 """
 
@@ -25,12 +25,12 @@ from retinaface_cli.model.networks.outputs import HeadOutputs
 LONG_SIDE = 320
 """The longer side of the second look has at most this many pixels."""
 
-MIN_PICTURE_SIDE = 640
-"""Pictures whose longer side is at most this many pixels get no second look: no face in them is much too large."""
+MIN_IMAGE_SIDE = 640
+"""Images whose longer side is at most this many pixels get no second look: no face in them is much too large."""
 
 HINT_SCORE = 0.1
 """Score of a largest anchor in the first look from which a second one is worth its time. In close-ups it was .83 and
-more, and in four of five pictures of WIDER FACE less than .1."""
+more, and in four of five images of WIDER FACE less than .1."""
 
 MIN_FACE_SIDE = 360.0
 """Faces whose longer side has this many pixels in the first look are large: about two thirds of the largest anchor."""
@@ -44,22 +44,22 @@ _INSIDE = 0.5
 
 
 def hint_at_close_ups(outputs: HeadOutputs, anchors: Float[Tensor, "A 4"], images: Sequence[RgbImage]) -> list[bool]:
-    """Whether each of B pictures (H, W, 3) at network size may hold faces that are too large for the network.
+    """Whether each of B images (H, W, 3) at network size may hold faces that are too large for the network.
 
     Args:
-        outputs: of the first look, B pictures.
+        outputs: of the first look, B images.
         anchors: (cx, cy, w, h) that they refer to.
-        images: the pictures.
+        images: the images.
     """
     largest = (anchors[:, 2] >= anchors[:, 2].max()).nonzero()[:, 0]
     logits = outputs.class_logits[:, largest].float()
     scores = (logits[..., 1] - logits[..., 0]).sigmoid().amax(dim=1)
     is_hinted = (scores >= HINT_SCORE).tolist()
-    return [hinted and max(image.shape) > MIN_PICTURE_SIDE for hinted, image in zip(is_hinted, images, strict=True)]
+    return [hinted and max(image.shape) > MIN_IMAGE_SIDE for hinted, image in zip(is_hinted, images, strict=True)]
 
 
 def shrink(image: RgbImage) -> RgbImage:
-    """The picture as the second look sees it: k x k pixels of the picture in one; up to k - 1 at the far edges go.
+    """The image as the second look sees it: k x k pixels of the image in one; up to k - 1 at the far edges go.
 
     A whole number k makes this several times as fast as any other factor.
     """
@@ -70,13 +70,13 @@ def shrink(image: RgbImage) -> RgbImage:
 
 
 def shrink_factor(image: RgbImage) -> int:
-    """Pixels of the picture (H, W, 3) in a pixel of the second look, along one side."""
+    """Pixels of the image (H, W, 3) in a pixel of the second look, along one side."""
     long_side: int = max(image.shape[:2])
     return math.ceil(long_side / LONG_SIDE)
 
 
 def enlarge(faces: FaceDetections, factor: int) -> FaceDetections:
-    """Faces of a shrunk picture in pixels of the picture itself."""
+    """Faces of a shrunk image in pixels of the image itself."""
     return FaceDetections(faces.boxes * factor, faces.landmarks * factor, faces.scores)
 
 
@@ -87,8 +87,8 @@ def merge_looks(first: FaceDetections, second: FaceDetections, *, nms_iou_thresh
     within a large face goes.
 
     Args:
-        first: of the picture itself, in its pixels.
-        second: of the shrunk picture, in the same pixels.
+        first: of the image itself, in its pixels.
+        second: of the shrunk image, in the same pixels.
         nms_iou_threshold: overlap from which two boxes show the same face; so does a box that lies in a large face.
     """
     ious, inside = _overlaps(first, second)  # (N, M)

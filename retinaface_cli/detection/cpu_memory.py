@@ -30,7 +30,7 @@ def keep_freed_memory() -> bool:
 def keep_prepared_operations() -> None:
     """Makes oneDNN keep the operations that it has prepared, for 16,384 layers and input shapes instead of 1,024.
 
-    A network of 60 layers that sees pictures of twenty shapes and crops of ten needs more than 1,024, and prepares
+    A network of 60 layers that sees images of twenty shapes and crops of ten needs more than 1,024, and prepares
     them again and again; that is an eighth of the time of `infer`. To be called before the process computes for the
     first time; ONEDNN_PRIMITIVE_CACHE_CAPACITY in the environment goes before.
     """

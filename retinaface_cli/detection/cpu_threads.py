@@ -1,6 +1,6 @@
-"""How the CPU's threads are dealt out to pictures that go through the network at the same time.
+"""How the CPU's threads are dealt out to images that go through the network at the same time.
 
-Two pictures on one thread each are done sooner than one after the other on two threads, which wait for each other after
+Two images on one thread each are done sooner than one after the other on two threads, which wait for each other after
 every layer, and for those that read and write.
 """
 
@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 _MAX_PARALLEL = 8
-"""Each picture under way keeps its features in memory."""
+"""Each image under way keeps its features in memory."""
 
 
 def num_parallel_calls() -> int:
-    """How many pictures should be under way at once."""
+    """How many images should be under way at once."""
     return min(torch.get_num_threads(), _MAX_PARALLEL)
 
 

@@ -1,4 +1,4 @@
-"""The detector: pictures in, faces in original pixels out. The Python API, and what every command runs."""
+"""The detector: images in, faces in original pixels out. The Python API, and what every command runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from retinaface_cli.model.postprocess import PostprocessOptions, postprocess
 
 
 class FaceDetector:
-    """Finds faces in pictures.
+    """Finds faces in images.
 
     Example:
         detector = FaceDetector.load("retinaface_mv1_0.25.pth", max_size=960)
@@ -82,12 +82,12 @@ class FaceDetector:
                 always decoded in float32.
             backend: "torch", "openvino" or "onnx" (ONNX Runtime), the latter two for the CPU, where they are faster;
                 "auto": the fastest that is installed.
-            max_size: longest side in pixels that pictures are resized to; None: as they are.
-            upscale: whether pictures smaller than max_size are enlarged to it.
+            max_size: longest side in pixels that images are resized to; None: as they are.
+            upscale: whether images smaller than max_size are enlarged to it.
             score_threshold: faces must score above it, in [0, 1].
             nms_iou_threshold: overlap above which the weaker of two boxes is dropped, in [0, 1].
             preprocessing: "imagenet-rgb" or "mean-bgr", for old files that are not known.
-            multi_scale: whether large pictures get a second, small look for faces larger than the largest anchors.
+            multi_scale: whether large images get a second, small look for faces larger than the largest anchors.
             box_voting: whether a face gets the mean of all boxes that the suppression takes for it, weighted by the
                 cube of their scores, instead of the best one.
             double_check: whether faces of which the network is in doubt are looked at again, from close by, and scored
@@ -130,21 +130,21 @@ class FaceDetector:
         return other
 
     def detect(self, image: RgbImage | str | Path) -> FaceDetections:
-        """Finds the faces of one picture: (H, W, 3) uint8 RGB, or a file.
+        """Finds the faces of one image: (H, W, 3) uint8 RGB, or a file.
 
         Returns:
-            Faces in pixels of the picture (upright by EXIF), best first, boxes clipped to it.
+            Faces in pixels of the image (upright by EXIF), best first, boxes clipped to it.
 
         Raises:
-            ImageReadError: the file cannot be read, or the array is no such picture.
+            ImageReadError: the file cannot be read, or the array is no such image.
         """
         loaded = load_rgb(Path(image)) if isinstance(image, str | Path) else image
         return self.detect_batch([loaded])[0]
 
     def detect_batch(self, images: Sequence[RgbImage]) -> list[FaceDetections]:
-        """Finds the faces of several pictures of any sizes: (H, W, 3) uint8 RGB each.
+        """Finds the faces of several images of any sizes: (H, W, 3) uint8 RGB each.
 
-        Pictures whose network inputs round up to the same multiples of 32 go through the network together; the result
+        Images whose network inputs round up to the same multiples of 32 go through the network together; the result
         does not depend on the company.
         """
         for image in images:
@@ -162,7 +162,7 @@ class FaceDetector:
 
     @torch.inference_mode()
     def detect_resized(self, images: Sequence[RgbImage]) -> list[FaceDetections]:
-        """Finds faces in pictures that have network size already; one batch, coordinates in its pixels."""
+        """Finds faces in images that have network size already; one batch, coordinates in its pixels."""
         faces, is_hinted = self._look(images, for_close_ups=self.multi_scale)
         large = [index for index, hinted in enumerate(is_hinted) if hinted]
         shrunk = [shrink(images[index]) for index in large]
@@ -208,9 +208,9 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def check_image(image: npt.NDArray[np.uint8]) -> None:
-    """Raises ImageReadError unless the array is a picture (H, W, 3) uint8 with at least one pixel."""
+    """Raises ImageReadError unless the array is an image (H, W, 3) uint8 with at least one pixel."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-        raise ImageReadError(f"expected a picture as (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
+        raise ImageReadError(f"expected an image as (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
 
 
 def _size(image: RgbImage) -> tuple[int, int]:

@@ -29,11 +29,11 @@ class OldModel:
     def predict_jsons(
         self, image: RgbImage, confidence_threshold: float = 0.7, nms_threshold: float = 0.4
     ) -> list[dict[str, Any]]:
-        """Finds the faces of a picture, (H, W, 3) uint8 RGB.
+        """Finds the faces of an image, (H, W, 3) uint8 RGB.
 
         Returns:
             One {"bbox": [x_min, y_min, x_max, y_max], "score": s, "landmarks": [[x, y] x 5]} a face, best first, in
-            pixels of the picture rounded to two digits, boxes not clipped to it; without faces the one entry
+            pixels of the image rounded to two digits, boxes not clipped to it; without faces the one entry
             {"bbox": [], "score": -1, "landmarks": []}.
         """
         check_image(image)
@@ -49,7 +49,7 @@ def get_model(model_name: str, max_size: int, device: str | torch.device = "cpu"
 
     Args:
         model_name: "resnet50_2020-07-20", another published name, or a file.
-        max_size: longest side in pixels that pictures are resized to, up and down.
+        max_size: longest side in pixels that images are resized to, up and down.
         device: "cpu", "cuda", ...
 
     Raises:

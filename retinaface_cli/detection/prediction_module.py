@@ -1,4 +1,4 @@
-"""The detector under Lightning's predict loop: one process a device, each picture in exactly one of them."""
+"""The detector under Lightning's predict loop: one process a device, each image in exactly one of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 
 from retinaface_cli.data.preprocessing import TestScale
-from retinaface_cli.data.reading import Loaded, Picture, UnreadablePicture, batch_by_size, read_pictures
+from retinaface_cli.data.reading import Image, Loaded, UnreadableImage, batch_by_size, read_images
 from retinaface_cli.data.sources import Source
 from retinaface_cli.detection.backends import Backend, Precision
 from retinaface_cli.detection.cpu_memory import keep_freed_memory
@@ -33,14 +33,14 @@ _GPU_BATCH_SIZE = 8
 class PredictionTally:
     """What one process has done so far."""
 
-    num_pictures: int = 0
+    num_images: int = 0
     num_faces: int = 0
     num_done_before: int = 0
-    failures: list[UnreadablePicture] = field(default_factory=list)
+    failures: list[UnreadableImage] = field(default_factory=list)
 
 
-class PictureStream:
-    """The batches of one process, read ahead; the event ends it before the next picture, from a signal handler say."""
+class ImageStream:
+    """The batches of one process, read ahead; the event ends it before the next image, from a signal handler say."""
 
     def __init__(
         self,
@@ -60,16 +60,16 @@ class PictureStream:
         self._stop_requested = stop_requested
 
     def __iter__(self) -> Iterator[list[Loaded]]:
-        pictures = read_pictures(
+        images = read_images(
             self.sources, self._scale, num_workers=self._num_workers, keep_original=self._keep_original
         )
-        return batch_by_size(self._until_stopped(pictures), self._batch_size)
+        return batch_by_size(self._until_stopped(images), self._batch_size)
 
-    def _until_stopped(self, pictures: Iterator[Loaded]) -> Iterator[Loaded]:
-        for picture in pictures:
+    def _until_stopped(self, images: Iterator[Loaded]) -> Iterator[Loaded]:
+        for image in images:
             if self._stop_requested.is_set():
                 return
-            yield picture
+            yield image
 
 
 @dataclass(frozen=True)
@@ -77,18 +77,18 @@ class PredictionPlan:
     """What a run is to do; the same in every process.
 
     Attributes:
-        sources: all pictures and videos, in input order.
+        sources: all images and videos, in input order.
         weights: of the detector.
-        scale: at what size pictures go through the network.
+        scale: at what size images go through the network.
         precision: number format in the network.
         backend: library that runs the network.
         options: which detections are kept.
         writer_options: what is written besides the labels.
-        multi_scale: whether large pictures get a second look, for very large faces; without effect on augmentation.
+        multi_scale: whether large images get a second look, for very large faces; without effect on augmentation.
         double_check: whether doubtful faces are looked at again; without effect on augmentation.
-        augmentation: how each picture is looked at several times; None: it is looked at once.
-        batch_size: pictures at once; None: 1 on the CPU, 8 on a GPU.
-        num_workers: threads that read pictures.
+        augmentation: how each image is looked at several times; None: it is looked at once.
+        batch_size: images at once; None: 1 on the CPU, 8 on a GPU.
+        num_workers: threads that read images.
         open_folder: makes the output folder ready; called in the first process only.
     """
 
@@ -141,13 +141,13 @@ class PredictionModule(pl.LightningModule):
         """Starts the clock."""
         self._started = time.monotonic()
 
-    def predict_dataloader(self) -> PictureStream:
+    def predict_dataloader(self) -> ImageStream:
         """This process's share of what is not done yet: every n-th source of the input order."""
         share = self.plan.sources[self.global_rank :: self.trainer.world_size]
         todo = [source for source in share if not self.folder.is_done(source)]
         self.tally.num_done_before = len(share) - len(todo)
         default_size = 1 if self.detector.device.type == "cpu" else _GPU_BATCH_SIZE
-        return PictureStream(
+        return ImageStream(
             todo,
             self.plan.scale,
             batch_size=self.plan.batch_size or default_size,
@@ -172,11 +172,11 @@ class PredictionModule(pl.LightningModule):
     def _write_next(self) -> None:
         """Writes the faces of the batch that was begun first."""
         batch, found = self._in_flight.popleft()
-        for picture, faces in zip(_readable(batch), found.result(), strict=True):
-            self._writer.write(picture, faces)
-            self.tally.num_pictures += 1
+        for image, faces in zip(_readable(batch), found.result(), strict=True):
+            self._writer.write(image, faces)
+            self.tally.num_images += 1
             self.tally.num_faces += len(faces)
-        self.tally.failures.extend(loaded for loaded in batch if isinstance(loaded, UnreadablePicture))
+        self.tally.failures.extend(loaded for loaded in batch if isinstance(loaded, UnreadableImage))
 
     def on_predict_end(self) -> None:
         """Writes what is still under way, and adds up the tallies of all processes."""
@@ -188,21 +188,21 @@ class PredictionModule(pl.LightningModule):
         self.tally = _sum_over_processes(self.tally)
 
     def transfer_batch_to_device(self, batch: list[Loaded], device: object, dataloader_idx: int) -> list[Loaded]:
-        """Leaves the batch alone: the detector moves the pictures itself."""
+        """Leaves the batch alone: the detector moves the images itself."""
         return batch
 
-    def _detect(self, pictures: Sequence[Picture]) -> list[FaceDetections]:
-        if not pictures:
+    def _detect(self, images: Sequence[Image]) -> list[FaceDetections]:
+        if not images:
             return []
         if self.plan.augmentation is not None:
-            originals = [picture.original for picture in pictures if picture.original is not None]
+            originals = [image.original for image in images if image.original is not None]
             return detect_augmented(self.detector, originals, self.plan.augmentation)
-        found = self.detector.detect_resized([picture.resized for picture in pictures])
-        return [picture.resizer.restore(faces) for picture, faces in zip(pictures, found, strict=True)]
+        found = self.detector.detect_resized([image.resized for image in images])
+        return [image.resizer.restore(faces) for image, faces in zip(images, found, strict=True)]
 
 
-def _readable(batch: Sequence[Loaded]) -> list[Picture]:
-    return [loaded for loaded in batch if isinstance(loaded, Picture)]
+def _readable(batch: Sequence[Loaded]) -> list[Image]:
+    return [loaded for loaded in batch if isinstance(loaded, Image)]
 
 
 def _sum_over_processes(tally: PredictionTally) -> PredictionTally:
@@ -212,7 +212,7 @@ def _sum_over_processes(tally: PredictionTally) -> PredictionTally:
     gathered: list[PredictionTally] = [PredictionTally()] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(gathered, tally)
     return PredictionTally(
-        num_pictures=sum(one.num_pictures for one in gathered),
+        num_images=sum(one.num_images for one in gathered),
         num_faces=sum(one.num_faces for one in gathered),
         num_done_before=sum(one.num_done_before for one in gathered),
         failures=[failure for one in gathered for failure in one.failures],

@@ -1,6 +1,6 @@
 """A closer look at the faces of which a network is in doubt: the score becomes that of both looks together.
 
-Each doubtful face is cut out of the picture and enlarged or shrunk to the size at which faces are told from other
+Each doubtful face is cut out of the image and enlarged or shrunk to the size at which faces are told from other
 things best. What is no face seldom looks like one twice: wheels, leaves and rocks lose their score, while blurred and
 small faces gain some.
 """
@@ -28,7 +28,7 @@ DOUBTFUL_SCORES = (0.2, 0.98)
 """Between these scores a face is doubtful. Lower ones are many and rarely faces, higher ones rarely anything else."""
 
 MAX_FACES = 100
-"""Doubtful faces of a picture that are looked at again, best first."""
+"""Doubtful faces of an image that are looked at again, best first."""
 
 _SMALL_FACE_SIDE = 25.0
 """Faces smaller than this, in pixels of the first look, are enlarged less than others: there is less to be seen."""
@@ -59,7 +59,7 @@ class _View(NamedTuple):
 
 _SMALL_FACE = _View(56, 128, doubt=1.0)
 _OTHER_FACE = _View(112, 192, doubt=1.4)
-"""Measured, see README.md. Doubt is what rids pictures without faces of false positives; faces make up for it by what
+"""Measured, see README.md. Doubt is what rids images without faces of false positives; faces make up for it by what
 the second look adds."""
 
 
@@ -76,7 +76,7 @@ class CutOut(NamedTuple):
 
 
 class DoubleCheck:
-    """Scores the doubtful faces of pictures by a second look at each."""
+    """Scores the doubtful faces of images by a second look at each."""
 
     def __init__(self, forward: ForwardPass, network: NetworkSettings, device: torch.device) -> None:
         """Takes the network, ready to run, with its settings and device."""
@@ -94,7 +94,7 @@ class DoubleCheck:
 
         Args:
             images: (H, W, 3) RGB each.
-            faces: of each picture, best first, those below the threshold too; with anchors that are for other sizes
+            faces: of each image, best first, those below the threshold too; with anchors that are for other sizes
                 than the second look shows, they keep their scores.
             score_threshold: in [0, 1].
         """
@@ -143,7 +143,7 @@ def find_doubtful(faces: FaceDetections, score_threshold: float) -> npt.NDArray[
 
 
 def cut_out(image: RgbImage, box: FloatArray, fill: tuple[int, int, int]) -> CutOut:
-    """The square around a box (4,) xyxy of a picture (H, W, 3) RGB; what lies beyond the picture is filled."""
+    """The square around a box (4,) xyxy of an image (H, W, 3) RGB; what lies beyond the image is filled."""
     face_side = max(1.0, float(_sides(box)))
     view = _SMALL_FACE if face_side < _SMALL_FACE_SIDE else _OTHER_FACE
     side = max(2, round(face_side * view.crop_side / view.face_side))
@@ -159,10 +159,10 @@ def cut_out(image: RgbImage, box: FloatArray, fill: tuple[int, int, int]) -> Cut
 
 
 def read_answers(outputs: HeadOutputs, anchors: Float[Tensor, "A 4"], boxes: Float[Tensor, "N 4"]) -> FloatArray:
-    """(N,) logits of the faces in N pictures of one size: the best of those whose boxes overlap the face's.
+    """(N,) logits of the faces in N images of one size: the best of those whose boxes overlap the face's.
 
     Args:
-        outputs: for the N pictures.
+        outputs: for the N images.
         anchors: (cx, cy, w, h) that they refer to.
         boxes: of the face in each, xyxy in pixels.
     """

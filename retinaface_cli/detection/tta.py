@@ -1,4 +1,4 @@
-"""Looking at a picture several times, mirrored and at other sizes, and making one list of faces of what is found."""
+"""Looking at an image several times, mirrored and at other sizes, and making one list of faces of what is found."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ SOFT_NMS_SIGMA = 0.5
 
 @dataclass(frozen=True)
 class View:
-    """One way of looking at a picture.
+    """One way of looking at an image.
 
     Attributes:
-        factor: of the size at which the picture goes through the network.
+        factor: of the size at which the image goes through the network.
         mirrored: whether left and right are swapped.
     """
 
@@ -42,7 +42,7 @@ class View:
 
 @dataclass(frozen=True)
 class TestTimeAugmentation:
-    """Several views of each picture, and how their detections become one list.
+    """Several views of each image, and how their detections become one list.
 
     Attributes:
         views: at least one.
@@ -66,7 +66,7 @@ class TestTimeAugmentation:
 def detect_augmented(
     detector: FaceDetector, images: Sequence[RgbImage], augmentation: TestTimeAugmentation
 ) -> list[FaceDetections]:
-    """Finds faces in all views of each picture and merges them.
+    """Finds faces in all views of each image and merges them.
 
     Args:
         detector: its scale is the base that the factors of the views multiply, its options say what is kept.
@@ -74,17 +74,17 @@ def detect_augmented(
         augmentation: the views.
 
     Returns:
-        Faces in pixels of the pictures, best first.
+        Faces in pixels of the images, best first.
     """
     views = [_detect_view(detector, images, view) for view in augmentation.views]
     return [
-        _merge(FaceDetections.concatenate(of_picture), detector, augmentation.merge)
-        for of_picture in zip(*views, strict=True)
+        _merge(FaceDetections.concatenate(of_image), detector, augmentation.merge)
+        for of_image in zip(*views, strict=True)
     ]
 
 
 def mirror(faces: FaceDetections, *, width: int) -> FaceDetections:
-    """The faces as they lie in the mirrored picture of that width in pixels; its own inverse."""
+    """The faces as they lie in the mirrored image of that width in pixels; its own inverse."""
     boxes = np.stack([width - faces.boxes[:, 2], faces.boxes[:, 1], width - faces.boxes[:, 0], faces.boxes[:, 3]], 1)
     landmarks = faces.landmarks[:, LANDMARK_MIRROR_ORDER] * np.array([-1, 1], np.float32)
     return FaceDetections(boxes, landmarks + np.array([width, 0], np.float32), faces.scores)
@@ -133,7 +133,7 @@ def soften_scores(faces: FaceDetections, *, score_threshold: float) -> FaceDetec
 
 
 def _merge(faces: FaceDetections, detector: FaceDetector, method: MergeMethod) -> FaceDetections:
-    """One list of what all views of a picture gave."""
+    """One list of what all views of an image gave."""
     options = detector.options
     if method == "box-voting":
         merged = vote_faces(faces, iou_threshold=options.nms_iou_threshold)
@@ -143,7 +143,7 @@ def _merge(faces: FaceDetections, detector: FaceDetector, method: MergeMethod) -
 
 
 def _detect_view(detector: FaceDetector, images: Sequence[RgbImage], view: View) -> list[FaceDetections]:
-    """Faces of one view of each picture, in pixels of the upright picture; pictures of like size go together."""
+    """Faces of one view of each image, in pixels of the upright image; images of like size go together."""
     resizers = [_resizer(detector, image, view) for image in images]
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
     for index, resizer in enumerate(resizers):
@@ -165,6 +165,6 @@ def _resizer(detector: FaceDetector, image: RgbImage, view: View) -> Resizer:
 
 
 def _show(image: RgbImage, resizer: Resizer, view: View) -> RgbImage:
-    """The picture as the network is to see it."""
+    """The image as the network is to see it."""
     resized = resizer.resize(image)
     return np.ascontiguousarray(resized[:, ::-1]) if view.mirrored else resized

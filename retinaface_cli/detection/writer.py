@@ -1,4 +1,4 @@
-"""What `infer` leaves on disk for each picture, and which pictures are done already."""
+"""What `infer` leaves on disk for each image, and which images are done already."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retinaface_cli.data.preprocessing import RgbImage
-from retinaface_cli.data.reading import Picture, frame_name
+from retinaface_cli.data.reading import Image, frame_name
 from retinaface_cli.data.sources import Source
 from retinaface_cli.data.video import VideoFile, frame_rate
 from retinaface_cli.detection.alignment import align_faces, crop_faces
@@ -23,33 +23,33 @@ from retinaface_cli.visualization.image_files import output_name, save_image
 
 @dataclass(frozen=True)
 class OutputFolder:
-    """Where the results of a run lie; `name` is a picture's path relative to the input root throughout."""
+    """Where the results of a run lie; `name` is an image's path relative to the input root throughout."""
 
     root: Path
 
     def label_path(self, name: str) -> Path:
-        """The JSON file of a picture; it is written last, so where it exists the picture is done."""
+        """The JSON file of an image; it is written last, so where it exists the image is done."""
         return self.root / "labels" / f"{name}.json"
 
     def drawing_path(self, source: Source) -> Path:
-        """The picture (or video) with the faces drawn on it."""
+        """The image (or video) with the faces drawn on it."""
         return self.root / "viz" / output_name(source.name, ".mp4" if source.is_video else ".jpg")
 
     def anonymized_path(self, source: Source) -> Path:
-        """The picture (or video) with faces made unrecognisable; a .png stays one, so that nothing else changes."""
+        """The image (or video) with faces made unrecognisable; a .png stays one, so that nothing else changes."""
         kept = source.path.suffix if source.path.suffix.lower() == ".png" else ".jpg"
         return self.root / "anonymized" / output_name(source.name, ".mp4" if source.is_video else kept)
 
     def crop_folder(self, name: str) -> Path:
-        """The folder of a picture's face crops."""
+        """The folder of an image's face crops."""
         return self.root / "crops" / name
 
     def is_done(self, source: Source) -> bool:
-        """Whether all results of a picture or video are there."""
+        """Whether all results of an image or video are there."""
         return self.label_path(source.name).is_file()
 
     def finished_labels(self, source: Source) -> Iterator[Path]:
-        """The label files of a source that is done: one for a picture, one a frame for a video."""
+        """The label files of a source that is done: one for an image, one a frame for a video."""
         path = self.label_path(source.name)
         if not source.is_video:
             yield path
@@ -70,33 +70,33 @@ class WriterOptions:
 
     @property
     def needs_original(self) -> bool:
-        """Whether the pictures themselves are needed."""
+        """Whether the images themselves are needed."""
         return self.visualize or self.crops is not None or self.anonymize is not None
 
 
 class PredictionWriter:
-    """Writes the results of pictures as they come."""
+    """Writes the results of images as they come."""
 
     def __init__(self, folder: OutputFolder, options: WriterOptions) -> None:
         self._folder = folder
         self._options = options
         self._video: _VideoInProgress | None = None
 
-    def write(self, picture: Picture, faces: FaceDetections) -> None:
-        """Writes everything asked for of one picture, its label file last; frames of a video must come in order."""
-        source = picture.source
+    def write(self, image: Image, faces: FaceDetections) -> None:
+        """Writes everything asked for of one image, its label file last; frames of a video must come in order."""
+        source = image.source
         if self._video is not None and self._video.source != source:
             self.close()
         if source.is_video and self._video is None:
             self._video = _VideoInProgress(source, frame_rate(source.path))
         if self._options.visualize:
-            self._save(self._folder.drawing_path(source), draw_faces(_original(picture), faces))
+            self._save(self._folder.drawing_path(source), draw_faces(_original(image), faces))
         if self._options.anonymize is not None:
-            hidden = anonymize_faces(_original(picture), faces.boxes, method=self._options.anonymize)
+            hidden = anonymize_faces(_original(image), faces.boxes, method=self._options.anonymize)
             self._save(self._folder.anonymized_path(source), hidden)
         if self._options.crops is not None:
-            self._write_crops(picture, faces)
-        self._write_labels(picture, faces)
+            self._write_crops(image, faces)
+        self._write_labels(image, faces)
 
     def close(self, *, complete: bool = True) -> None:
         """Ends the video in progress, if there is one; where not all frames have come, it does not count as done."""
@@ -108,19 +108,19 @@ class PredictionWriter:
             write_text_atomic(self._folder.label_path(self._video.source.name), json.dumps(content))
         self._video = None
 
-    def _write_labels(self, picture: Picture, faces: FaceDetections) -> None:
-        height, width = picture.resizer.original_size
-        detections = ImageDetections(picture.name, faces, width=width, height=height)
-        content = detections_to_json(detections, file_path=picture.name)
-        write_text_atomic(self._folder.label_path(picture.name), json.dumps(content, ensure_ascii=False))
+    def _write_labels(self, image: Image, faces: FaceDetections) -> None:
+        height, width = image.resizer.original_size
+        detections = ImageDetections(image.name, faces, width=width, height=height)
+        content = detections_to_json(detections, file_path=image.name)
+        write_text_atomic(self._folder.label_path(image.name), json.dumps(content, ensure_ascii=False))
         if self._video is not None:
             self._video.num_frames += 1
 
-    def _write_crops(self, picture: Picture, faces: FaceDetections) -> None:
-        folder = self._folder.crop_folder(picture.name)
+    def _write_crops(self, one_image: Image, faces: FaceDetections) -> None:
+        folder = self._folder.crop_folder(one_image.name)
         if folder.is_dir():
             shutil.rmtree(folder)
-        image = _original(picture)
+        image = _original(one_image)
         crops: Sequence[RgbImage]
         if self._options.crops == "aligned":
             crops = list(align_faces(image, faces, size=self._options.crop_size))
@@ -130,7 +130,7 @@ class PredictionWriter:
             save_image(folder / f"{index:03d}.jpg", crop)
 
     def _save(self, path: Path, image: RgbImage) -> None:
-        """A picture as a file; a frame as the next one of its video."""
+        """An image as a file; a frame as the next one of its video."""
         if self._video is None:
             save_image(path, image)
         else:
@@ -158,7 +158,7 @@ class _VideoInProgress:
             file.close(keep=complete)
 
 
-def _original(picture: Picture) -> RgbImage:
-    if picture.original is None:
-        raise ValueError("pictures must be read with keep_original to be drawn or cropped")
-    return picture.original
+def _original(image: Image) -> RgbImage:
+    if image.original is None:
+        raise ValueError("images must be read with keep_original to be drawn or cropped")
+    return image.original

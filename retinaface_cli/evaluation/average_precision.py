@@ -1,7 +1,7 @@
 """Average precision as in PASCAL VOC from 2010 on: the area under the precision envelope, and AP50 on faces.
 
 AP50 is the validation metric of the older training code: a face is found at an IoU of at least .5, each detection is
-judged against the face it overlaps most with, all pictures count alike.
+judged against the face it overlaps most with, all images count alike.
 """
 
 from __future__ import annotations
@@ -76,11 +76,11 @@ def evaluate_ap50(labels: Sequence[ImageLabels], detections: Sequence[ImageDetec
     """AP50 over all faces that are not ignored; detections on ignored faces do not count.
 
     Args:
-        labels: the pictures to be measured on.
-        detections: at most one entry a picture.
+        labels: the images to be measured on.
+        detections: at most one entry an image.
 
     Raises:
-        ValueError: a picture appears twice, or detections name a picture that the labels do not have.
+        ValueError: an image appears twice, or detections name an image that the labels do not have.
     """
     return score_ap50(match_faces(labels, detections))
 

@@ -1,4 +1,4 @@
-"""The same scores for parts of the data: faces by height, by attribute, and pictures by event."""
+"""The same scores for parts of the data: faces by height, by attribute, and images by event."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from retinaface_cli.evaluation.matching import FaceMatches, Indices
 from retinaface_cli.faces import BoolArray, FloatArray
 
 HEIGHT_LIMITS = (16, 32, 64, 128)
-"""Heights in pixels of the original picture that part the buckets."""
+"""Heights in pixels of the original image that part the buckets."""
 
 ATTRIBUTE_VALUES: Mapping[str, tuple[str, ...]] = {
     "blur": ("clear", "normal", "heavy"),
@@ -112,7 +112,7 @@ def attribute_groups(matches: FaceMatches) -> list[FaceGroup]:
 
 
 def event_groups(matches: FaceMatches) -> list[FaceGroup]:
-    """A group for each event (first folder of the picture's name); none where there are fewer than two."""
+    """A group for each event (first folder of the image's name); none where there are fewer than two."""
     events = [name.rpartition("/")[0].partition("/")[0] for name in matches.file_names]
     names = sorted(set(events), key=_natural)
     if len(names) < 2:

@@ -13,7 +13,7 @@ import numpy as np
 from retinaface_cli.faces import FaceDetections, ImageDetections, ImageLabels
 
 MAX_DETECTIONS = 100
-"""COCO looks at so many detections of a picture, the best by score."""
+"""COCO looks at so many detections of an image, the best by score."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class CocoReport:
         ap_medium: of faces between 32 x 32 and 96 x 96 pixels.
         ap_large: of faces above 96 x 96 pixels.
         ar: mean recall over the IoU thresholds.
-        max_detections: detections of a picture that were looked at.
+        max_detections: detections of an image that were looked at.
         num_faces: faces that are not ignored.
-        num_crowded: pictures with more faces than detections that are looked at.
+        num_crowded: images with more faces than detections that are looked at.
     """
 
     ap: float | None
@@ -51,9 +51,9 @@ def evaluate_coco(
     """COCO's figures; ignored faces are treated as COCO's crowd regions, sizes are those of the true boxes.
 
     Args:
-        labels: the pictures to be measured on.
-        detections: at most one entry a picture, each of a labelled picture.
-        max_detections: detections of a picture that are looked at; 100 is the rule.
+        labels: the images to be measured on.
+        detections: at most one entry an image, each of a labelled image.
+        max_detections: detections of an image that are looked at; 100 is the rule.
     """
     evaluation = _run(labels, detections, max_detections)
     precision, recall = evaluation["precision"], evaluation["recall"]  # (10, 101, 1, 4, 1), (10, 1, 4, 1)

@@ -64,11 +64,11 @@ def evaluate_landmarks(labels: Sequence[ImageLabels], detections: Sequence[Image
     """NME on the faces that were found (IoU of at least .5, whatever the score) and have landmarks.
 
     Args:
-        labels: the pictures to be measured on.
-        detections: at most one entry a picture.
+        labels: the images to be measured on.
+        detections: at most one entry an image.
 
     Raises:
-        ValueError: a picture appears twice, or detections name a picture that the labels do not have.
+        ValueError: an image appears twice, or detections name an image that the labels do not have.
     """
     return score_landmarks(match_faces(labels, detections))
 

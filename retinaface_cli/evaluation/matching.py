@@ -1,6 +1,6 @@
 """Which detection claims which labelled face, for a whole data set: the ground that every protocol stands on.
 
-A detection claims the face of its picture with which it overlaps most, whether that face counts or not (the rule of
+A detection claims the face of its image with which it overlaps most, whether that face counts or not (the rule of
 the WIDER FACE tool and of the old validation metric); the first claim on a face in order of score may find it.
 """
 
@@ -31,14 +31,14 @@ _RELATIVE_SLACK = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class FaceMatches:
-    """All detections of a data set, picture after picture, each picture's by falling score, with what they claim.
+    """All detections of a data set, image after image, each image's by falling score, with what they claim.
 
     Attributes:
-        file_names: of the pictures, in the order of the labels.
-        faces: all labelled faces, picture after picture (F of them).
-        face_images: (F,) index of each face's picture.
+        file_names: of the images, in the order of the labels.
+        faces: all labelled faces, image after image (F of them).
+        face_images: (F,) index of each face's image.
         detections: all detections (D of them).
-        detection_images: (D,) index of each detection's picture.
+        detection_images: (D,) index of each detection's image.
         claims: (D,) index of the claimed face, -1 where no face overlaps enough.
         is_first: (D,) whether the claim is the first on its face.
     """
@@ -81,11 +81,11 @@ class NearFaces:
     """The detections and faces of a data set as in FaceMatches, and which of them may overlap enough.
 
     Attributes:
-        file_names: of the pictures.
+        file_names: of the images.
         faces: all labelled faces.
-        face_images: (F,) index of each face's picture.
+        face_images: (F,) index of each face's image.
         detections: all detections.
-        detection_images: (D,) index of each detection's picture.
+        detection_images: (D,) index of each detection's image.
         iou_threshold: least overlap of a claim.
         rows: (P,) detection of each pair, rising.
         columns: (P,) face of each pair, rising for each detection.
@@ -135,15 +135,15 @@ def match_faces(
 def find_near_faces(
     labels: Sequence[ImageLabels], detections: Sequence[ImageDetections], *, iou_threshold: float = 0.5
 ) -> NearFaces:
-    """Pairs pictures by file name, and their detections with the faces near them.
+    """Pairs images by file name, and their detections with the faces near them.
 
     Args:
-        labels: the pictures to be measured on; their names are distinct.
-        detections: at most one entry a picture; pictures without one have no detections.
+        labels: the images to be measured on; their names are distinct.
+        detections: at most one entry an image; images without one have no detections.
         iou_threshold: least overlap of a claim, above 0.
 
     Raises:
-        ValueError: a picture appears twice, or detections name a picture that the labels do not have.
+        ValueError: an image appears twice, or detections name an image that the labels do not have.
     """
     found = _by_name(labels, detections)
     faces = concatenate_labels([image.faces for image in labels])
@@ -186,7 +186,7 @@ def pair_ious(boxes_a: FloatArray, boxes_b: FloatArray, *, border: float = 0.0) 
 
 
 def concatenate_labels(faces: Sequence[FaceLabels]) -> FaceLabels:
-    """The faces of several pictures in one; attributes that a picture lacks are NaN."""
+    """The faces of several images in one; attributes that an image lacks are NaN."""
     if not faces:
         return FaceLabels.empty()
     names = dict.fromkeys(name for one in faces for name in one.attributes)
@@ -213,10 +213,10 @@ def _concatenate_detections(faces: Sequence[FaceDetections]) -> FaceDetections:
 
 
 def _by_name(labels: Sequence[ImageLabels], detections: Sequence[ImageDetections]) -> dict[str, FaceDetections]:
-    """Detections of every labelled picture."""
+    """Detections of every labelled image."""
     found = {image.file_name: FaceDetections.empty() for image in labels}
     if len(found) < len(labels):
-        raise ValueError("the labels hold a picture twice")
+        raise ValueError("the labels hold an image twice")
     seen: set[str] = set()
     for image in detections:
         if image.file_name not in found or image.file_name in seen:
@@ -248,7 +248,7 @@ def _shrink(boxes: FloatArray, factor: float) -> FloatArray:
 def _meeting_pairs(
     cores: FloatArray, face_cores: FloatArray, num_detections: Sequence[int], num_faces: Sequence[int]
 ) -> tuple[Indices, Indices]:
-    """Indices of detections and faces of the same picture whose (4, N) boxes meet, by detection, then by face."""
+    """Indices of detections and faces of the same image whose (4, N) boxes meet, by detection, then by face."""
     rows: list[Indices] = [np.zeros(0, np.intp)]
     columns: list[Indices] = [np.zeros(0, np.intp)]
     row_end = column_end = 0
@@ -279,7 +279,7 @@ def _best_claims(rows: Indices, columns: Indices, ious: FloatValues, num_detecti
 
 
 def _first_claims(claims: Indices, num_faces: int) -> BoolArray:
-    """(D,) whether a claim is the first on its face; the detections of a picture come by falling score."""
+    """(D,) whether a claim is the first on its face; the detections of an image come by falling score."""
     order = np.arange(len(claims))
     first = np.full(num_faces + 1, -1)
     first[claims[::-1]] = order[::-1]  # of several values for one place the last is kept; -1 goes to the spare place

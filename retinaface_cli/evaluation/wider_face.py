@@ -55,13 +55,13 @@ def evaluate_wider_face(
     """AP by the official protocol.
 
     Args:
-        labels: the pictures to be measured on.
-        detections: at most one entry a picture; faces of pictures without one are missed.
-        subsets: name -> for each picture the (N,) faces that count, the others being ignored; None: `all`, the faces
+        labels: the images to be measured on.
+        detections: at most one entry an image; faces of images without one are missed.
+        subsets: name -> for each image the (N,) faces that count, the others being ignored; None: `all`, the faces
             that are not marked ignore.
 
     Raises:
-        ValueError: a picture appears twice, or detections name a picture that the labels do not have.
+        ValueError: an image appears twice, or detections name an image that the labels do not have.
     """
     matches = match_faces(labels, detections, iou_threshold=IOU_THRESHOLD, border=PIXEL_BORDER)
     if subsets is None:

@@ -22,7 +22,7 @@ from retinaface_cli.formats.csv_labels import read_csv, recognizes_csv
 from retinaface_cli.formats.face_checks import InvalidPolicy, check_faces
 from retinaface_cli.formats.face_table import FaceTable
 from retinaface_cli.formats.fddb import read_fddb, recognizes_fddb
-from retinaface_cli.formats.image_places import find_image_root, find_pictures, measure_pictures, rename_pictures
+from retinaface_cli.formats.image_places import find_image_root, find_images, measure_images, rename_images
 from retinaface_cli.formats.label_reader import LabelReader, ReadingOptions
 from retinaface_cli.formats.label_set import Finding, LabelSet
 from retinaface_cli.formats.label_writing import WRITERS, LabelWriter, write_labels
@@ -49,10 +49,10 @@ def _single(read: Callable[[Path], FaceTable]) -> Callable[[Path, ReadingOptions
 
 READERS: Mapping[str, LabelReader] = {
     "json": LabelReader(
-        "retinaface JSON", "a JSON list of pictures with annotations", recognizes_canonical, _single(read_canonical)
+        "retinaface JSON", "a JSON list of images with annotations", recognizes_canonical, _single(read_canonical)
     ),
     "jsonl": LabelReader(
-        "retinaface JSON Lines", "a picture on each line", recognizes_json_lines, _single(read_json_lines_labels)
+        "retinaface JSON Lines", "an image on each line", recognizes_json_lines, _single(read_json_lines_labels)
     ),
     "retinaface": LabelReader(
         "RetinaFace label.txt", "lines `# path` and `x y w h ...`", recognizes_label_txt, _single(read_label_txt)
@@ -92,11 +92,11 @@ def read_labels(
         path: file or folder; `.gz` files are unpacked on the fly.
         format_name: a key of READERS; None: found out by looking.
         split: train, val or test, where the source holds several.
-        images: folder of the pictures; None: looked for where the format has it.
+        images: folder of the images; None: looked for where the format has it.
         classes: names of the classes that are faces, where the source holds other objects too.
         invalid: what becomes of faces that the source marks as invalid.
         min_size: faces whose shorter side is under this many pixels are ignored.
-        measure: whether to read the sizes of the pictures, where it is known in which folder they lie; those that are
+        measure: whether to read the sizes of the images, where it is known in which folder they lie; those that are
             missing or broken are left out and counted.
         strict: whether any finding is an error.
 
@@ -107,22 +107,22 @@ def read_labels(
     if not source.exists():
         raise LabelFormatError(f"{source}: no such file or folder of labels")
     table = READERS[name].read(source, ReadingOptions(split, images, tuple(classes)))
-    table = _place_pictures(table, source, images=images, split=split, measure=measure)
+    table = _place_images(table, source, images=images, split=split, measure=measure)
     checked = check_faces(table, invalid=invalid, min_size=min_size)
-    pictures, repeated = join_repeated(checked.images, str(source))
-    result = LabelSet(pictures, name, table.image_root, checked.findings + repeated, table.label_files)
+    images_found, repeated = join_repeated(checked.images, str(source))
+    result = LabelSet(images_found, name, table.image_root, checked.findings + repeated, table.label_files)
     faults = [finding for finding in result.findings if finding.action != "asked"]
     if strict and faults:
         raise LabelFormatError("\n".join(f"{source}: {finding.describe()}" for finding in faults))
     return result
 
 
-def _place_pictures(
+def _place_images(
     table: FaceTable, source: Path, *, images: Path | None, split: str | None, measure: bool
 ) -> FaceTable:
-    """Finds out where the pictures lie and, if asked, how large they are."""
+    """Finds out where the images lie and, if asked, how large they are."""
     if images is not None and table.image_root != images:
-        table = rename_pictures(table, find_pictures(images, table.file_names))
+        table = rename_images(table, find_images(images, table.file_names))
     elif table.image_root is None:
         table = dataclasses.replace(table, image_root=find_image_root(source, table.file_names, split=split))
-    return measure_pictures(table, table.image_root) if measure and table.image_root is not None else table
+    return measure_images(table, table.image_root) if measure and table.image_root is not None else table

@@ -1,6 +1,6 @@
-"""Our own labels: JSON (a list of pictures, one to a line) and JSON Lines.
+"""Our own labels: JSON (a list of images, one to a line) and JSON Lines.
 
-One picture: `{"file_name", "width", "height", "annotations": [{"bbox": [x_min, y_min, x_max, y_max], "landmarks":
+One image: `{"file_name", "width", "height", "annotations": [{"bbox": [x_min, y_min, x_max, y_max], "landmarks":
 [[x, y] * 5], "ignore", "attributes"}]}` in pixels; everything but `file_name`, `annotations` and `bbox` may be absent.
 A face without landmarks has `[]`, single missing points are `[-1, -1]`.
 """
@@ -42,7 +42,7 @@ def recognizes_json_lines(glimpse: Glimpse) -> bool:
 
 @dataclass(frozen=True)
 class _Record:
-    """One picture of the file: its place for messages, its line (0: unknown), its name, size and faces."""
+    """One image of the file: its place for messages, its line (0: unknown), its name, size and faces."""
 
     place: str
     line: int
@@ -61,7 +61,7 @@ def read_canonical(path: Path) -> FaceTable:
 
 
 def read_json_lines_labels(path: Path) -> FaceTable:
-    """Reads one picture to a line.
+    """Reads one image to a line.
 
     Raises:
         LabelFormatError: with the line.
@@ -71,7 +71,7 @@ def read_json_lines_labels(path: Path) -> FaceTable:
 
 
 def _json_records(path: Path) -> Iterator[_Record]:
-    """The pictures of a JSON list; where the file has one to a line, each with its line."""
+    """The images of a JSON list; where the file has one to a line, each with its line."""
     lines = read_bytes(path).rstrip().split(b"\n")
     if len(lines) > 2 and lines[0].strip() == b"[" and lines[-1].strip() == b"]":
         try:
@@ -82,17 +82,17 @@ def _json_records(path: Path) -> Iterator[_Record]:
             yield from (_record(value, f"{path}:{i}", i) for i, value in enumerate(values, 2))
             return
     content = read_json(path)
-    if isinstance(content, dict) and "file_name" in content:  # one picture alone, as old inference scripts write it
+    if isinstance(content, dict) and "file_name" in content:  # one image alone, as old inference scripts write it
         content = [content]
     if not isinstance(content, list):
-        raise LabelFormatError(f"{path}: expected a list of pictures, got {shorten(content)}")
-    yield from (_record(value, f"{path}: picture {i}", 0) for i, value in enumerate(content, 1))
+        raise LabelFormatError(f"{path}: expected a list of images, got {shorten(content)}")
+    yield from (_record(value, f"{path}: image {i}", 0) for i, value in enumerate(content, 1))
 
 
 def _record(value: object, place: str, line: int) -> _Record:
-    """Checks what belongs to the picture itself."""
+    """Checks what belongs to the image itself."""
     if not isinstance(value, dict):
-        raise LabelFormatError(f"{place}: expected a picture with file_name and annotations, got {shorten(value)}")
+        raise LabelFormatError(f"{place}: expected an image with file_name and annotations, got {shorten(value)}")
     name = as_name(value.get("file_name"), f"{place}: file_name")
     faces = value.get("annotations")
     if not isinstance(faces, list) or not all(isinstance(face, dict) for face in faces):

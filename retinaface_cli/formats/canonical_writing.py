@@ -1,4 +1,4 @@
-"""Writing our own labels: JSON with one picture to a line, and JSON Lines."""
+"""Writing our own labels: JSON with one image to a line, and JSON Lines."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _LANDMARKS = "[" + ", ".join(["[%s, %s]"] * NUM_LANDMARKS) + "]"
 
 
 def write_canonical(path: Path, images: Sequence[ImageLabels]) -> None:
-    """Writes a JSON list, one picture to a line."""
-    text = ",\n".join(_picture_lines(images))
+    """Writes a JSON list, one image to a line."""
+    text = ",\n".join(_image_lines(images))
     path.write_text(f"[\n{text}\n]\n" if images else "[]\n", encoding="utf-8", newline="\n")
 
 
 def write_json_lines(path: Path, images: Sequence[ImageLabels]) -> None:
-    """Writes one picture to a line."""
-    path.write_text("".join(f"{line}\n" for line in _picture_lines(images)), encoding="utf-8", newline="\n")
+    """Writes one image to a line."""
+    path.write_text("".join(f"{line}\n" for line in _image_lines(images)), encoding="utf-8", newline="\n")
 
 
-def _picture_lines(images: Sequence[ImageLabels]) -> Iterator[str]:
-    """The JSON object of each picture."""
+def _image_lines(images: Sequence[ImageLabels]) -> Iterator[str]:
+    """The JSON object of each image."""
     flat = flatten_labels(images)
     faces = _face_texts(flat.faces)
     for image, start, end in zip(images, (flat.ends - flat.num_faces).tolist(), flat.ends.tolist(), strict=True):

@@ -17,10 +17,10 @@ from retinaface_cli.formats.class_names import choose_face_classes, landmark_pos
 from retinaface_cli.formats.face_table import OCCLUDED_LANDMARKS, FaceTable
 from retinaface_cli.formats.findings import FindingCounter
 from retinaface_cli.formats.json_text import read_json
-from retinaface_cli.formats.label_reader import FaceRecord, Glimpse, PictureRecord, Point, ReadingOptions, build_table
+from retinaface_cli.formats.label_reader import FaceRecord, Glimpse, ImageRecord, Point, ReadingOptions, build_table
 from retinaface_cli.formats.values import as_float, as_floats, as_name, as_size, shorten
 
-IMAGE_SIDES = "left and right as seen in the picture"
+IMAGE_SIDES = "left and right as seen in the image"
 """What our own COCO files say under info.landmarks, so that nobody has to guess."""
 
 
@@ -36,8 +36,8 @@ def recognizes_coco(glimpse: Glimpse) -> bool:
     """A JSON object with the keys of COCO."""
     head = glimpse.head
     keys = (b'"images"', b'"annotations"', b'"categories"', b'"info"', b'"licenses"')
-    is_picture = head[1:].lstrip().startswith(b'"file_name"')
-    return head.startswith(b"{") and any(key in head for key in keys) and not is_picture
+    is_image = head[1:].lstrip().startswith(b'"file_name"')
+    return head.startswith(b"{") and any(key in head for key in keys) and not is_image
 
 
 def read_coco(path: Path, options: ReadingOptions) -> FaceTable:
@@ -64,11 +64,11 @@ def read_coco(path: Path, options: ReadingOptions) -> FaceTable:
         if categories and category is None:
             counter.add("annotation of another class, left out", "dropped", place)
         elif image_id not in faces:
-            counter.add("annotation of a picture that is not listed, left out", "dropped", place)
+            counter.add("annotation of an image that is not listed, left out", "dropped", place)
         else:
             faces[image_id].append(_read_face(annotation, category, place, counter))
-    pictures = [
-        PictureRecord(
+    images_found = [
+        ImageRecord(
             as_name(image.get("file_name"), f"{path}: images[{i}]"),
             path,
             faces[image["id"]],
@@ -79,7 +79,7 @@ def read_coco(path: Path, options: ReadingOptions) -> FaceTable:
     info = content.get("info")
     is_ours = isinstance(info, dict) and info.get("landmarks") == IMAGE_SIDES
     return build_table(
-        pictures, format_name="coco", boxes_are_corners=False, is_order_known=is_ours, findings=counter.findings
+        images_found, format_name="coco", boxes_are_corners=False, is_order_known=is_ours, findings=counter.findings
     )
 
 

@@ -31,7 +31,7 @@ def write_coco(path: Path, images: Sequence[ImageLabels]) -> None:
 
 
 def _image_texts(images: Sequence[ImageLabels]) -> Iterator[str]:
-    """The entry of each picture."""
+    """The entry of each image."""
     for identity, image in enumerate(images, 1):
         size = f', "width": {image.width}, "height": {image.height}' if image.width and image.height else ""
         yield f'{{"id": {identity}, "file_name": {json.dumps(image.file_name, ensure_ascii=False)}{size}}}'

@@ -25,7 +25,7 @@ _FILE = (
     "imageid",
     "path",
     "img",
-    "picture",
+    "image",
     "name",
 )
 _CLASS = ("class", "classname", "label", "category", "labelname")
@@ -48,7 +48,7 @@ _SIZES = (
     ("x1", "y1", "width", "height"),
     ("xmin", "ymin", "width", "height"),
 )
-_PICTURE_SIZES = (("imageheight", "imagewidth"), ("imgheight", "imgwidth"), ("height", "width"))
+_IMAGE_SIZES = (("imageheight", "imagewidth"), ("imgheight", "imgwidth"), ("height", "width"))
 _AXIS = re.compile(r"^(?P<name>.+?)[ _.-]?(?P<axis>[xyXY])$")
 
 
@@ -57,11 +57,11 @@ class CsvColumns:
     """Positions of the columns.
 
     Attributes:
-        file_name: the picture.
+        file_name: the image.
         box: four columns.
         box_is_corners: whether they are two corners, or a corner and a size.
         points: landmark -> its columns x and y.
-        picture_size: height and width of the picture, if there.
+        image_size: height and width of the image, if there.
         category: class of the object, if there.
         ignore: mark of ignored faces, if there.
         attributes: name -> column, all others.
@@ -71,7 +71,7 @@ class CsvColumns:
     box: tuple[int, int, int, int]
     box_is_corners: bool
     points: Mapping[int, tuple[int, int]] = field(default_factory=dict)
-    picture_size: tuple[int, int] | None = None
+    image_size: tuple[int, int] | None = None
     category: int | None = None
     ignore: int | None = None
     attributes: Mapping[str, int] = field(default_factory=dict)
@@ -81,7 +81,7 @@ def find_columns(header: Sequence[str], place: str) -> CsvColumns:
     """Finds the columns by their names, whatever their case and separators.
 
     Raises:
-        LabelFormatError: no column names the picture, or no four columns make a box.
+        LabelFormatError: no column names the image, or no four columns make a box.
     """
     names = {_plain(name): i for i, name in reversed(list(enumerate(header)))}
     file_name = next((names[name] for name in _FILE if name in names), None)
@@ -95,7 +95,7 @@ def find_columns(header: Sequence[str], place: str) -> CsvColumns:
     is_corners, group = box
     x, y, right, bottom = (names[name] for name in group)
     free = {name: i for name, i in names.items() if i not in (x, y, right, bottom)}
-    size = next(((free[h], free[w]) for h, w in _PICTURE_SIZES if h in free and w in free), None)
+    size = next(((free[h], free[w]) for h, w in _IMAGE_SIZES if h in free and w in free), None)
     is_ours = tuple(header[: len(HEAD_COLUMNS)]) == HEAD_COLUMNS  # what follows are attributes, whatever their names
     category = None if is_ours else next((free[name] for name in _CLASS if name in free), None)
     points = _point_columns(header)

@@ -1,6 +1,6 @@
-"""CSV labels: a row a face; a picture without faces is a row with empty box columns.
+"""CSV labels: a row a face; an image without faces is a row with empty box columns.
 
-With a header the columns are found by their names; without one the columns are those of RetinaNet's tools: picture,
+With a header the columns are found by their names; without one the columns are those of RetinaNet's tools: image,
 x_min, y_min, x_max, y_max, class.
 """
 
@@ -18,7 +18,7 @@ from retinaface_cli.formats.class_names import choose_face_classes
 from retinaface_cli.formats.csv_columns import HEAD_COLUMNS, CsvColumns, find_columns
 from retinaface_cli.formats.face_table import FaceTable
 from retinaface_cli.formats.findings import FindingCounter
-from retinaface_cli.formats.label_reader import FaceRecord, Glimpse, PictureRecord, Point, ReadingOptions, build_table
+from retinaface_cli.formats.label_reader import FaceRecord, Glimpse, ImageRecord, Point, ReadingOptions, build_table
 from retinaface_cli.formats.text_lines import read_bytes
 from retinaface_cli.formats.values import as_name, as_size, parse_number, read_text
 
@@ -45,22 +45,22 @@ def read_csv(path: Path, options: ReadingOptions) -> FaceTable:
     header = None if _is_data(rows[0].cells) else rows[0].cells
     columns = find_columns(header, f"{path}:{rows[0].line}") if header is not None else _NO_HEADER
     counter = FindingCounter()
-    pictures: dict[str, list[_Row]] = {}
+    images: dict[str, list[_Row]] = {}
     chosen = _chosen_classes(rows[header is not None :], columns, options, path)
     for row in rows[header is not None :]:
         if len(row.cells) <= max(columns.file_name, *columns.box):
             raise LabelFormatError(
                 f"{path}:{row.line}: expected {len(header or 'pxyxyc')} fields, got {len(row.cells)}"
             )
-        group = pictures.setdefault(as_name(row.cells[columns.file_name], f"{path}:{row.line}"), [])
+        group = images.setdefault(as_name(row.cells[columns.file_name], f"{path}:{row.line}"), [])
         if not any(row.cell(i) for i in columns.box):
-            group.insert(0, row)  # keeps the picture's size even where it has no face
+            group.insert(0, row)  # keeps the image's size even where it has no face
         elif row.cell(columns.category) in chosen:
             group.append(row)
         else:
             counter.add("object of another class, left out", "dropped", f"{path}:{row.line}")
     return build_table(
-        [_read_picture(name, group, columns, path, counter) for name, group in pictures.items()],
+        [_read_image(name, group, columns, path, counter) for name, group in images.items()],
         format_name="csv",
         boxes_are_corners=columns.box_is_corners,
         is_order_known=header is not None and tuple(header[: len(HEAD_COLUMNS)]) == HEAD_COLUMNS,
@@ -112,17 +112,17 @@ def _chosen_classes(rows: Sequence[_Row], columns: CsvColumns, options: ReadingO
     return choose_face_classes(names, options.classes, str(path)) | {""}
 
 
-def _read_picture(
+def _read_image(
     name: str, rows: Sequence[_Row], columns: CsvColumns, path: Path, counter: FindingCounter
-) -> PictureRecord:
-    """The faces of one picture."""
+) -> ImageRecord:
+    """The faces of one image."""
     size = (0, 0)
-    if columns.picture_size is not None and rows:
+    if columns.image_size is not None and rows:
         place = f"{path}:{rows[0].line}"
-        height, width = (parse_number(rows[0].cell(i) or "0", place) for i in columns.picture_size)
+        height, width = (parse_number(rows[0].cell(i) or "0", place) for i in columns.image_size)
         size = as_size(height, width, place)
     faces = [_read_face(row, columns, path, counter) for row in rows if any(row.cell(i) for i in columns.box)]
-    return PictureRecord(name, path, faces, size)
+    return ImageRecord(name, path, faces, size)
 
 
 def _read_face(row: _Row, columns: CsvColumns, path: Path, counter: FindingCounter) -> FaceRecord:

@@ -16,7 +16,7 @@ from retinaface_cli.formats.flat_labels import flatten_labels
 
 
 def write_csv(path: Path, images: Sequence[ImageLabels]) -> None:
-    """Writes a row a face, with what is not known left empty; a picture without faces is a row with its name alone."""
+    """Writes a row a face, with what is not known left empty; an image without faces is a row with its name alone."""
     flat = flatten_labels(images)
     faces = flat.faces
     landmarks = shortest_decimals(faces.landmarks).reshape(-1, 2 * NUM_LANDMARKS)

@@ -21,7 +21,7 @@ from retinaface_cli.formats.face_table import (
 from retinaface_cli.formats.label_set import MAX_EXAMPLES, Action, Finding
 
 MAX_COORDINATE = 1e7
-"""Pixels beyond this are no place in a picture; below it areas and differences are exact enough in float32."""
+"""Pixels beyond this are no place in an image; below it areas and differences are exact enough in float32."""
 
 BORDER_TOLERANCE = 0.01
 """Pixels that a box may pass the border, as rounding in a file does, without being called a fault."""
@@ -40,7 +40,7 @@ InvalidPolicy = Literal["ignore", "keep", "drop"]
 
 @dataclass(frozen=True)
 class CheckedFaces:
-    """Pictures whose faces are valid, and what was wrong with them."""
+    """Images whose faces are valid, and what was wrong with them."""
 
     images: tuple[ImageLabels, ...]
     findings: tuple[Finding, ...]
@@ -49,7 +49,7 @@ class CheckedFaces:
 def check_faces(table: FaceTable, *, invalid: InvalidPolicy = "ignore", min_size: float = 0.0) -> CheckedFaces:
     """Makes valid faces of what a reader took from a source.
 
-    After this boxes are finite, ordered and inside the picture; boxes without area are ignored; landmarks are finite
+    After this boxes are finite, ordered and inside the image; boxes without area are ignored; landmarks are finite
     and near their face.
 
     Args:
@@ -116,8 +116,8 @@ def _check_boxes(table: FaceTable, is_lost: BoolArray, note: Note) -> tuple[Floa
     clipped = np.clip(boxes, 0, limits)
     outside = _any(clipped[:, 2:] <= clipped[:, :2]) & ~empty & ~is_lost
     over = _any(np.abs(clipped - boxes) > BORDER_TOLERANCE) & ~outside
-    note("box over the border of the picture, clipped", "mended", over)
-    note("box outside the picture, clipped and ignored", "ignored", outside & ~negative & ~table.ignore)
+    note("box over the border of the image, clipped", "mended", over)
+    note("box outside the image, clipped and ignored", "ignored", outside & ~negative & ~table.ignore)
     return clipped, empty | outside | negative
 
 
@@ -184,7 +184,7 @@ def _mirror_occlusion(attributes: Mapping[str, Float64Array]) -> Mapping[str, Fl
 def _turn(boxes: Float64Array, landmarks: Float64Array) -> Float64Array:
     """(N,) how clearly the eyes and the mouth corners run from the face's image-left to its image-right.
 
-    Above 0 they do, whatever the rotation of the face in the picture; below 0 the face is mirrored; 0 where a point is
+    Above 0 they do, whatever the rotation of the face in the image; below 0 the face is mirrored; 0 where a point is
     missing or eyes and mouth disagree. The value is the smaller of two cross products over the area of the box.
     """
     left_eye, right_eye, _, left_mouth, right_mouth = np.moveaxis(landmarks, 1, 0)
@@ -198,7 +198,7 @@ def _turn(boxes: Float64Array, landmarks: Float64Array) -> Float64Array:
 
 
 def _split(table: FaceTable, faces: FaceLabels, keep: BoolArray) -> tuple[ImageLabels, ...]:
-    """The faces dealt out to their pictures."""
+    """The faces dealt out to their images."""
     counts: IntArray = np.bincount(table.image_index[keep], minlength=len(table.file_names))
     sizes = table.image_sizes.tolist()
     return tuple(

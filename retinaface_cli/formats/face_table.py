@@ -1,4 +1,4 @@
-"""Faces of many pictures in a few flat arrays, as a reader takes them from a source and before they are checked."""
+"""Faces of many images in a few flat arrays, as a reader takes them from a source and before they are checked."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ OCCLUSION_BITS = 2 ** np.arange(NUM_LANDMARKS)
 
 @dataclass(frozen=True, eq=False)
 class FaceTable:
-    """P pictures and their N faces; the faces of a picture stand together, in the order of the pictures.
+    """P images and their N faces; the faces of an image stand together, in the order of the images.
 
     Attributes:
         format_name: a key of READERS.
-        file_names: P names of pictures, relative to the image root, forward slashes.
-        num_faces: (P,) faces of each picture.
+        file_names: P names of images, relative to the image root, forward slashes.
+        num_faces: (P,) faces of each image.
         boxes: (N, 4) x_min, y_min, x_max, y_max in pixels, whatever the source said.
         landmarks: (N, 5, 2) in pixels; what stands where has_landmarks is False does not matter.
         has_landmarks: (N, 5).
@@ -41,7 +41,7 @@ class FaceTable:
         lines: (N,) line of each face in its label file, from 1; 0 where the format has no lines.
         boxes_are_corners: whether the source holds two corners, which may come in any order, or a corner and a size.
         is_order_known: whether the format fixes which eye comes first; else the faces are looked at.
-        image_root: folder of the pictures, where the format fixes it and it exists.
+        image_root: folder of the images, where the format fixes it and it exists.
         findings: what the reader left out, with the reason.
         label_files: see LabelSet.
     """
@@ -65,16 +65,16 @@ class FaceTable:
 
     @property
     def starts(self) -> IntArray:
-        """(P,) index of the first face of each picture."""
+        """(P,) index of the first face of each image."""
         return np.cumsum(self.num_faces) - self.num_faces
 
     @property
     def image_index(self) -> IntArray:
-        """(N,) picture of each face."""
+        """(N,) image of each face."""
         return np.repeat(np.arange(len(self.file_names)), self.num_faces)
 
     def place(self, face: int) -> str:
-        """Where a face stands: `file:line`, or the file, the picture and the number of the face in it."""
+        """Where a face stands: `file:line`, or the file, the image and the number of the face in it."""
         image = int(np.searchsorted(np.cumsum(self.num_faces), face, side="right"))
         if self.lines[face]:
             return f"{self.sources[image]}:{self.lines[face]}"
@@ -87,7 +87,7 @@ def no_landmarks(num_faces: int) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
 
 
 def no_sizes(num_images: int) -> IntArray:
-    """Image sizes of pictures whose sizes the source does not say."""
+    """Image sizes of images whose sizes the source does not say."""
     return np.zeros((num_images, 2), np.intp)
 
 

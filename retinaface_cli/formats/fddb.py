@@ -1,6 +1,6 @@
 """FDDB labels: ellipses, in the text files `FDDB-fold-01-ellipseList.txt` and so on.
 
-A picture is a line with its path (without ending), a line with the number of faces, and a line a face: `major_radius
+An image is a line with its path (without ending), a line with the number of faces, and a line a face: `major_radius
 minor_radius angle center_x center_y 1`. A face's box is the smallest upright one that holds its ellipse.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.formats.face_table import FaceTable
-from retinaface_cli.formats.label_reader import FaceRecord, Glimpse, PictureRecord, ReadingOptions, build_table
+from retinaface_cli.formats.label_reader import FaceRecord, Glimpse, ImageRecord, ReadingOptions, build_table
 from retinaface_cli.formats.text_lines import read_bytes
 from retinaface_cli.formats.values import as_name, parse_number, read_text
 
@@ -33,14 +33,14 @@ def read_fddb(path: Path, options: ReadingOptions) -> FaceTable:  # noqa: ARG001
     files = sorted(path.rglob("*ellipseList.txt")) if path.is_dir() else [path]
     if not files:
         raise LabelFormatError(f"{path}: expected files like FDDB-fold-01-ellipseList.txt, found none")
-    pictures = [picture for file in files for picture in _read_file(file)]
-    return build_table(pictures, format_name="fddb")
+    images = [image for file in files for image in _read_file(file)]
+    return build_table(images, format_name="fddb")
 
 
-def _read_file(path: Path) -> list[PictureRecord]:
-    """The pictures of one list."""
+def _read_file(path: Path) -> list[ImageRecord]:
+    """The images of one list."""
     lines = read_text(path, read_bytes(path)).splitlines()
-    pictures = []
+    images = []
     at = 0
     while at < len(lines):
         if not lines[at].strip():
@@ -54,9 +54,9 @@ def _read_file(path: Path) -> list[PictureRecord]:
         if len(rows) < int(count):
             raise LabelFormatError(f"{path}:{at + 2}: expected {count} faces, got {len(rows)}: the file is cut off")
         faces = [_read_face(path, number, row) for number, row in enumerate(rows, at + 3)]
-        pictures.append(PictureRecord(name if name.lower().endswith(".jpg") else f"{name}.jpg", path, faces))
+        images.append(ImageRecord(name if name.lower().endswith(".jpg") else f"{name}.jpg", path, faces))
         at += 2 + int(count)
-    return pictures
+    return images
 
 
 def _read_face(path: Path, number: int, row: str) -> FaceRecord:

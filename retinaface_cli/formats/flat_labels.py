@@ -1,4 +1,4 @@
-"""The faces of many pictures joined into flat arrays, for writers and statistics."""
+"""The faces of many images joined into flat arrays, for writers and statistics."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from retinaface_cli.formats.face_table import IntArray
 
 @dataclass(frozen=True, eq=False)
 class FlatLabels:
-    """P pictures and their N faces.
+    """P images and their N faces.
 
     Attributes:
-        images: the P pictures.
-        num_faces: (P,) faces of each picture.
-        faces: all N faces, in the order of the pictures; attributes are NaN for faces that have none.
+        images: the P images.
+        num_faces: (P,) faces of each image.
+        faces: all N faces, in the order of the images; attributes are NaN for faces that have none.
     """
 
     images: Sequence[ImageLabels]
@@ -27,12 +27,12 @@ class FlatLabels:
 
     @property
     def ends(self) -> IntArray:
-        """(P,) index behind the last face of each picture."""
+        """(P,) index behind the last face of each image."""
         return np.cumsum(self.num_faces)
 
 
 def flatten_labels(images: Sequence[ImageLabels]) -> FlatLabels:
-    """Joins the faces of all pictures."""
+    """Joins the faces of all images."""
     parts = [image.faces for image in images]
     num_faces = np.array([len(part) for part in parts], np.intp)
     if not parts:
@@ -49,6 +49,6 @@ def flatten_labels(images: Sequence[ImageLabels]) -> FlatLabels:
 
 
 def _attribute(faces: FaceLabels, name: str) -> FloatArray:
-    """One attribute of a picture's faces, NaN if the picture does not have it."""
+    """One attribute of an image's faces, NaN if the image does not have it."""
     values = faces.attributes.get(name)
     return np.full(len(faces), np.nan, np.float32) if values is None else values

@@ -1,4 +1,4 @@
-"""Width and height of pictures from the first bytes of their files, upright by the EXIF orientation."""
+"""Width and height of images from the first bytes of their files, upright by the EXIF orientation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def read_size_from_head(path: Path) -> tuple[int, int] | None:
-    """(height, width) of a picture in pixels; None if it is no picture or its head is broken.
+    """(height, width) of an image in pixels; None if it is no image or its head is broken.
 
     Raises:
         OSError: the file cannot be read.
@@ -84,13 +84,13 @@ def _exif_orientation(segment: bytes) -> int:
 
 
 def _read_other(file: BinaryIO) -> tuple[int, int] | None:
-    """Any other picture, by Pillow, which decodes nothing here."""
+    """Any other image, by Pillow, which decodes nothing here."""
     from PIL import Image, UnidentifiedImageError  # seldom needed, and slow to import
 
     file.seek(0)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large pictures and odd metadata; the size is all that counts
+            warnings.simplefilter("ignore")  # of large images and odd metadata; the size is all that counts
             with Image.open(file) as image:
                 width, height = image.size
                 turned = image.format in _TURNING_FORMATS and image.getexif().get(_ORIENTATION_TAG, 1) in _TURNED

@@ -25,8 +25,8 @@ SPLIT_NAMES = {"train": ("train",), "val": ("val", "valid", "validation"), "test
 
 _HEAD_BYTES = 1 << 16
 _MAX_ENTRIES = 20_000
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".jp2", ".avif")
-"""Endings of pictures, where a format does not name them."""
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".jp2", ".avif")
+"""Endings of images, where a format does not name them."""
 
 
 def is_there(path: Path) -> bool:
@@ -43,7 +43,7 @@ class ReadingOptions:
 
     Attributes:
         split: one of SPLITS, where the source holds several; None: it must hold one.
-        images: folder of the pictures; None: where the format puts them.
+        images: folder of the images; None: where the format puts them.
         classes: names of the classes that are faces, for formats that hold other objects too; empty: by their names.
     """
 
@@ -80,12 +80,12 @@ class Glimpse:
 
     @cached_property
     def files(self) -> tuple[str, ...]:
-        """Paths relative to the folder of the first files in it that are no pictures, sorted; folders end in `/`."""
+        """Paths relative to the folder of the first files in it that are no images, sorted; folders end in `/`."""
         return tuple(sorted(_walk(self.path))) if self.path.is_dir() else ()
 
 
 def _walk(root: Path) -> Iterator[str]:
-    """The folder's content without pictures and hidden files, up to a bound."""
+    """The folder's content without images and hidden files, up to a bound."""
     num_seen = 0
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -93,7 +93,7 @@ def _walk(root: Path) -> Iterator[str]:
         yield from ((inner / name).as_posix() + "/" for name in folders)
         for name in sorted(files):
             num_seen += 1
-            if not name.startswith(".") and not name.lower().endswith(PICTURE_SUFFIXES):
+            if not name.startswith(".") and not name.lower().endswith(IMAGE_SUFFIXES):
                 yield (inner / name).as_posix()
         if num_seen > _MAX_ENTRIES:
             return
@@ -153,8 +153,8 @@ class FaceRecord:
 
 
 @dataclass(frozen=True)
-class PictureRecord:
-    """One picture as read, from which label file; its size is (height, width), 0 where unknown."""
+class ImageRecord:
+    """One image as read, from which label file; its size is (height, width), 0 where unknown."""
 
     file_name: str
     source: Path
@@ -163,7 +163,7 @@ class PictureRecord:
 
 
 def build_table(
-    pictures: Sequence[PictureRecord],
+    images: Sequence[ImageRecord],
     *,
     format_name: str,
     boxes_are_corners: bool = True,
@@ -172,7 +172,7 @@ def build_table(
     findings: tuple[Finding, ...] = (),
 ) -> FaceTable:
     """Puts records into flat arrays; for the options see FaceTable."""
-    faces = [face for picture in pictures for face in picture.faces]
+    faces = [face for image in images for face in image.faces]
     landmarks = np.full((len(faces), NUM_LANDMARKS, 2), np.nan)
     index = [(i, k) for i, face in enumerate(faces) for k, point in enumerate(face.points) if point is not None]
     has_landmarks = np.zeros((len(faces), NUM_LANDMARKS), np.bool_)
@@ -187,14 +187,14 @@ def build_table(
             attributes[name][i] = value
     return FaceTable(
         format_name=format_name,
-        file_names=[picture.file_name for picture in pictures],
-        num_faces=np.array([len(picture.faces) for picture in pictures], np.intp),
+        file_names=[image.file_name for image in images],
+        num_faces=np.array([len(image.faces) for image in images], np.intp),
         boxes=np.array([face.box for face in faces], np.float64).reshape(-1, 4),
         landmarks=landmarks,
         has_landmarks=has_landmarks,
         ignore=np.array([face.ignore for face in faces], np.bool_),
-        image_sizes=np.array([picture.size for picture in pictures], np.intp).reshape(-1, 2),
-        sources=[picture.source for picture in pictures],
+        image_sizes=np.array([image.size for image in images], np.intp).reshape(-1, 2),
+        sources=[image.source for image in images],
         lines=np.array([face.line for face in faces], np.intp),
         attributes=attributes,
         boxes_are_corners=boxes_are_corners,

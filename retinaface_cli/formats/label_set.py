@@ -1,4 +1,4 @@
-"""What reading a label file gives: pictures with their faces, and all that was found wrong with them."""
+"""What reading a label file gives: images with their faces, and all that was found wrong with them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Finding:
     """One kind of fault, with the number of times that it was met.
 
     Attributes:
-        reason: what is wrong and what was done about it, e.g. "box over the border of the picture, clipped".
+        reason: what is wrong and what was done about it, e.g. "box over the border of the image, clipped".
         action: what was done, in one word.
-        count: number of faces (or pictures, or landmarks: the reason says which).
+        count: number of faces (or images, or landmarks: the reason says which).
         examples: the first few places, `file:line` where the format has lines.
     """
 
@@ -47,7 +47,7 @@ class LabelSet:
     Attributes:
         images: in the order of the file.
         format_name: a key of READERS: the format that was named or found.
-        image_root: folder that the file names are relative to, where the pictures were found; else None.
+        image_root: folder that the file names are relative to, where the images were found; else None.
         findings: faults of the source, one entry a kind.
         label_files: files that were read, where a folder left it open which of its files they are; else empty.
     """

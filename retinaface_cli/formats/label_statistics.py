@@ -60,17 +60,17 @@ class LabelStatistics:
     """Counts over a set of labels.
 
     Attributes:
-        num_images: pictures.
-        num_without_faces: pictures without any face.
-        num_only_ignored: pictures all of whose faces are ignored.
-        num_with_size: pictures whose width and height are known.
+        num_images: images.
+        num_without_faces: images without any face.
+        num_only_ignored: images all of whose faces are ignored.
+        num_with_size: images whose width and height are known.
         num_faces: faces, ignored ones too.
         num_ignored: ignored faces.
         num_complete: faces with five landmarks.
         num_partial: faces with one to four landmarks.
         faces_per_image: (P,) number of faces.
-        as_labelled: sizes in pixels of the original pictures.
-        at_reference: sizes where the longest side is REFERENCE_SIDE, of pictures whose size is known.
+        as_labelled: sizes in pixels of the original images.
+        at_reference: sizes where the longest side is REFERENCE_SIDE, of images whose size is known.
         num_below_anchors: faces of at_reference that overlap no anchor by MIN_ANCHOR_OVERLAP however it lies.
         attributes: by name.
     """
@@ -129,7 +129,7 @@ def best_anchor_overlap(sides: FloatArray, anchor_sizes: Sequence[float]) -> Flo
 
 
 def _reference_scale(flat: FlatLabels) -> FloatArray:
-    """(N,) by how much each face is scaled where its picture's longest side is REFERENCE_SIDE; 0 where unknown."""
+    """(N,) by how much each face is scaled where its image's longest side is REFERENCE_SIDE; 0 where unknown."""
     longest = np.array([max(image.width or 0, image.height or 0) for image in flat.images], np.float32)
     with np.errstate(divide="ignore"):
         scale = np.where(longest > 0, REFERENCE_SIDE / longest, 0.0)

@@ -34,7 +34,7 @@ class LabelWriter:
         is_folder: whether the result is a folder.
         holds_landmarks: whether landmarks are kept.
         holds_ignore: whether ignored faces are kept; else they are left out.
-        holds_sizes: whether the pictures' sizes are kept (YOLO files keep them in the pictures).
+        holds_sizes: whether the images' sizes are kept (YOLO files keep them in the images).
         attributes: names of the attributes that are kept; None: all.
     """
 
@@ -63,7 +63,7 @@ class LabelWriter:
         if lost:
             losses.append(f"attributes {', '.join(lost)}")
         if not self.holds_sizes and (count := sum(image.width is not None for image in flat.images)):
-            losses.append(f"sizes of {count:,} pictures")
+            losses.append(f"sizes of {count:,} images")
         return tuple(losses)
 
 
@@ -130,7 +130,7 @@ def write_labels(path: Path, images: Sequence[ImageLabels], *, format_name: str 
 
     Args:
         path: file or, for yolo and wider, folder.
-        images: pictures with distinct names.
+        images: images with distinct names.
         format_name: a key of WRITERS; None: by the ending of the path.
 
     Raises:

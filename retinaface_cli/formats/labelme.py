@@ -1,4 +1,4 @@
-"""labelme labels: a JSON file a picture with `shapes`; faces are rectangles, landmarks are points beside them."""
+"""labelme labels: a JSON file an image with `shapes`; faces are rectangles, landmarks are points beside them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from retinaface_cli.formats.class_names import choose_face_classes, landmark_ind
 from retinaface_cli.formats.face_table import FaceTable
 from retinaface_cli.formats.findings import FindingCounter
 from retinaface_cli.formats.json_text import read_json
-from retinaface_cli.formats.label_reader import FaceRecord, Glimpse, PictureRecord, Point, ReadingOptions, build_table
+from retinaface_cli.formats.label_reader import FaceRecord, Glimpse, ImageRecord, Point, ReadingOptions, build_table
 from retinaface_cli.formats.values import as_float, as_name, as_size, shorten
 
 _BOX_SHAPES = ("rectangle", "polygon", "circle")
@@ -65,16 +65,16 @@ def read_labelme(path: Path, options: ReadingOptions) -> FaceTable:
     chosen = choose_face_classes(labels, options.classes, str(path))
     counter = FindingCounter()
     base = path if path.is_dir() else path.parent
-    pictures = [
-        PictureRecord(
-            _picture_name(file, content, base),
+    images = [
+        ImageRecord(
+            _image_name(file, content, base),
             file,
             _faces(group, chosen, counter),
             as_size(content.get("imageHeight"), content.get("imageWidth"), str(file)),
         )
         for (file, content), group in zip(contents, shapes, strict=True)
     ]
-    return build_table(pictures, format_name="labelme", is_order_known=False, findings=counter.findings)
+    return build_table(images, format_name="labelme", is_order_known=False, findings=counter.findings)
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -84,8 +84,8 @@ def _read_object(path: Path) -> dict[str, Any]:
     return content
 
 
-def _picture_name(path: Path, content: Mapping[str, Any], base: Path) -> str:
-    """The picture's name: imagePath is relative to the JSON file."""
+def _image_name(path: Path, content: Mapping[str, Any], base: Path) -> str:
+    """The image's name: imagePath is relative to the JSON file."""
     written = content.get("imagePath")
     name = as_name(written, f"{path}: imagePath") if written else f"{path.stem}.jpg"
     inner = path.parent.relative_to(base)

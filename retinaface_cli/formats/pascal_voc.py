@@ -1,4 +1,4 @@
-"""Pascal VOC labels: an XML file a picture, as labelImg and many others write.
+"""Pascal VOC labels: an XML file an image, as labelImg and many others write.
 
 Faces may have landmarks in the way that WIDER FACE was published as VOC: `<has_lm>1</has_lm><lm><x1>..<y5></lm>`.
 Coordinates are taken as they stand; files that count pixels from 1 come out half a pixel to a pixel to the right.
@@ -16,10 +16,10 @@ from retinaface_cli.formats.class_names import choose_face_classes
 from retinaface_cli.formats.face_table import FaceTable
 from retinaface_cli.formats.findings import FindingCounter
 from retinaface_cli.formats.label_reader import (
-    PICTURE_SUFFIXES,
+    IMAGE_SUFFIXES,
     FaceRecord,
     Glimpse,
-    PictureRecord,
+    ImageRecord,
     Point,
     ReadingOptions,
     build_table,
@@ -57,8 +57,8 @@ def read_voc(path: Path, options: ReadingOptions) -> FaceTable:
     counter = FindingCounter()
     base = path if path.is_dir() else path.parent
     folder = next((base / name for name in ("JPEGImages", "images") if (base / name).is_dir()), None)
-    pictures = [_read_picture(file, root, chosen, counter, folder) for file, root in roots]
-    return build_table(pictures, format_name="voc", image_root=folder, findings=counter.findings)
+    images = [_read_image(file, root, chosen, counter, folder) for file, root in roots]
+    return build_table(images, format_name="voc", image_root=folder, findings=counter.findings)
 
 
 def _find_files(path: Path, split: str | None) -> Sequence[Path]:
@@ -98,9 +98,9 @@ def _text(element: Element, tag: str, path: Path) -> str:
     return value.strip()
 
 
-def _read_picture(
+def _read_image(
     path: Path, root: Element, chosen: frozenset[str], counter: FindingCounter, folder: Path | None
-) -> PictureRecord:
+) -> ImageRecord:
     """One XML file."""
     faces = []
     for number, item in enumerate(root.iter("object"), 1):
@@ -111,18 +111,18 @@ def _read_picture(
             counter.add("object of another class, left out", "dropped", place)
     size = root.find("size")
     height, width = (0.0, 0.0) if size is None else (_number(size, tag, str(path)) for tag in ("height", "width"))
-    return PictureRecord(_picture_name(path, root, folder), path, faces, as_size(height, width, str(path)))
+    return ImageRecord(_image_name(path, root, folder), path, faces, as_size(height, width, str(path)))
 
 
-def _picture_name(path: Path, root: Element, folder: Path | None) -> str:
-    """The picture's name: as written, unless only the file of the XML's own name is there."""
+def _image_name(path: Path, root: Element, folder: Path | None) -> str:
+    """The image's name: as written, unless only the file of the XML's own name is there."""
     written = root.findtext("filename")
     name = as_name(written, str(path)).split("/")[-1] if written and written.strip() else f"{path.stem}.jpg"
-    if not name.lower().endswith(PICTURE_SUFFIXES):
+    if not name.lower().endswith(IMAGE_SUFFIXES):
         name += ".jpg"
     if folder is None or is_there(folder / name):
         return name
-    return next((path.stem + suffix for suffix in PICTURE_SUFFIXES if (folder / (path.stem + suffix)).is_file()), name)
+    return next((path.stem + suffix for suffix in IMAGE_SUFFIXES if (folder / (path.stem + suffix)).is_file()), name)
 
 
 def _read_face(item: Element, place: str) -> FaceRecord:

@@ -1,4 +1,4 @@
-"""Predictions as a table: one face to a row, a picture without faces as a row with its name alone."""
+"""Predictions as a table: one face to a row, an image without faces as a row with its name alone."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def read_prediction_csv(path: Path) -> list[ImageDetections]:
                 rows.setdefault(name, []).append((reader.line_num, row))
         except csv.Error as error:
             raise LabelFormatError(f"{path}:{reader.line_num}: {error}") from None
-    return [_picture(name, group, path) for name, group in rows.items()]
+    return [_image(name, group, path) for name, group in rows.items()]
 
 
-def _picture(name: str, rows: list[tuple[int, dict[str, str]]], path: Path) -> ImageDetections:
-    """One picture from its rows."""
+def _image(name: str, rows: list[tuple[int, dict[str, str]]], path: Path) -> ImageDetections:
+    """One image from its rows."""
     faces = [(number, row) for number, row in rows if any(row[key].strip() for key in (*BOX_COLUMNS, "score"))]
     place = f"{path}:{rows[0][0]}"
     width, height = sized(_size(rows[0][1]), place)

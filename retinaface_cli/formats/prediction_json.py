@@ -1,4 +1,4 @@
-"""Predictions as JSON: pictures with their faces (a list, lines, or a file a picture) and COCO results."""
+"""Predictions as JSON: images with their faces (a list, lines, or a file an image) and COCO results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic_core import from_json
 
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import FaceDetections, ImageDetections
-from retinaface_cli.formats.prediction_scan import ScannedPicture, scan_picture
+from retinaface_cli.formats.prediction_scan import ScannedImage, scan_image
 from retinaface_cli.formats.prediction_values import (
     build_faces,
     decimal_faces,
@@ -24,10 +24,10 @@ from retinaface_cli.formats.prediction_values import (
 
 
 def detections_to_json(image: ImageDetections, *, file_path: str | None) -> dict[str, Any]:
-    """One picture as the JSON object of the predictions files.
+    """One image as the JSON object of the predictions files.
 
     Args:
-        image: the picture; coordinates are rounded to three decimals, landmarks that are all missing become `[]`,
+        image: the image; coordinates are rounded to three decimals, landmarks that are all missing become `[]`,
             single missing ones `[-1, -1]`.
         file_path: value of the key `file_path`, which is left out for None.
     """
@@ -44,7 +44,7 @@ def detections_to_json(image: ImageDetections, *, file_path: str | None) -> dict
 
 
 def write_prediction_json(path: Path, images: Iterable[ImageDetections]) -> None:
-    """Writes a JSON list with one picture to a line, so that it can be read line by line too."""
+    """Writes a JSON list with one image to a line, so that it can be read line by line too."""
     separator = "[\n"
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for image in images:
@@ -54,7 +54,7 @@ def write_prediction_json(path: Path, images: Iterable[ImageDetections]) -> None
 
 
 def write_prediction_jsonl(path: Path, images: Iterable[ImageDetections]) -> None:
-    """Writes JSON Lines: one picture to a line."""
+    """Writes JSON Lines: one image to a line."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for image in images:
             file.write(_dump(detections_to_json(image, file_path=None)) + "\n")
@@ -84,7 +84,7 @@ def write_coco_results(path: Path, images: Iterable[ImageDetections]) -> None:
 
 
 def read_prediction_json(path: Path) -> list[ImageDetections]:
-    """Reads one file of pictures or of COCO results; line by line where it is laid out so.
+    """Reads one file of images or of COCO results; line by line where it is laid out so.
 
     Raises:
         LabelFormatError: with file and line, or file and number of the entry.
@@ -92,27 +92,27 @@ def read_prediction_json(path: Path) -> list[ImageDetections]:
     images: dict[str, ImageDetections] = {}
     coco: dict[str, list[tuple[str, dict[str, Any]]]] = {}
     for place, entry in _entries(path):
-        if isinstance(entry, ScannedPicture):
-            _add(images, _scanned_picture(entry, place), place)
+        if isinstance(entry, ScannedImage):
+            _add(images, _scanned_image(entry, place), place)
         elif not isinstance(entry, dict):
-            raise LabelFormatError(f"{place}: expected a picture object, got {_short(entry)}")
+            raise LabelFormatError(f"{place}: expected an image object, got {_short(entry)}")
         elif "image_id" in entry and "annotations" not in entry:
             name = entry.get("file_name") or str(entry["image_id"])
             coco.setdefault(relative_name(name, place), []).append((place, entry))
         else:
-            _add(images, _picture(entry, place), place)
+            _add(images, _image(entry, place), place)
     if images and coco:
-        raise LabelFormatError(f"{path}: mixes pictures with COCO results; expected one or the other")
+        raise LabelFormatError(f"{path}: mixes images with COCO results; expected one or the other")
     if coco:
         return [ImageDetections(name, faces_from_coco(faces)) for name, faces in coco.items()]
     return list(images.values())
 
 
 def read_prediction_json_folder(files: Iterable[Path]) -> list[ImageDetections]:
-    """Reads files that hold one picture each (or several).
+    """Reads files that hold one image each (or several).
 
     Raises:
-        LabelFormatError: with file and line; also for a picture that two files name.
+        LabelFormatError: with file and line; also for an image that two files name.
     """
     images: dict[str, ImageDetections] = {}
     for path in files:
@@ -122,30 +122,30 @@ def read_prediction_json_folder(files: Iterable[Path]) -> list[ImageDetections]:
 
 
 def _add(images: dict[str, ImageDetections], image: ImageDetections, place: str) -> None:
-    """Files a picture under its name, which must be new."""
+    """Files an image under its name, which must be new."""
     if image.file_name in images:
-        raise LabelFormatError(f"{place}: picture {image.file_name} appears a second time")
+        raise LabelFormatError(f"{place}: image {image.file_name} appears a second time")
     images[image.file_name] = image
 
 
-def _picture(entry: dict[str, Any], place: str) -> ImageDetections:
-    """One picture from its JSON object."""
+def _image(entry: dict[str, Any], place: str) -> ImageDetections:
+    """One image from its JSON object."""
     annotations = entry.get("annotations")
     if not isinstance(annotations, list) or not isinstance(entry.get("file_name"), str):
         raise LabelFormatError(
-            f"{place}: expected a picture with file_name and annotations, got keys {', '.join(map(str, entry))[:80]}"
+            f"{place}: expected an image with file_name and annotations, got keys {', '.join(map(str, entry))[:80]}"
         )
-    return _named_picture(entry, faces_from_annotations(annotations, place), place)
+    return _named_image(entry, faces_from_annotations(annotations, place), place)
 
 
-def _scanned_picture(entry: ScannedPicture, place: str) -> ImageDetections:
-    """One picture from the numbers of its line."""
+def _scanned_image(entry: ScannedImage, place: str) -> ImageDetections:
+    """One image from the numbers of its line."""
     faces = build_faces(entry.boxes, entry.scores, mark_missing(entry.landmarks), place=place)
-    return _named_picture(entry.head, faces, place)
+    return _named_image(entry.head, faces, place)
 
 
-def _named_picture(entry: dict[str, Any], faces: FaceDetections, place: str) -> ImageDetections:
-    """The picture of the faces; the name is `file_path` where that ends in `file_name` and is relative."""
+def _named_image(entry: dict[str, Any], faces: FaceDetections, place: str) -> ImageDetections:
+    """The image of the faces; the name is `file_path` where that ends in `file_name` and is relative."""
     name, file_path = entry.get("file_name"), entry.get("file_path")
     if isinstance(file_path, str) and not file_path.startswith("/") and file_path.endswith(f"/{name}"):
         name = file_path
@@ -196,7 +196,7 @@ def _entries_by_line(path: Path) -> Iterator[tuple[str, object]]:
                 closed = True
             else:
                 place = f"{path}:{number}"
-                yield place, scan_picture(text) or _parse(text, place)
+                yield place, scan_image(text) or _parse(text, place)
     if opened and not closed:
         raise LabelFormatError(f"{path}:{number}: the file is cut off: expected a closing ]")
 
@@ -210,7 +210,7 @@ def _entries_of_whole(path: Path) -> Iterator[tuple[str, object]]:
         for index, entry in enumerate(content):
             yield f"{path}: entry {index + 1}", entry
     else:
-        raise LabelFormatError(f"{path}: expected a list of pictures, got {_short(content)}")
+        raise LabelFormatError(f"{path}: expected a list of images, got {_short(content)}")
 
 
 def _parse(text: bytes, place: str) -> object:

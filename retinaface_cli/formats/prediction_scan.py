@@ -1,4 +1,4 @@
-"""A fast way through the lines that `write_predictions` makes: all numbers of a picture at once, no object a face.
+"""A fast way through the lines that `write_predictions` makes: all numbers of an image at once, no object a face.
 
 It only takes lines whose text between the numbers is exactly the written one; every other line goes the general way.
 Half a million detections are read so in less than half the time.
@@ -61,11 +61,11 @@ _LAYOUTS = (
 
 
 @dataclass(frozen=True, eq=False)
-class ScannedPicture:
-    """One picture's line.
+class ScannedImage:
+    """One image's line.
 
     Attributes:
-        head: the picture's keys, with empty annotations.
+        head: the image's keys, with empty annotations.
         boxes: (N, 4) x_min, y_min, x_max, y_max.
         scores: (N,).
         landmarks: (N, 5, 2) as written; NaN where the faces have none.
@@ -77,7 +77,7 @@ class ScannedPicture:
     landmarks: FloatValues
 
 
-def scan_picture(line: bytes) -> ScannedPicture | None:
+def scan_image(line: bytes) -> ScannedImage | None:
     """Takes a line apart; None where it is not laid out as expected, or is no valid JSON."""
     start = line.find(_OPENING) + len(_OPENING)
     if start < len(_OPENING) or not line.endswith(_CLOSING):
@@ -95,7 +95,7 @@ def scan_picture(line: bytes) -> ScannedPicture | None:
         return None
     table = values.reshape(-1, layout.num_values)
     points = table[:, 5:] if layout.num_values > 5 else np.full((len(table), 2 * NUM_LANDMARKS), np.nan)
-    return ScannedPicture(head, table[:, :4], table[:, 4], points.reshape(-1, NUM_LANDMARKS, 2))
+    return ScannedImage(head, table[:, :4], table[:, 4], points.reshape(-1, NUM_LANDMARKS, 2))
 
 
 def _find_layout(body: bytes) -> _Layout | None:

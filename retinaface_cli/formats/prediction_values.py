@@ -42,7 +42,7 @@ def decimal_faces(faces: FaceDetections) -> tuple[list[list[float]], list[float]
 def faces_from_annotations(annotations: Sequence[Any], place: str) -> FaceDetections:
     """Annotations with `bbox` (x_min, y_min, x_max, y_max), `score` and, where known, `landmarks` (5 pairs).
 
-    The old library's sign of a picture without faces (an empty box with score -1) is no face.
+    The old library's sign of an image without faces (an empty box with score -1) is no face.
 
     Raises:
         LabelFormatError: place, number of the face, what was found and wanted.
@@ -63,7 +63,7 @@ def faces_from_annotations(annotations: Sequence[Any], place: str) -> FaceDetect
 
 
 def faces_from_coco(entries: Sequence[tuple[str, Mapping[str, Any]]]) -> FaceDetections:
-    """COCO results of one picture, each with its place: `bbox` as x, y, width, height, and `keypoints` where known.
+    """COCO results of one image, each with its place: `bbox` as x, y, width, height, and `keypoints` where known.
 
     Raises:
         LabelFormatError: place, what was found and wanted.
@@ -147,7 +147,7 @@ def landmark_array(values: Sequence[Any], place: str) -> FloatValues:
 def mark_missing(points: FloatValues) -> FloatValues:
     """(N, 5, 2) points with NaN in place of those at -1, -1."""
     if points.size == 0 or (points.min() > -1 and np.isfinite(points.max())):
-        return points  # most pictures; the comparisons are false where a point is no number
+        return points  # most images; the comparisons are false where a point is no number
     x, y = points[..., 0], points[..., 1]
     is_missing = ((x == -1) & (y == -1)) | ~np.isfinite(x + y)
     return np.where(is_missing[..., None], np.nan, points)
@@ -165,7 +165,7 @@ def relative_name(name: object, place: str) -> str:
 
 
 def sized(entry: Mapping[str, Any], place: str) -> tuple[int | None, int | None]:
-    """Width and height of a picture where the entry has both.
+    """Width and height of an image where the entry has both.
 
     Raises:
         LabelFormatError: they are no positive whole numbers.

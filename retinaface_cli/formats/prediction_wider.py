@@ -14,9 +14,9 @@ from retinaface_cli.formats.prediction_values import FloatValues, build_faces, d
 
 
 def read_prediction_wider(files: Sequence[Path], *, root: Path) -> list[ImageDetections]:
-    """Reads text files of one picture each.
+    """Reads text files of one image each.
 
-    The picture's name is the first line where that has a folder, else the file's place below the root with the
+    The image's name is the first line where that has a folder, else the file's place below the root with the
     name of the first line (which old scripts write without its ending).
 
     Args:
@@ -24,21 +24,21 @@ def read_prediction_wider(files: Sequence[Path], *, root: Path) -> list[ImageDet
         root: the folder that the events lie in.
 
     Raises:
-        LabelFormatError: with file and line; also for a picture that two files name.
+        LabelFormatError: with file and line; also for an image that two files name.
     """
     images: dict[str, ImageDetections] = {}
     for path in files:
         image = _read_file(path, root)
         if image.file_name in images:
-            raise LabelFormatError(f"{path}:1: picture {image.file_name} appears a second time")
+            raise LabelFormatError(f"{path}:1: image {image.file_name} appears a second time")
         images[image.file_name] = image
     return list(images.values())
 
 
 def write_prediction_wider(folder: Path, images: Iterable[ImageDetections]) -> None:
-    """Writes a text file a picture; the folder appears when all are written.
+    """Writes a text file an image; the folder appears when all are written.
 
-    Two pictures that differ in their ending alone keep it: `a.txt` and `a.png.txt`.
+    Two images that differ in their ending alone keep it: `a.txt` and `a.png.txt`.
 
     Raises:
         RetinaFaceError: the folder is there and holds other things than text files.
@@ -48,13 +48,13 @@ def write_prediction_wider(folder: Path, images: Iterable[ImageDetections]) -> N
 
 
 def write_wider_files(root: Path, images: Iterable[ImageDetections]) -> None:
-    """Writes a text file a picture below a folder that is empty."""
+    """Writes a text file an image below a folder that is empty."""
     for image in images:
         _write_file(root, image)
 
 
 def _write_file(root: Path, image: ImageDetections) -> None:
-    """Writes one picture's file."""
+    """Writes one image's file."""
     name = PurePosixPath(image.file_name)
     if name.is_absolute() or ".." in name.parts:
         name = PurePosixPath(name.name)
@@ -72,7 +72,7 @@ def _write_file(root: Path, image: ImageDetections) -> None:
 
 
 def _read_file(path: Path, root: Path) -> ImageDetections:
-    """One picture's file."""
+    """One image's file."""
     lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     if len(lines) < 2:
         raise LabelFormatError(f"{path}:{len(lines)}: expected a name, a count and boxes; the file is cut off or empty")
@@ -82,13 +82,13 @@ def _read_file(path: Path, root: Path) -> ImageDetections:
         raise LabelFormatError(f"{path}:2: expected the number of faces, got {lines[1][:60]!r}") from None
     rows = [(number, line) for number, line in enumerate(lines[2:], start=3) if line.strip()]
     if count == 0 and len(rows) == 1 and not any(char in "123456789" for char in rows[0][1]):
-        rows = []  # some tools write a line of zeros for a picture without faces, as the label files do
+        rows = []  # some tools write a line of zeros for an image without faces, as the label files do
     if len(rows) != count:
         raise LabelFormatError(f"{path}:2: expected {count} faces as the count says, got {len(rows)}")
     table = _table(rows, path)
     table[:, 2:4] += table[:, :2]
     faces = build_faces(table[:, :4], table[:, 4], landmark_array([()] * count, str(path)), place=str(path))
-    return ImageDetections(_picture_name(lines[0].strip(), path, root), faces)
+    return ImageDetections(_image_name(lines[0].strip(), path, root), faces)
 
 
 def _table(rows: Sequence[tuple[int, str]], path: Path) -> FloatValues:
@@ -109,8 +109,8 @@ def _table(rows: Sequence[tuple[int, str]], path: Path) -> FloatValues:
     return np.zeros((0, 5))
 
 
-def _picture_name(first_line: str, path: Path, root: Path) -> str:
-    """The picture's path below the image root."""
+def _image_name(first_line: str, path: Path, root: Path) -> str:
+    """The image's path below the image root."""
     written = first_line.removeprefix("#").strip().replace("\\", "/").removeprefix("./")
     if "/" in written:
         return written

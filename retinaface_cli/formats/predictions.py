@@ -1,6 +1,6 @@
 """Prediction files: what `infer` writes, and what other detectors write, read into one type.
 
-Layouts: `json` (a list of pictures, one to a line), `jsonl` (one picture to a line), `coco` (COCO results), `wider`
+Layouts: `json` (a list of images, one to a line), `jsonl` (one image to a line), `coco` (COCO results), `wider`
 (a folder of `<event>/<stem>.txt` with `x y w h score`) and `csv`. Coordinates are written with three decimals,
 scores as the shortest decimal number that gives the same float32 again.
 """
@@ -43,14 +43,14 @@ __all__ = ["PredictionFormat", "detections_to_json", "read_predictions", "write_
 def read_predictions(path: Path) -> list[ImageDetections]:
     """Reads predictions of any layout that `write_predictions` makes, and folders that hold them.
 
-    A folder may be the output folder of `infer`, a folder with one JSON file a picture, or one of WIDER text files.
-    COCO results that carry no file name give the image id as the picture's name.
+    A folder may be the output folder of `infer`, a folder with one JSON file an image, or one of WIDER text files.
+    COCO results that carry no file name give the image id as the image's name.
 
     Args:
         path: a file (found out by its content) or a folder.
 
     Returns:
-        One entry a picture, in the order of the source, each with its highest score first.
+        One entry an image, in the order of the source, each with its highest score first.
 
     Raises:
         LabelFormatError: with the place; nothing is dropped in silence.
@@ -67,12 +67,12 @@ def read_predictions(path: Path) -> list[ImageDetections]:
 
 
 def write_predictions(path: Path, images: Iterable[ImageDetections], *, format_name: PredictionFormat) -> None:
-    """Writes the predictions of pictures as they come, holding one at a time; the result appears whole or not at all.
+    """Writes the predictions of images as they come, holding one at a time; the result appears whole or not at all.
 
     Args:
         path: the file to write; for `wider` the folder (an old one is replaced if it holds nothing but .txt files).
-        images: the pictures; their file names are distinct.
-        format_name: the layout. WIDER files hold no landmarks; COCO results hold no pictures without faces.
+        images: the images; their file names are distinct.
+        format_name: the layout. WIDER files hold no landmarks; COCO results hold no images without faces.
 
     Raises:
         RetinaFaceError: the folder to write to holds other things.
@@ -85,7 +85,7 @@ def write_predictions(path: Path, images: Iterable[ImageDetections], *, format_n
 
 
 def _read_folder(folder: Path) -> list[ImageDetections]:
-    """Looks into a folder: an output folder of infer, JSON files a picture, or WIDER text files."""
+    """Looks into a folder: an output folder of infer, JSON files an image, or WIDER text files."""
     for name in _OUTPUT_FILES:
         if (folder / name).is_file():
             return read_predictions(folder / name)

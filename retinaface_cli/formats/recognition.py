@@ -64,7 +64,7 @@ def _describe(path: Path) -> str:
     if path.is_dir():
         files = [name for name in glimpse.files if not name.endswith("/")]
         listed = ", ".join(files[:6]) + (", ..." if len(files) > 6 else "")
-        return f"a folder with {listed or 'no files but pictures'}"
+        return f"a folder with {listed or 'no files but images'}"
     start = glimpse.head[:60]
     if b"\0" in start:
         return f"a binary file that begins with {start[:16]!r}"

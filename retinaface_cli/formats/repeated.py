@@ -1,4 +1,4 @@
-"""Pictures that a source names more than once: their faces are joined."""
+"""Images that a source names more than once: their faces are joined."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from retinaface_cli.formats.label_set import Finding
 
 
 def join_repeated(images: Sequence[ImageLabels], place: str) -> tuple[tuple[ImageLabels, ...], tuple[Finding, ...]]:
-    """Gives each picture one entry; a repetition with the very same faces adds nothing.
+    """Gives each image one entry; a repetition with the very same faces adds nothing.
 
     Args:
-        images: pictures, of which some may have the same name.
+        images: images, of which some may have the same name.
         place: the source, for the findings.
     """
     if len({image.file_name for image in images}) == len(images):
@@ -28,16 +28,16 @@ def join_repeated(images: Sequence[ImageLabels], place: str) -> tuple[tuple[Imag
         if first is None:
             joined[image.file_name] = image
         elif _are_same(first.faces, image.faces):
-            counter.add("picture named again with the same faces, left out", "dropped", f"{place}: {image.file_name}")
+            counter.add("image named again with the same faces, left out", "dropped", f"{place}: {image.file_name}")
         else:
             faces = flatten_labels((first, image)).faces
             joined[image.file_name] = ImageLabels(image.file_name, faces, first.width, first.height)
-            counter.add("picture named again with other faces, joined", "mended", f"{place}: {image.file_name}")
+            counter.add("image named again with other faces, joined", "mended", f"{place}: {image.file_name}")
     return tuple(joined.values()), counter.findings
 
 
 def _are_same(first: FaceLabels, second: FaceLabels) -> bool:
-    """Whether two pictures have equal boxes and landmarks, in the same order."""
+    """Whether two images have equal boxes and landmarks, in the same order."""
     return np.array_equal(first.boxes, second.boxes) and np.array_equal(
         first.landmarks, second.landmarks, equal_nan=True
     )

@@ -1,4 +1,4 @@
-"""The `label.txt` of RetinaFace and the `labelv2.txt` of SCRFD: a header a picture, a line of numbers a face.
+"""The `label.txt` of RetinaFace and the `labelv2.txt` of SCRFD: a header an image, a line of numbers a face.
 
 RetinaFace: `# path`, then `x y width height`, and where landmarks are known five `x y flag` and a last `blur`.
 SCRFD: `# path width height`, then `x1 y1 x2 y2`, and where known five `x y flag`; a further number marks ignored faces.
@@ -109,7 +109,7 @@ def _read(path: Path, *, is_scrfd: bool) -> FaceTable:
 
 
 def _read_headers(lines: TextLines, headers: IntArray, *, is_scrfd: bool) -> tuple[Sequence[str], IntArray]:
-    """Names and sizes of the pictures."""
+    """Names and sizes of the images."""
     sizes = no_sizes(len(headers))
     names = []
     for i, line in enumerate(headers.tolist()):

@@ -56,7 +56,7 @@ def as_float(value: object, place: str, *, what: str) -> float:
 
 
 def as_size(height: object, width: object, place: str) -> tuple[int, int]:
-    """Height and width of a picture in whole pixels; (0, 0) where one of them is not given or 0.
+    """Height and width of an image in whole pixels; (0, 0) where one of them is not given or 0.
 
     Raises:
         LabelFormatError: they are no positive whole numbers.
@@ -74,19 +74,19 @@ def as_size(height: object, width: object, place: str) -> tuple[int, int]:
 
 
 def as_name(value: object, place: str) -> str:
-    """A picture's name with forward slashes and without `./` in front.
+    """An image's name with forward slashes and without `./` in front.
 
     Raises:
         LabelFormatError: it is no text, empty, of several lines, or not UTF-8.
     """
     if not isinstance(value, str) or not value.strip():
-        raise LabelFormatError(f"{place}: expected the name of a picture, got {shorten(value)}")
+        raise LabelFormatError(f"{place}: expected the name of an image, got {shorten(value)}")
     name = value.strip().replace("\\", "/")
     while name.startswith("./"):
         name = name[2:].lstrip("/")
     if not name or _BAD_LETTERS.search(name):
         raise LabelFormatError(
-            f"{place}: expected the name of a picture on one line of UTF-8 text, got {shorten(value)}"
+            f"{place}: expected the name of an image on one line of UTF-8 text, got {shorten(value)}"
         )
     return name
 

@@ -1,6 +1,6 @@
 """A whole WIDER FACE folder, in any of the layouts that people have, read as one set of labels.
 
-Looked for, for each part (train, val, test): the pictures in `WIDER_<part>/images`, `<part>/images` or `images`; the
+Looked for, for each part (train, val, test): the images in `WIDER_<part>/images`, `<part>/images` or `images`; the
 official labels `wider_face_split/wider_face_<part>_bbx_gt.txt` (or .mat); landmarks in `<part>/label.txt`, `label.txt`
 or SCRFD's `labelv2.txt`. Where both are there, landmarks come from the one and attributes from the other.
 """
@@ -65,12 +65,12 @@ def read_wider(path: Path, options: ReadingOptions) -> FaceTable:
 
 
 def _choose(parts: dict[str, _Part], wanted: str | None, path: Path) -> str:
-    """The wanted part; if none is named, the only one, or the only one whose pictures are there."""
+    """The wanted part; if none is named, the only one, or the only one whose images are there."""
     if list(parts) == [_WHOLE]:
         return _WHOLE
-    with_pictures = [name for name, part in parts.items() if part.images is not None]
-    if wanted is None and len(with_pictures) == 1:
-        return with_pictures[0]
+    with_images = [name for name, part in parts.items() if part.images is not None]
+    if wanted is None and len(with_images) == 1:
+        return with_images[0]
     return choose_split(list(parts), wanted, path)
 
 
@@ -100,7 +100,7 @@ def _find_parts(folder: Path) -> dict[str, _Part]:
     loose = _first(base / name for name in _LANDMARK_FILES)
     if loose is None:
         return parts
-    owner = next((split for split, part in parts.items() if _shares_pictures(loose, part.official)), None)
+    owner = next((split for split, part in parts.items() if _shares_images(loose, part.official)), None)
     if owner is not None:
         return {**parts, owner: dataclasses.replace(parts[owner], landmarks=parts[owner].landmarks or loose)}
     images = _first([base / "images"], folders=True)
@@ -127,8 +127,8 @@ def _first(paths: Iterable[Path], *, folders: bool = False) -> Path | None:
     return next((path for path in paths if (path.is_dir() if folders else path.is_file())), None)
 
 
-def _shares_pictures(landmarks: Path, official: Path | None) -> bool:
-    """Whether the first picture of a landmark file is in an official file, so that both are of one part."""
+def _shares_images(landmarks: Path, official: Path | None) -> bool:
+    """Whether the first image of a landmark file is in an official file, so that both are of one part."""
     if official is None:
         return False
     words = (Glimpse(landmarks).lines or [""])[0].lstrip("#").split()

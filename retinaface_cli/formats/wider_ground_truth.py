@@ -22,8 +22,8 @@ DIFFICULTIES = ("easy", "medium", "hard")
 
 
 @dataclass(frozen=True, eq=False)
-class WiderPicture:
-    """One picture of the ground truth.
+class WiderImage:
+    """One image of the ground truth.
 
     Attributes:
         boxes_xywh: (N, 4) as labelled: left, top, width, height in whole pixels; nothing is clipped or left out.
@@ -35,14 +35,14 @@ class WiderPicture:
 
 
 @dataclass(frozen=True, eq=False)
-class _MatPicture:
-    """One picture of a .mat file: its name, and (N, 4) boxes, attributes or the counted indices."""
+class _MatImage:
+    """One image of a .mat file: its name, and (N, 4) boxes, attributes or the counted indices."""
 
     name: str
     values: Mapping[str, npt.NDArray[Any]]
 
 
-def read_wider_ground_truth(folder: Path) -> dict[str, WiderPicture]:
+def read_wider_ground_truth(folder: Path) -> dict[str, WiderImage]:
     """Reads the folder `ground_truth` of the WIDER FACE evaluation tools.
 
     Args:
@@ -54,18 +54,18 @@ def read_wider_ground_truth(folder: Path) -> dict[str, WiderPicture]:
     Raises:
         LabelFormatError: a file is missing or cannot be understood, or the files do not fit each other.
     """
-    pictures = _read_mat(folder / "wider_face_val.mat", ("face_bbx_list",))
+    images = _read_mat(folder / "wider_face_val.mat", ("face_bbx_list",))
     lists = {name: _read_mat(folder / f"wider_{name}_val.mat", ("gt_list",)) for name in DIFFICULTIES}
     result = {}
-    for i, picture in enumerate(pictures):
-        boxes = _boxes(picture, folder / "wider_face_val.mat")
+    for i, image in enumerate(images):
+        boxes = _boxes(image, folder / "wider_face_val.mat")
         masks = {}
         for name, entries in lists.items():
             path = folder / f"wider_{name}_val.mat"
-            if i >= len(entries) or entries[i].name != picture.name:
-                raise LabelFormatError(f"{path}: expected the pictures of wider_face_val.mat, lacks {picture.name}")
-            masks[name] = _counted(entries[i].values["gt_list"], len(boxes), f"{path}: {picture.name}")
-        result[picture.name] = WiderPicture(boxes, masks)
+            if i >= len(entries) or entries[i].name != image.name:
+                raise LabelFormatError(f"{path}: expected the images of wider_face_val.mat, lacks {image.name}")
+            masks[name] = _counted(entries[i].values["gt_list"], len(boxes), f"{path}: {image.name}")
+        result[image.name] = WiderImage(boxes, masks)
     return result
 
 
@@ -76,46 +76,46 @@ def read_wider_mat(path: Path) -> FaceTable:
         LabelFormatError: the file cannot be understood.
     """
     fields = ("face_bbx_list", *(f"{name}_label_list" for name in WIDER_ATTRIBUTES))
-    pictures = _read_mat(path, fields)
-    boxes_list = [_boxes(picture, path) for picture in pictures]
+    images = _read_mat(path, fields)
+    boxes_list = [_boxes(image, path) for image in images]
     num_faces = np.array([len(boxes) for boxes in boxes_list], np.intp)
     boxes = np.concatenate(boxes_list) if boxes_list else np.zeros((0, 4))
     boxes[:, 2:] += boxes[:, :2]
     landmarks, has_landmarks = no_landmarks(len(boxes))
-    attributes = {name: _attribute(pictures, num_faces, name, path) for name in WIDER_ATTRIBUTES}
+    attributes = {name: _attribute(images, num_faces, name, path) for name in WIDER_ATTRIBUTES}
     return FaceTable(
         format_name="wider-mat",
-        file_names=[picture.name for picture in pictures],
+        file_names=[image.name for image in images],
         num_faces=num_faces,
         boxes=boxes,
         landmarks=landmarks,
         has_landmarks=has_landmarks,
         ignore=attributes["invalid"] == 1,
-        image_sizes=no_sizes(len(pictures)),
-        sources=[path] * len(pictures),
+        image_sizes=no_sizes(len(images)),
+        sources=[path] * len(images),
         lines=np.zeros(len(boxes), np.intp),
         attributes=attributes,
         boxes_are_corners=False,
     )
 
 
-def _boxes(picture: _MatPicture, path: Path) -> Float64Array:
+def _boxes(image: _MatImage, path: Path) -> Float64Array:
     """(N, 4) left, top, width, height."""
-    values = picture.values["face_bbx_list"].astype(np.float64)
+    values = image.values["face_bbx_list"].astype(np.float64)
     if values.size == 0:
         return np.zeros((0, 4))
     if values.ndim != 2 or values.shape[1] != 4:
-        raise LabelFormatError(f"{path}: {picture.name}: expected boxes of 4 numbers, got an array of {values.shape}")
+        raise LabelFormatError(f"{path}: {image.name}: expected boxes of 4 numbers, got an array of {values.shape}")
     return values
 
 
-def _attribute(pictures: list[_MatPicture], num_faces: npt.NDArray[np.intp], name: str, path: Path) -> Float64Array:
+def _attribute(images: list[_MatImage], num_faces: npt.NDArray[np.intp], name: str, path: Path) -> Float64Array:
     """One attribute of all faces."""
     result = []
-    for picture, wanted in zip(pictures, num_faces.tolist(), strict=True):
-        values = picture.values[f"{name}_label_list"].ravel()
+    for image, wanted in zip(images, num_faces.tolist(), strict=True):
+        values = image.values[f"{name}_label_list"].ravel()
         if len(values) != wanted:
-            raise LabelFormatError(f"{path}: {picture.name}: expected {wanted} values of {name}, got {len(values)}")
+            raise LabelFormatError(f"{path}: {image.name}: expected {wanted} values of {name}, got {len(values)}")
         result.append(values.astype(np.float64))
     return np.concatenate(result) if result else np.zeros(0)
 
@@ -130,8 +130,8 @@ def _counted(indices: npt.NDArray[Any], num_faces: int, place: str) -> BoolArray
     return mask
 
 
-def _read_mat(path: Path, fields: tuple[str, ...]) -> list[_MatPicture]:
-    """The pictures of a .mat file with the wanted fields, in the file's order."""
+def _read_mat(path: Path, fields: tuple[str, ...]) -> list[_MatImage]:
+    """The images of a .mat file with the wanted fields, in the file's order."""
     wanted = ("event_list", "file_list", *fields)
     content = read_mat(path, wanted)
     missing = [name for name in wanted if name not in content]
@@ -139,14 +139,14 @@ def _read_mat(path: Path, fields: tuple[str, ...]) -> list[_MatPicture]:
         found = ", ".join(content) or "none of them"
         raise LabelFormatError(f"{path}: expected WIDER FACE's {', '.join(missing)}, got {found}")
     events, files = _cells(content["event_list"], path), _cells(content["file_list"], path)
-    pictures = []
+    images = []
     for i, event in enumerate(events):
         for j, file in enumerate(_cells(_pick(files, i, path), path)):
             values = {name: _numbers(_pick(_pick(content[name], i, path), j, path), path) for name in fields}
             if not isinstance(event, str) or not isinstance(file, str):
                 raise LabelFormatError(f"{path}: expected names in event_list and file_list, got {event!r}, {file!r}")
-            pictures.append(_MatPicture(as_name(f"{event}/{file}.jpg", str(path)), values))
-    return pictures
+            images.append(_MatImage(as_name(f"{event}/{file}.jpg", str(path)), values))
+    return images
 
 
 def _cells(value: MatValue, path: Path) -> list[Any]:

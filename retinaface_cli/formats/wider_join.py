@@ -1,4 +1,4 @@
-"""Landmarks of one label file and attributes of another, joined face by face for the same pictures."""
+"""Landmarks of one label file and attributes of another, joined face by face for the same images."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _MAX_SHIFT = 1.5
 def join_attributes(landmarks: FaceTable, official: FaceTable, official_path: Path) -> FaceTable:
     """Gives the faces of one table the attributes and marks of another.
 
-    Pictures and faces that only the other table has are added, and counted as a finding.
+    Images and faces that only the other table has are added, and counted as a finding.
 
     Args:
         landmarks: its faces, boxes and landmarks are kept.
-        official: the same pictures, in any order.
+        official: the same images, in any order.
         official_path: for the findings.
     """
     partner = _match(landmarks, official)
@@ -70,7 +70,7 @@ def _match_boxes(boxes: Float64Array, others: Float64Array) -> IntArray:
 
 
 def _add(table: FaceTable, other: FaceTable, extra: IntArray, other_path: Path) -> FaceTable:
-    """Adds the faces of the other table at the positions `extra`, and the pictures that only it has."""
+    """Adds the faces of the other table at the positions `extra`, and the images that only it has."""
     known = set(table.file_names)
     new_names = [name for name in dict.fromkeys(other.file_names) if name not in known]
     names = [*table.file_names, *new_names]
@@ -104,7 +104,7 @@ def _findings(other: FaceTable, extra: IntArray, new_names: list[str]) -> tuple[
     """What the other table had more."""
     added: list[Finding] = []
     if new_names:
-        reason = "picture of the official labels alone, added"
+        reason = "image of the official labels alone, added"
         added.append(Finding(reason, "kept", len(new_names), tuple(new_names[:MAX_EXAMPLES])))
     is_new = np.isin(np.array(other.file_names, np.object_), np.array(new_names, np.object_))
     faces = extra[~is_new[other.image_index[extra]]]

@@ -1,7 +1,7 @@
 """The official text labels of WIDER FACE: `wider_face_split/wider_face_{train,val}_bbx_gt.txt`.
 
-A picture is a line with its path, a line with the number of faces, and a line a face: `x y width height blur expression
-illumination invalid occlusion pose`. A picture without faces has the number 0 and, mostly, one line of zeros.
+An image is a line with its path, a line with the number of faces, and a line a face: `x y width height blur expression
+illumination invalid occlusion pose`. An image without faces has the number 0 and, mostly, one line of zeros.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _NUM_COLUMNS = 4 + len(WIDER_ATTRIBUTES)
 
 
 @dataclass(frozen=True)
-class _Picture:
-    """A picture's name, its first line of faces (from 0), and their number."""
+class _Image:
+    """An image's name, its first line of faces (from 0), and their number."""
 
     name: str
     first_line: int
@@ -38,9 +38,9 @@ def read_wider_text(path: Path) -> FaceTable:
         LabelFormatError: `file:line`, what was found and wanted.
     """
     lines = read_lines(path)
-    pictures = _read_pictures(lines)
-    starts = np.array([picture.first_line for picture in pictures], np.intp)
-    num_faces = np.array([picture.num_faces for picture in pictures], np.intp)
+    images = _read_images(lines)
+    starts = np.array([image.first_line for image in images], np.intp)
+    num_faces = np.array([image.num_faces for image in images], np.intp)
     firsts = np.repeat(starts - (np.cumsum(num_faces) - num_faces), num_faces)
     face_lines = firsts + np.arange(len(firsts))
     values = _read_faces(lines, face_lines)
@@ -50,23 +50,23 @@ def read_wider_text(path: Path) -> FaceTable:
     attributes = {name: values[:, 4 + i] for i, name in enumerate(WIDER_ATTRIBUTES)} if values.shape[1] > 4 else {}
     return FaceTable(
         format_name="wider",
-        file_names=[picture.name for picture in pictures],
+        file_names=[image.name for image in images],
         num_faces=num_faces,
         boxes=boxes,
         landmarks=landmarks,
         has_landmarks=has_landmarks,
         ignore=attributes["invalid"] == 1 if attributes else np.zeros(len(values), np.bool_),
-        image_sizes=no_sizes(len(pictures)),
-        sources=[path] * len(pictures),
+        image_sizes=no_sizes(len(images)),
+        sources=[path] * len(images),
         lines=face_lines + 1,
         attributes=attributes,
         boxes_are_corners=False,
     )
 
 
-def _read_pictures(lines: TextLines) -> list[_Picture]:
-    """Finds the pictures; blank lines may stand between them."""
-    pictures = []
+def _read_images(lines: TextLines) -> list[_Image]:
+    """Finds the images; blank lines may stand between them."""
+    images = []
     line = 0
     while line < len(lines):
         if not lines.num_words[line]:
@@ -81,11 +81,11 @@ def _read_pictures(lines: TextLines) -> list[_Picture]:
         if line + 2 + count > len(lines):
             got = len(lines) - line - 2
             raise LabelFormatError(f"{lines.place(line + 1)}: expected {count} faces, got {got}: the file is cut off")
-        pictures.append(_Picture(name, line + 2, count))
+        images.append(_Image(name, line + 2, count))
         line += 2 + count
         if not count and line < len(lines) and _is_zeros(lines, line):
             line += 1
-    return pictures
+    return images
 
 
 def _read_count(lines: TextLines, line: int) -> int:
@@ -96,7 +96,7 @@ def _read_count(lines: TextLines, line: int) -> int:
 
 
 def _is_zeros(lines: TextLines, line: int) -> bool:
-    """Whether a line holds nothing but zeros, as behind a picture without faces."""
+    """Whether a line holds nothing but zeros, as behind an image without faces."""
     return lines.num_words[line] >= 4 and not lines.text(line).replace("0", "").replace(".", "").strip()
 
 

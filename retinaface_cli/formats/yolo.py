@@ -1,7 +1,7 @@
-"""YOLO labels: a text file a picture with `class cx cy w h`, all between 0 and 1, and five points where known.
+"""YOLO labels: a text file an image with `class cx cy w h`, all between 0 and 1, and five points where known.
 
 YOLO-face writes `x y` a point with -1 for missing ones; YOLO-pose writes `x y v` with v 0 missing, 1 occluded,
-2 visible. Numbers are parts of the picture's width and height, so that the pictures must be there.
+2 visible. Numbers are parts of the image's width and height, so that the images must be there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from retinaface_cli.formats.image_heads import read_size_from_head
 from retinaface_cli.formats.label_reader import (
     FaceRecord,
     Glimpse,
-    PictureRecord,
+    ImageRecord,
     Point,
     ReadingOptions,
     build_table,
@@ -31,15 +31,15 @@ from retinaface_cli.formats.yolo_layout import (
     YoloLayout,
     find_yolo_layout,
     label_file,
+    list_images,
     list_label_files,
-    list_pictures,
 )
 
 _NUM_BOX = 5
 _MAX_CLASSES = 1_000_000
 
 _NUM_DECIMALS = 9
-"""Pixels are rounded to so many decimals, so that a box at the border of its picture is at 0 again."""
+"""Pixels are rounded to so many decimals, so that a box at the border of its image is at 0 again."""
 _VALUES_A_POINT = {_NUM_BOX: 0, _NUM_BOX + 2 * NUM_LANDMARKS: 2, _NUM_BOX + 3 * NUM_LANDMARKS: 3}
 """Numbers on a line -> values a landmark."""
 
@@ -71,14 +71,14 @@ def _is_yolo_line(path: Path) -> bool:
 
 
 def read_yolo(path: Path, options: ReadingOptions) -> FaceTable:
-    """Reads a YOLO, YOLO-face or YOLO-pose data set; pictures without a text file have no faces.
+    """Reads a YOLO, YOLO-face or YOLO-pose data set; images without a text file have no faces.
 
     Args:
         path: the folder of the data set, of its text files, or data.yaml.
-        options: split, folder of the pictures, classes.
+        options: split, folder of the images, classes.
 
     Raises:
-        LabelFormatError: with the place; also where no pictures are found.
+        LabelFormatError: with the place; also where no images are found.
     """
     layout = find_yolo_layout(path, options)
     counter = FindingCounter()
@@ -86,17 +86,17 @@ def read_yolo(path: Path, options: ReadingOptions) -> FaceTable:
     if not pairs:
         looked = ", ".join(str(folder) for folder in layout.image_folders)
         raise LabelFormatError(
-            f"{path}: found no pictures, without which YOLO labels have no pixels; looked in {looked or 'the list'}; "
+            f"{path}: found no images, without which YOLO labels have no pixels; looked in {looked or 'the list'}; "
             "name their folder with --images"
         )
-    root = _common_folder([picture for picture, _ in pairs], layout)
+    root = _common_folder([image for image, _ in pairs], layout)
     chosen = _chosen_classes(layout, options, path)
     records = []
     first_places: dict[int, str] = {}
-    for picture, labels in pairs:
-        size = _size(picture)
+    for image, labels in pairs:
+        size = _size(image)
         if size is None:
-            counter.add("picture that cannot be read, left out", "dropped", str(picture))
+            counter.add("image that cannot be read, left out", "dropped", str(image))
             continue
         faces = []
         for category, face in _read_objects(labels, size, layout) if labels is not None else ():
@@ -105,8 +105,8 @@ def read_yolo(path: Path, options: ReadingOptions) -> FaceTable:
                 faces.append(face)
             else:
                 counter.add("object of another class, left out", "dropped", f"{labels}:{face.line}")
-        name = as_name(Path(os.path.relpath(picture, root)).as_posix(), str(picture))
-        records.append(PictureRecord(name, labels or picture, faces, size))
+        name = as_name(Path(os.path.relpath(image, root)).as_posix(), str(image))
+        records.append(ImageRecord(name, labels or image, faces, size))
     if chosen is None and len(first_places) > 1:
         places = " and ".join(first_places[number] for number in sorted(first_places)[:2])
         raise LabelFormatError(f"{path}: several classes ({places}) and no data.yaml; name them in one (names: [...])")
@@ -114,34 +114,34 @@ def read_yolo(path: Path, options: ReadingOptions) -> FaceTable:
 
 
 def _pair(layout: YoloLayout, counter: FindingCounter) -> list[tuple[Path, Path | None]]:
-    """Pictures with their text files; text files without a picture are counted."""
+    """Images with their text files; text files without an image are counted."""
     pairs: list[tuple[Path, Path | None]] = []
     for folder in layout.image_folders:
-        for picture in list_pictures(folder):
-            pairs.append((picture, _labels_of(picture, folder, layout)))
-    for picture in layout.image_files:
-        pairs.append((picture, _labels_of(picture, picture.parent, layout)))
+        for image in list_images(folder):
+            pairs.append((image, _labels_of(image, folder, layout)))
+    for image in layout.image_files:
+        pairs.append((image, _labels_of(image, image.parent, layout)))
     used = {labels for _, labels in pairs if labels is not None}
     folders = layout.label_folders if pairs else ()
     for labels in (file for folder in folders for file in list_label_files(folder)):
         if labels not in used and _is_yolo_line(labels):
-            counter.add("text file without a picture, left out", "dropped", str(labels))
+            counter.add("text file without an image, left out", "dropped", str(labels))
     return pairs
 
 
-def _labels_of(picture: Path, folder: Path, layout: YoloLayout) -> Path | None:
-    """The text file of a picture, None where it has none."""
-    candidates = [label_file(picture, folder), label_file(picture, folder.parent)]
-    inner = picture.relative_to(folder).with_suffix(".txt")
+def _labels_of(image: Path, folder: Path, layout: YoloLayout) -> Path | None:
+    """The text file of an image, None where it has none."""
+    candidates = [label_file(image, folder), label_file(image, folder.parent)]
+    inner = image.relative_to(folder).with_suffix(".txt")
     candidates += [base / inner for base in layout.label_folders]
     return next((path for path in candidates if is_there(path)), None)
 
 
-def _common_folder(pictures: Sequence[Path], layout: YoloLayout) -> Path:
+def _common_folder(images: Sequence[Path], layout: YoloLayout) -> Path:
     """The folder that names are relative to."""
     if len(layout.image_folders) == 1 and not layout.image_files:
         return layout.image_folders[0]
-    return Path(os.path.commonpath([picture.parent for picture in pictures]))
+    return Path(os.path.commonpath([image.parent for image in images]))
 
 
 def _chosen_classes(layout: YoloLayout, options: ReadingOptions, path: Path) -> frozenset[int] | None:
@@ -152,10 +152,10 @@ def _chosen_classes(layout: YoloLayout, options: ReadingOptions, path: Path) -> 
     return frozenset(number for number, name in layout.class_names.items() if name in names)
 
 
-def _size(picture: Path) -> tuple[int, int] | None:
-    """(height, width), None if the file is no picture."""
+def _size(image: Path) -> tuple[int, int] | None:
+    """(height, width), None if the file is no image."""
     try:
-        return read_size_from_head(picture)
+        return read_size_from_head(image)
     except (OSError, ValueError):  # missing, or of a name that no file can have
         return None
 

@@ -1,4 +1,4 @@
-"""Where the pictures, text files and class names of a YOLO data set are: by data.yaml, or by the folders' names."""
+"""Where the images, text files and class names of a YOLO data set are: by data.yaml, or by the folders' names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.formats.label_reader import (
-    PICTURE_SUFFIXES,
+    IMAGE_SUFFIXES,
     SPLIT_NAMES,
     SPLITS,
     ReadingOptions,
@@ -30,9 +30,9 @@ class YoloLayout:
     """A YOLO data set, found on the disk.
 
     Attributes:
-        image_folders: folders of pictures (with all below).
-        image_files: single pictures, where data.yaml names a list of them.
-        label_folders: folders of text files without pictures, to tell what is missing.
+        image_folders: folders of images (with all below).
+        image_files: single images, where data.yaml names a list of them.
+        label_folders: folders of text files without images, to tell what is missing.
         class_names: class number -> name; empty where nothing says.
         keypoint_shape: number of keypoints and of values each; None where nothing says.
     """
@@ -49,7 +49,7 @@ def find_yolo_layout(path: Path, options: ReadingOptions) -> YoloLayout:
 
     Args:
         path: the folder of the data set, of its text files, or data.yaml itself.
-        options: split and folder of the pictures.
+        options: split and folder of the images.
 
     Raises:
         LabelFormatError: data.yaml cannot be understood; the set has several splits and none is chosen.
@@ -63,30 +63,30 @@ def find_yolo_layout(path: Path, options: ReadingOptions) -> YoloLayout:
         return YoloLayout([options.images], [], labels, names, shape)
     if yaml_path is not None and any(content.get(split) for split in SPLITS):
         split = choose_split([split for split in SPLITS if content.get(split)], options.split, yaml_path)
-        folders, files = _named_pictures(content, split, yaml_path)
+        folders, files = _named_images(content, split, yaml_path)
         return YoloLayout(folders, files, [], names, shape)
     root = path if path.is_dir() else path.parent
-    folders = _picture_folders(root, options.split)
+    folders = _image_folders(root, options.split)
     return YoloLayout(folders, [], [root], names, shape)
 
 
-def label_file(picture: Path, root: Path) -> Path:
-    """Where the labels of a picture lie: the last folder `images` of its path below root becomes `labels`."""
-    parts = list(picture.relative_to(root.parent).parts)
+def label_file(image: Path, root: Path) -> Path:
+    """Where the labels of an image lie: the last folder `images` of its path below root becomes `labels`."""
+    parts = list(image.relative_to(root.parent).parts)
     for i in range(len(parts) - 2, -1, -1):
         if parts[i] == "images":
             swapped = root.parent.joinpath(*parts[:i], "labels", *parts[i + 1 :]).with_suffix(".txt")
-            beside = picture.with_suffix(".txt")
+            beside = image.with_suffix(".txt")
             return swapped if is_there(swapped) or not is_there(beside) else beside
-    return picture.with_suffix(".txt")
+    return image.with_suffix(".txt")
 
 
-def list_pictures(folder: Path) -> Iterator[Path]:
-    """All pictures of a folder and those below it, sorted."""
+def list_images(folder: Path) -> Iterator[Path]:
+    """All images of a folder and those below it, sorted."""
     for inner, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if name.lower().endswith(PICTURE_SUFFIXES) and not name.startswith("."):
+            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
                 yield Path(inner, name)
 
 
@@ -142,7 +142,7 @@ def _keypoint_shape(content: Mapping[str, Any], path: Path | None) -> tuple[int,
     raise LabelFormatError(f"{path}: kpt_shape: expected [number of points, 2 or 3], got {str(shape)[:60]!r}")
 
 
-def _named_pictures(content: Mapping[str, Any], split: str, yaml_path: Path) -> tuple[list[Path], list[Path]]:
+def _named_images(content: Mapping[str, Any], split: str, yaml_path: Path) -> tuple[list[Path], list[Path]]:
     """Folders and single files that data.yaml names for a split."""
     named = content[split] if isinstance(content[split], list) else [content[split]]
     base = yaml_path.parent / str(content.get("path") or "")
@@ -153,7 +153,7 @@ def _named_pictures(content: Mapping[str, Any], split: str, yaml_path: Path) -> 
         tried = [base / str(entry), yaml_path.parent / str(entry), yaml_path.parent / str(entry).lstrip("./")]
         found = next((path for path in tried if is_there(path)), None)
         if found is None:
-            raise LabelFormatError(f"{yaml_path}: {split}: {entry}: no such folder or list of pictures")
+            raise LabelFormatError(f"{yaml_path}: {split}: {entry}: no such folder or list of images")
         if found.is_dir():
             folders.append(found)
         else:
@@ -162,8 +162,8 @@ def _named_pictures(content: Mapping[str, Any], split: str, yaml_path: Path) -> 
     return folders, files
 
 
-def _picture_folders(root: Path, split: str | None) -> list[Path]:
-    """The folder of the pictures where there is no data.yaml: images/<split>, <split>/images, images, or the folder."""
+def _image_folders(root: Path, split: str | None) -> list[Path]:
+    """The folder of the images where there is no data.yaml: images/<split>, <split>/images, images, or the folder."""
     found = {}
     for name, folders in SPLIT_NAMES.items():
         candidates = [root / inner for folder in folders for inner in (f"images/{folder}", f"{folder}/images", folder)]

@@ -1,4 +1,4 @@
-"""Writing YOLO and YOLO-pose labels: a folder with `labels/<picture>.txt` and data.yaml."""
+"""Writing YOLO and YOLO-pose labels: a folder with `labels/<image>.txt` and data.yaml."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ _NUMBER = "%.15g"
 
 
 def write_yolo(folder: Path, images: Sequence[ImageLabels]) -> None:
-    """Writes a text file a picture, with five points `x y v` if any face has landmarks, into an empty folder.
+    """Writes a text file an image, with five points `x y v` if any face has landmarks, into an empty folder.
 
     The format cannot mark ignored faces, which are left out so that nobody learns them.
 
     Raises:
-        RetinaFaceError: the size of a picture is not known, or two pictures would share a text file.
+        RetinaFaceError: the size of an image is not known, or two images would share a text file.
     """
     has_landmarks = any(image.faces.has_landmarks.any() for image in images)
     for image in images:
         path = folder / "labels" / _text_name(image.file_name)
         if path.exists():
-            raise RetinaFaceError(f"{image.file_name}: another picture has the same YOLO label file {path.name}")
+            raise RetinaFaceError(f"{image.file_name}: another image has the same YOLO label file {path.name}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_picture_text(image, with_landmarks=has_landmarks), encoding="utf-8", newline="\n")
+        path.write_text(_image_text(image, with_landmarks=has_landmarks), encoding="utf-8", newline="\n")
     (folder / "data.yaml").write_text(_data_yaml(with_landmarks=has_landmarks), encoding="utf-8", newline="\n")
 
 
 def _text_name(file_name: str) -> PurePosixPath:
-    """Path of a picture's text file below `labels`."""
+    """Path of an image's text file below `labels`."""
     name = PurePosixPath(file_name)
     if name.is_absolute() or ".." in name.parts:
         name = PurePosixPath(name.name)
     return name.with_suffix(".txt")
 
 
-def _picture_text(image: ImageLabels, *, with_landmarks: bool) -> str:
-    """The lines of one picture."""
+def _image_text(image: ImageLabels, *, with_landmarks: bool) -> str:
+    """The lines of one image."""
     if not image.width or not image.height:
         raise RetinaFaceError(
-            f"{image.file_name}: its size is not known, by which YOLO divides; name the pictures' folder with --images"
+            f"{image.file_name}: its size is not known, by which YOLO divides; name the images' folder with --images"
         )
     faces = image.faces.select(~image.faces.ignore)
     scale = np.array([image.width, image.height], np.float64)
@@ -72,8 +72,6 @@ def _points(
 
 
 def _data_yaml(*, with_landmarks: bool) -> str:
-    """The description of the data set; pictures are expected in `images` beside `labels`."""
+    """The description of the data set; images are expected in `images` beside `labels`."""
     shape = f"kpt_shape: [{NUM_LANDMARKS}, 3]\nflip_idx: {list(LANDMARK_MIRROR_ORDER)}\n" if with_landmarks else ""
-    return (
-        f"# put the pictures, or a link to them, into the folder images\ntrain: images\nnc: 1\nnames: [face]\n{shape}"
-    )
+    return f"# put the images, or a link to them, into the folder images\ntrain: images\nnc: 1\nnames: [face]\n{shape}"

@@ -17,7 +17,7 @@ def level_shapes(image_size: tuple[int, int], strides: Sequence[int]) -> list[tu
 
 
 def padded_size(image_size: tuple[int, int], *, multiple: int = 32) -> tuple[int, int]:
-    """(height, width) rounded up to multiples of the coarsest stride, as pictures in a mixed batch are padded."""
+    """(height, width) rounded up to multiples of the coarsest stride, as images in a mixed batch are padded."""
     height, width = (-(-side // multiple) * multiple for side in image_size)
     return height, width
 

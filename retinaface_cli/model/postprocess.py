@@ -42,7 +42,7 @@ class PostprocessOptions:
 def postprocess(
     outputs: HeadOutputs, anchors: Float[Tensor, "A 4"], options: PostprocessOptions
 ) -> list[FaceDetections]:
-    """Turns outputs of a batch into faces in pixels of the network input, best first, one entry a picture.
+    """Turns outputs of a batch into faces in pixels of the network input, best first, one entry an image.
 
     Everything is computed in float32, whatever the precision of the outputs.
     """
@@ -60,7 +60,7 @@ def _select_faces(
     anchors: Float[Tensor, "A 4"],
     options: PostprocessOptions,
 ) -> FaceDetections:
-    """The faces of one picture."""
+    """The faces of one image."""
     candidates = torch.nonzero(scores > options.score_threshold)[:, 0]  # (K,)
     if len(candidates) > options.pre_nms_top_k:
         candidates = candidates[scores[candidates].topk(options.pre_nms_top_k).indices]

@@ -32,7 +32,7 @@ class ConversionSettings(Settings):
     """Part of the data set, where a source holds several."""
 
     images: Path | None = None
-    """Folder of the pictures: their sizes are read, and pictures that are missing are left out."""
+    """Folder of the images: their sizes are read, and images that are missing are left out."""
 
     classes: tuple[str, ...] = ()
     """Names of the classes that are faces, where a source holds other objects too."""
@@ -41,16 +41,16 @@ class ConversionSettings(Settings):
     """Faces that the source marks as invalid are marked `ignore`, kept as faces, or dropped."""
 
     min_size: float = Field(default=0.0, ge=0)
-    """Faces whose shorter side is under this many pixels of the original picture are ignored."""
+    """Faces whose shorter side is under this many pixels of the original image are ignored."""
 
     subset: int | None = Field(default=None, ge=1)
-    """Number of pictures that are picked at random; empty: all."""
+    """Number of images that are picked at random; empty: all."""
 
     holdout: float = Field(default=0.0, ge=0, lt=1)
-    """Part of the pictures that goes to a second file."""
+    """Part of the images that goes to a second file."""
 
     seed: int = 0
-    """Decides which pictures subset and holdout pick."""
+    """Decides which images subset and holdout pick."""
 
     strict: bool = False
     """Any finding is an error."""

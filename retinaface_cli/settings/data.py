@@ -1,4 +1,4 @@
-"""What a training run learns from: label files with their pictures, batches, and augmentation."""
+"""What a training run learns from: label files with their images, batches, and augmentation."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def _check_ordered(name: str, limits: tuple[float, float]) -> None:
 
 
 class LabelSource(Settings):
-    """One label file or folder with the folder of its pictures."""
+    """One label file or folder with the folder of its images."""
 
     labels: Path
     """The label file or folder, in any format that `retinaface convert-labels` reads."""
 
     images: Path | None = None
-    """Folder that picture names are relative to; empty: looked for where the format has it, and beside the file."""
+    """Folder that image names are relative to; empty: looked for where the format has it, and beside the file."""
 
     split: Literal["train", "val", "test"] | None = None
     """Part of the data set, where the source holds several (folders of YOLO and WIDER FACE); empty: it holds one."""
@@ -36,20 +36,20 @@ class LabelSource(Settings):
     """Names of the classes that are faces, where the source holds other objects too; empty: by their names."""
 
     weight: float = Field(default=1.0, gt=0)
-    """How often an epoch shows each of its pictures: 2 shows all twice, .5 a fresh random half in each epoch."""
+    """How often an epoch shows each of its images: 2 shows all twice, .5 a fresh random half in each epoch."""
 
 
 class CropSettings(Settings):
-    """A random square is cut from the picture and scaled to the network input."""
+    """A random square is cut from the image and scaled to the network input."""
 
     probability: Probability = 1.0
-    """Chance that a picture is cropped; else it is shown whole, padded to a square."""
+    """Chance that an image is cropped; else it is shown whole, padded to a square."""
 
     scales: tuple[Factor, ...] = Field(default=(0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0), min_length=1)
-    """Sides of the square as multiples of the picture's short side; what lies outside the picture is filled."""
+    """Sides of the square as multiples of the image's short side; what lies outside the image is filled."""
 
     max_tries: int = Field(default=250, gt=0)
-    """Number of random squares looked at before the picture is shown whole."""
+    """Number of random squares looked at before the image is shown whole."""
 
     min_best_visibility: Probability = 0.5
     """A square must show at least this part of the area of one face; 1: one face is wholly inside; 0: any square."""
@@ -133,7 +133,7 @@ class QualitySettings(Settings):
     """Smallest and largest standard deviation of the noise, in levels of 0 to 255."""
 
     jpeg_probability: Probability = 0.0
-    """Chance of compressing the picture as JPEG."""
+    """Chance of compressing the image as JPEG."""
 
     jpeg_quality: tuple[int, int] = (40, 95)
     """Lowest and highest JPEG quality, 1 to 100."""
@@ -158,7 +158,7 @@ class TransformSettings(Settings):
 
 
 class AugmentationSettings(Settings):
-    """What is done to a training picture, from top to bottom."""
+    """What is done to a training image, from top to bottom."""
 
     crop: CropSettings = CropSettings()
     """The square that is cut out."""
@@ -179,7 +179,7 @@ class AugmentationSettings(Settings):
     """Further transforms of albumentations, done last, in this order."""
 
     fill: tuple[Level, Level, Level] = (124, 116, 104)
-    """Red, green and blue of what lies outside the picture, 0 to 255."""
+    """Red, green and blue of what lies outside the image, 0 to 255."""
 
     min_face_size: float = Field(default=6.0, ge=0)
     """Faces whose shorter side is below this many pixels of the network input are neither face nor background."""
@@ -195,25 +195,25 @@ class DataSettings(Settings):
     """Label files to learn from."""
 
     validation: tuple[LabelSource, ...] = ()
-    """Label files to measure on; empty: a part of the training pictures is held out."""
+    """Label files to measure on; empty: a part of the training images is held out."""
 
     held_out: float = Field(default=0.1, ge=0, lt=1)
-    """Part of the training pictures held out where `validation` is empty; 0: no validation."""
+    """Part of the training images held out where `validation` is empty; 0: no validation."""
 
     skip_unreadable: bool = False
-    """Whether pictures that are missing or broken are left out, and reported; else the training does not start."""
+    """Whether images that are missing or broken are left out, and reported; else the training does not start."""
 
     image_size: int = Field(default=640, ge=32)
     """Side of the square network input in training, in pixels."""
 
     batch_size: int = Field(default=16, gt=0)
-    """Pictures a step on each device."""
+    """Images a step on each device."""
 
     validation_scale: Annotated[int, Field(gt=0)] | Literal["original"] = 640
-    """Longest side of a validation picture at the network input, in pixels; original: as it is."""
+    """Longest side of a validation image at the network input, in pixels; original: as it is."""
 
     validation_batch_size: int = Field(default=8, gt=0)
-    """Validation pictures a step on each device, as far as there are as many of one size."""
+    """Validation images a step on each device, as far as there are as many of one size."""
 
     num_workers: int | None = Field(default=None, ge=0)
     """Processes that prepare batches for each device, 0: none; empty: as many as there are free cores, at most 8."""

@@ -1,4 +1,4 @@
-"""Settings of `infer`, and of every other command that runs a detector over pictures."""
+"""Settings of `infer`, and of every other command that runs a detector over images."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class InferSettings(Settings):
     """What to look at, with which weights, how, and what to write."""
 
     inputs: tuple[str, ...] = ()
-    """Pictures, videos, folders, globs, @list.txt, or - for paths on standard input."""
+    """Images, videos, folders, globs, @list.txt, or - for paths on standard input."""
 
     weights: str = "mobilenet0.25"
     """A weights file of any RetinaFace family, the detector in the package, or the name of published weights."""
 
     preprocessing: Literal["imagenet-rgb", "mean-bgr"] | None = None
-    """How the pictures of an old checkpoint were prepared; empty: known files by their sha256, else by backbone."""
+    """How the images of an old checkpoint were prepared; empty: known files by their sha256, else by backbone."""
 
     anchors: AnchorSettings | None = None
     """Anchors of an old checkpoint where they differ from the usual ones; sizes in pixels a level."""
@@ -32,16 +32,16 @@ class InferSettings(Settings):
     """Folder for the results; empty: runs/infer/1, 2, 3, ..."""
 
     max_size: int | None = Field(default=960, gt=0)
-    """Longest side in pixels at which pictures go through the network; 0 or original: as they are."""
+    """Longest side in pixels at which images go through the network; 0 or original: as they are."""
 
     short_side: int | None = Field(default=None, gt=0)
     """Shorter side in pixels, as far as max_size allows (the WIDER test scale is 1600 with 2150); empty: not used."""
 
     upscale: bool = True
-    """Whether pictures smaller than max_size are enlarged to it."""
+    """Whether images smaller than max_size are enlarged to it."""
 
     multi_scale: Literal["auto", "off"] = "auto"
-    """auto: pictures of more than 640 pixels get a second, small look, for faces larger than the largest anchors."""
+    """auto: images of more than 640 pixels get a second, small look, for faces larger than the largest anchors."""
 
     double_check: bool = True
     """Whether faces of which the network is in doubt (scores of .2 to .98) are looked at again, from close by, and
@@ -54,10 +54,10 @@ class InferSettings(Settings):
     """Overlap (IoU) above which the weaker of two boxes is dropped."""
 
     tta: tuple[Literal["flip", "multiscale"], ...] = ()
-    """Test-time augmentation: flip: mirrored pictures are looked at, too; multiscale: other sizes, too."""
+    """Test-time augmentation: flip: mirrored images are looked at, too; multiscale: other sizes, too."""
 
     tta_merge: Literal["box-voting", "soft-nms"] = "box-voting"
-    """How the faces of several looks at a picture become one list."""
+    """How the faces of several looks at an image become one list."""
 
     nms_inclusive: bool = False
     """Count box sides as x2 - x1 + 1 in that overlap, as the old WIDER evaluation scripts do."""
@@ -71,13 +71,13 @@ class InferSettings(Settings):
     """Number of best candidates that go into the suppression."""
 
     keep_top_k: int = Field(default=750, gt=0)
-    """Largest number of faces in a picture."""
+    """Largest number of faces in an image."""
 
     batch_size: int | None = Field(default=None, gt=0)
-    """Pictures that go through the network at once; empty: 1 on the CPU, 8 on a GPU."""
+    """Images that go through the network at once; empty: 1 on the CPU, 8 on a GPU."""
 
     num_workers: int | None = Field(default=None, ge=0)
-    """Threads that read pictures; empty: one a core, 8 at most."""
+    """Threads that read images; empty: one a core, 8 at most."""
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
     """Kind of device; auto: a GPU where there is one."""
@@ -99,7 +99,7 @@ class InferSettings(Settings):
     """A further file of all results in this format, beside predictions.json."""
 
     visualize: bool = False
-    """Whether pictures with the faces drawn on them are written."""
+    """Whether images with the faces drawn on them are written."""
 
     crops: Literal["aligned", "margin"] | None = None
     """Faces as files of their own: turned upright and scaled by their landmarks, or cut out with a margin."""
@@ -111,16 +111,16 @@ class InferSettings(Settings):
     """Margin of margin crops on each side, as part of the box's side."""
 
     anonymize: Literal["blur", "pixelate"] | None = None
-    """Whether pictures with unrecognisable faces are written, and how."""
+    """Whether images with unrecognisable faces are written, and how."""
 
     resume: bool = False
-    """Go on with an output folder: pictures that have their results are passed over."""
+    """Go on with an output folder: images that have their results are passed over."""
 
     overwrite: bool = False
     """Replace the results in an output folder that holds some."""
 
     strict: bool = False
-    """Exit with 1 if any picture cannot be read."""
+    """Exit with 1 if any image cannot be read."""
 
     @property
     def votes(self) -> bool:

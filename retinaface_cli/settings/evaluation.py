@@ -21,7 +21,7 @@ class EvaluateSettings(Settings):
     """What to score against which labels, how detections are made where there are none yet, and what to write."""
 
     training: Path | None = None
-    """Config of a training run, or its folder, whose validation pictures are scored."""
+    """Config of a training run, or its folder, whose validation images are scored."""
 
     predictions: tuple[Path, ...] = ()
     """Prediction files or folders; several are put side by side."""
@@ -33,20 +33,20 @@ class EvaluateSettings(Settings):
     """Format of the labels; empty: found out by looking."""
 
     images: Path | None = None
-    """Folder of the pictures that the labels name; empty: where the labels say they are."""
+    """Folder of the images that the labels name; empty: where the labels say they are."""
 
     weights: str = ""
     """Weights to detect with; empty: predictions are given, or the best of the training run."""
 
     scale: str | None = None
-    """Size of pictures in the network: original; 640: longest side; 1600x2150: shorter side, as far as the longer one
+    """Size of images in the network: original; 640: longest side; 1600x2150: shorter side, as far as the longer one
     stays within the second number. Empty: original, or the validation scale of the training."""
 
     tta: tuple[TtaKind, ...] = ()
-    """Test-time augmentation: flip: mirrored pictures too; multiscale: other sizes too."""
+    """Test-time augmentation: flip: mirrored images too; multiscale: other sizes too."""
 
     tta_merge: Literal["box-voting", "soft-nms"] = "box-voting"
-    """How the faces of several looks at a picture become one list."""
+    """How the faces of several looks at an image become one list."""
 
     detection: InferSettings = InferSettings(
         max_size=None,
@@ -65,10 +65,10 @@ class EvaluateSettings(Settings):
     """Which scores; empty: all that the labels allow, with WIDER FACE's .mat labels all but coco."""
 
     coco_max_detections: int = Field(default=100, gt=0)
-    """Detections of a picture that the COCO figures look at, best first; 100 is COCO's rule."""
+    """Detections of an image that the COCO figures look at, best first; 100 is COCO's rule."""
 
     output: Path | None = None
-    """Folder for report.json and pictures; empty: runs/evaluate/1, 2, 3, ..."""
+    """Folder for report.json and images; empty: runs/evaluate/1, 2, 3, ..."""
 
     resume: bool = False
     """Go on with the detections in the output folder."""
@@ -77,7 +77,7 @@ class EvaluateSettings(Settings):
     """Replace the results that the output folder holds."""
 
     worst: int = Field(default=0, ge=0)
-    """Number of pictures with most mistakes to draw on a contact sheet."""
+    """Number of images with most mistakes to draw on a contact sheet."""
 
     strict: bool = False
     """Whether everything doubtful about predictions or labels is an error."""

@@ -103,7 +103,7 @@ def _translate_network(translation: Translation) -> None:
     translation.map("prior_box.steps", "network.anchors.strides")
     translation.drop("prior_box.type", "anchors are made from network.anchors")
     translation.drop("prior_box.clip", "anchors are never clipped at the border")
-    translation.drop("prior_box.image_size", "anchors follow the size of each picture")
+    translation.drop("prior_box.image_size", "anchors follow the size of each image")
     translation.drop("test_parameters.variance", "fixed at 0.1 and 0.2, as in every checkpoint of the family")
     translation.drop("num_classes", "always two: background and face")
 
@@ -192,7 +192,7 @@ def _translate_batches(translation: Translation) -> None:
     translation.map("val_parameters.iou_threshold", "validation.nms_iou_threshold")
     translation.drop("val_parameters.box_min_size", "was not used before either; see augmentation.min_face_size")
     if translation.take("val_parameters.rotate90"):
-        translation.note("changed", "val_parameters.rotate90", "validation shows each picture once and unturned")
+        translation.note("changed", "val_parameters.rotate90", "validation shows each image once and unturned")
 
 
 def _translate_checkpoints(translation: Translation) -> None:
@@ -235,7 +235,7 @@ def _translate_augmentation(translation: Translation) -> None:
     augmentation = AUGMENTATIONS["classic"].model_dump(mode="json")
     augmentation["flip"]["rotate90"] = float(turned)
     if turned:
-        text = "augmentation.flip.rotate90: 1.0; points keep their names when a picture is turned"
+        text = "augmentation.flip.rotate90: 1.0; points keep their names when an image is turned"
         translation.note("changed", "train_parameters.rotate90", text)
     serialised = translation.take("train_aug")
     if serialised is not None:
@@ -253,7 +253,7 @@ def _translate_augmentation(translation: Translation) -> None:
     translation.put("augmentation", augmentation)
     translation.put("ema", {"enabled": False})
     for key in ("val_aug", "test_aug"):
-        translation.drop(key, "validation pictures are resized (data.validation_scale) and normalised, nothing else")
+        translation.drop(key, "validation images are resized (data.validation_scale) and normalised, nothing else")
 
 
 def _translate_paths(translation: Translation) -> None:

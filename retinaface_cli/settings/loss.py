@@ -49,16 +49,16 @@ MatchingSettings = Annotated[
 
 
 class CrossEntropySettings(Settings):
-    """Cross-entropy over the positives and the hardest negatives of each picture."""
+    """Cross-entropy over the positives and the hardest negatives of each image."""
 
     name: Literal["cross_entropy"] = "cross_entropy"
     """Kind of classification loss."""
 
     negatives_per_positive: float = Field(default=7, gt=0)
-    """Hard negatives taken from a picture for each of its positives."""
+    """Hard negatives taken from an image for each of its positives."""
 
     min_negatives: int = Field(default=7, ge=0)
-    """Hard negatives taken from a picture at least, also from one without faces."""
+    """Hard negatives taken from an image at least, also from one without faces."""
 
 
 class FocalSettings(Settings):

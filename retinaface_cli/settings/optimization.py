@@ -17,10 +17,10 @@ class _AnyOptimizerSettings(Settings):
     """Kind of optimizer."""
 
     lr: float = Field(gt=0)
-    """Highest learning rate, for a global batch of reference_batch_size pictures."""
+    """Highest learning rate, for a global batch of reference_batch_size images."""
 
     reference_batch_size: int | None = Field(default=None, gt=0)
-    """Pictures a step that lr is meant for: lr grows in proportion to the global batch (pictures a device times
+    """Images a step that lr is meant for: lr grows in proportion to the global batch (images a device times
     devices times accumulated batches); empty: lr is taken as it is."""
 
     weight_decay: float = Field(ge=0)
@@ -37,7 +37,7 @@ class SgdSettings(_AnyOptimizerSettings):
     """Kind of optimizer."""
 
     lr: float = Field(default=1e-3, gt=0)
-    """Highest learning rate, for a global batch of reference_batch_size pictures."""
+    """Highest learning rate, for a global batch of reference_batch_size images."""
 
     weight_decay: float = Field(default=5e-4, ge=0)
     """Weight decay."""
@@ -56,7 +56,7 @@ class AdamWSettings(_AnyOptimizerSettings):
     """Kind of optimizer."""
 
     lr: float = Field(default=1e-3, gt=0)
-    """Highest learning rate, for a global batch of reference_batch_size pictures."""
+    """Highest learning rate, for a global batch of reference_batch_size images."""
 
     weight_decay: float = Field(default=0.05, ge=0)
     """Weight decay."""

@@ -41,7 +41,7 @@ class TrainerSettings(Settings):
 
     freeze_batch_norm: bool = False
     """Whether BatchNorm keeps the statistics that it starts with, while its scale and shift learn; for fine-tuning on
-    few pictures, which have other statistics than those that the start weights saw."""
+    few images, which have other statistics than those that the start weights saw."""
 
     gradient_clip_norm: float | None = Field(default=None, gt=0)
     """Largest norm of the gradient, longer ones are scaled down; empty: no limit."""
@@ -50,7 +50,7 @@ class TrainerSettings(Settings):
     """Batches whose gradients are added up before each optimizer step."""
 
     channels_last: bool = True
-    """Whether pictures and weights lie in memory with the channels last, which is faster on most devices."""
+    """Whether images and weights lie in memory with the channels last, which is faster on most devices."""
 
     compile: bool = False
     """Whether the network is compiled with torch.compile; the first step then takes minutes."""
@@ -106,7 +106,7 @@ class TrainerSettings(Settings):
 
 
 class ValidationSettings(Settings):
-    """How faces are read off the network when it is measured on the validation pictures."""
+    """How faces are read off the network when it is measured on the validation images."""
 
     score_threshold: float = Field(default=0.02, ge=0, le=1)
     """Faces must score above this to enter the average precision."""

@@ -41,10 +41,10 @@ class TrainSettings(RunSettings):
     """The network. With `weights`, what is not named here is taken from the checkpoint."""
 
     data: DataSettings
-    """Label files, pictures and batches."""
+    """Label files, images and batches."""
 
     augmentation: AugmentationSettings = AugmentationSettings()
-    """What is done to a training picture, from top to bottom."""
+    """What is done to a training image, from top to bottom."""
 
     loss: LossSettings = LossSettings()
     """What the network learns from."""
@@ -62,7 +62,7 @@ class TrainSettings(RunSettings):
     """Devices, precision and length of the training."""
 
     validation: ValidationSettings = ValidationSettings()
-    """How the validation is done; its pictures and their scale are in `data`."""
+    """How the validation is done; its images and their scale are in `data`."""
 
     checkpoint: CheckpointSettings = CheckpointSettings()
     """What is kept of the training."""

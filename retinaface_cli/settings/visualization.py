@@ -1,4 +1,4 @@
-"""Settings of `visualize`: which pictures, which faces, how they look."""
+"""Settings of `visualize`: which images, which faces, how they look."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from retinaface_cli.settings.base import Settings
 
 
 class VisualizeSettings(Settings):
-    """What to draw on which pictures."""
+    """What to draw on which images."""
 
     images: tuple[str, ...] = ()
-    """Pictures, folders, globs, @list.txt, or - for paths on standard input."""
+    """Images, folders, globs, @list.txt, or - for paths on standard input."""
 
     labels: Path | None = None
     """File or folder of true faces, in any label format."""
@@ -29,7 +29,7 @@ class VisualizeSettings(Settings):
     """Predictions that score less are left out, from 0 to 1."""
 
     style: Literal["clear", "classic"] = "clear"
-    """Clear: sizes that suit the picture, with rims and scores; classic: green boxes of 2 pixels and plain dots, as the
+    """Clear: sizes that suit the image, with rims and scores; classic: green boxes of 2 pixels and plain dots, as the
     older tools drew them."""
 
     scores: bool = True
@@ -45,13 +45,13 @@ class VisualizeSettings(Settings):
     """Whether faces are drawn at all; empty: yes, except with anonymize."""
 
     grid: int | None = Field(default=None, ge=1, le=50)
-    """Contact sheets of grid x grid pictures in place of single pictures."""
+    """Contact sheets of grid x grid images in place of single images."""
 
     output: Path | None = None
-    """Folder for the drawn pictures; empty: runs/visualize/1, 2, 3, ..."""
+    """Folder for the drawn images; empty: runs/visualize/1, 2, 3, ..."""
 
     format: Literal["jpg", "png"] = "jpg"
-    """File format of the drawn pictures."""
+    """File format of the drawn images."""
 
     overwrite: bool = False
     """Replace files in the output folder."""
@@ -67,7 +67,7 @@ class VisualizeSettings(Settings):
     @model_validator(mode="after")
     def _check_together(self) -> VisualizeSettings:
         if not self.images:
-            raise ValueError("no pictures: name files or folders")
+            raise ValueError("no images: name files or folders")
         if self.labels is None and self.predictions is None:
             raise ValueError("nothing to draw: name --labels, --predictions or both")
         if self.labels_format is not None and self.labels is None:

@@ -1,4 +1,4 @@
-"""BatchNorm whose statistics are taken over the pictures of all processes, or not at all."""
+"""BatchNorm whose statistics are taken over the images of all processes, or not at all."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _NormalizeTogether(torch.autograd.Function):
         bias_gradient = gradient.sum(dim=_ALL_BUT_CHANNELS)
         weight_gradient = (gradient * standard).sum(dim=_ALL_BUT_CHANNELS)
         sums = torch.stack([bias_gradient, weight_gradient])
-        dist.all_reduce(sums)  # every picture's statistics depend on those of all processes
+        dist.all_reduce(sums)  # every image's statistics depend on those of all processes
         shift, slope = (sums / total).unbind()
         input_gradient = (gradient - _spread(shift) - standard * _spread(slope)) * _spread(scale * weight)
         return input_gradient, weight_gradient, bias_gradient, None

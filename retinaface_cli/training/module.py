@@ -92,7 +92,7 @@ class FaceTrainingModule(pl.LightningModule):
 
     @property
     def global_batch_size(self) -> int:
-        """Pictures an optimizer step, over all devices and accumulated batches."""
+        """Images an optimizer step, over all devices and accumulated batches."""
         per_device = self.settings.data.batch_size * self.trainer.accumulate_grad_batches
         return per_device * self.trainer.world_size
 
@@ -110,7 +110,7 @@ class FaceTrainingModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def forward(self, images: UInt8[Tensor, "B 3 H W"]) -> HeadOutputs:
-        """Raw outputs of the network in training for RGB pictures with values of 0 to 255."""
+        """Raw outputs of the network in training for RGB images with values of 0 to 255."""
         outputs: HeadOutputs = self.network(self._normalize(images))
         return outputs
 
@@ -158,7 +158,7 @@ class FaceTrainingModule(pl.LightningModule):
     def validation_step(  # type: ignore[override]  # callbacks want the faces
         self, batch: ValidationBatch, batch_idx: int
     ) -> list[FaceDetections]:
-        """The faces found in a batch, in pixels of the original pictures."""
+        """The faces found in a batch, in pixels of the original images."""
         del batch_idx
         assert self._validation_network is not None
         outputs = self._validation_network(self._normalize(batch.images))
@@ -181,7 +181,7 @@ class FaceTrainingModule(pl.LightningModule):
         self.log_dict(figures, sync_dist=True)  # equal in all processes already
 
     def _normalize(self, images: UInt8[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
-        """RGB pictures with values of 0 to 255 as the network wants them."""
+        """RGB images with values of 0 to 255 as the network wants them."""
         if self.settings.network.preprocessing.color_order == "bgr":
             images = images.flip(1)
         is_last = self.settings.trainer.channels_last

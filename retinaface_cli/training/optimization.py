@@ -27,7 +27,7 @@ def scale_learning_rate(settings: OptimizerSettings, *, global_batch_size: int) 
 
     Args:
         settings: with the learning rate and the batch that it is meant for.
-        global_batch_size: pictures an optimizer step: a device's batch times devices times accumulated batches.
+        global_batch_size: images an optimizer step: a device's batch times devices times accumulated batches.
     """
     if settings.reference_batch_size is None:
         return settings.lr

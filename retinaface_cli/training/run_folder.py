@@ -47,7 +47,7 @@ class RunFolder:
 
     @property
     def val_predictions(self) -> Path:
-        """What the network finds in some validation pictures."""
+        """What the network finds in some validation images."""
         return self.path / "val_predictions.jpg"
 
     @property

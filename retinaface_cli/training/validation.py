@@ -1,4 +1,4 @@
-"""Measuring a network on the validation pictures: collects what was found, over all processes, and computes figures."""
+"""Measuring a network on the validation images: collects what was found, over all processes, and computes figures."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from retinaface_cli.evaluation.landmarks import score_landmarks
 from retinaface_cli.evaluation.matching import FloatValues, match_faces
 from retinaface_cli.evaluation.wider_face import evaluate_wider_face
 from retinaface_cli.faces import FaceDetections, FaceLabels, ImageDetections, ImageLabels
-from retinaface_cli.formats.wider_ground_truth import DIFFICULTIES, WiderPicture
+from retinaface_cli.formats.wider_ground_truth import DIFFICULTIES, WiderImage
 
 
 @dataclass(frozen=True, eq=False)
-class ValidatedPicture:
-    """One validation picture with its true and found faces, both in pixels of the original picture.
+class ValidatedImage:
+    """One validation image with its true and found faces, both in pixels of the original image.
 
     Attributes:
         file_name: as in the label file.
@@ -34,58 +34,58 @@ class ValidatedPicture:
 
 
 class ValidationRecorder:
-    """Collects the results of one pass over the validation pictures."""
+    """Collects the results of one pass over the validation images."""
 
-    def __init__(self, wider_ground_truth: Mapping[str, WiderPicture] | None = None) -> None:
+    def __init__(self, wider_ground_truth: Mapping[str, WiderImage] | None = None) -> None:
         """Starts with nothing.
 
         Args:
             wider_ground_truth: WIDER FACE's own labels, `<event>/<name>.jpg` -> faces; None: no such figures.
         """
         self._wider_ground_truth = wider_ground_truth or {}
-        self._pictures: dict[int, ValidatedPicture] = {}
+        self._images: dict[int, ValidatedImage] = {}
 
     def add(self, batch: ValidationBatch, detections: Sequence[FaceDetections]) -> None:
-        """Takes note of what was found in a batch, in original pixels; a picture that came before is replaced."""
-        pictures = zip(batch.indices, batch.file_names, batch.faces, detections, strict=True)
-        for index, file_name, labels, found in pictures:
-            self._pictures[index] = ValidatedPicture(file_name, labels, found)
+        """Takes note of what was found in a batch, in original pixels; an image that came before is replaced."""
+        images = zip(batch.indices, batch.file_names, batch.faces, detections, strict=True)
+        for index, file_name, labels, found in images:
+            self._images[index] = ValidatedImage(file_name, labels, found)
 
     def measure(self) -> dict[str, float]:
-        """The figures over the pictures of all processes, each picture once, the same in every process.
+        """The figures over the images of all processes, each image once, the same in every process.
 
         All processes must call it together. The recorder is empty afterwards.
         """
-        pictures, self._pictures = self._pictures, {}
+        images, self._images = self._images, {}
         if not (dist.is_available() and dist.is_initialized()):
-            return self._measure_pictures(pictures)
-        parts: list[dict[int, ValidatedPicture]] | None = (
+            return self._measure_images(images)
+        parts: list[dict[int, ValidatedImage]] | None = (
             [{} for _ in range(dist.get_world_size())] if dist.get_rank() == 0 else None
         )
-        dist.gather_object(pictures, parts)
+        dist.gather_object(images, parts)
         figures: list[dict[str, float]] = [{}]
         if parts is not None:
-            figures = [self._measure_pictures({i: picture for part in parts for i, picture in part.items()})]
+            figures = [self._measure_images({i: image for part in parts for i, image in part.items()})]
         dist.broadcast_object_list(figures)
         return figures[0]
 
-    def _measure_pictures(self, pictures: Mapping[int, ValidatedPicture]) -> dict[str, float]:
-        """Figure name -> value; what cannot be measured on these pictures is left out."""
-        labels = [ImageLabels(str(index), picture.labels) for index, picture in sorted(pictures.items())]
-        detections = [ImageDetections(str(index), picture.detections) for index, picture in sorted(pictures.items())]
+    def _measure_images(self, images: Mapping[int, ValidatedImage]) -> dict[str, float]:
+        """Figure name -> value; what cannot be measured on these images is left out."""
+        labels = [ImageLabels(str(index), image.labels) for index, image in sorted(images.items())]
+        detections = [ImageDetections(str(index), image.detections) for index, image in sorted(images.items())]
         matches = match_faces(labels, detections)
         points = score_landmarks(matches)
         figures: dict[str, float | None] = {
             "ap50": score_ap50(matches).ap,
             "nme_eyes": points.nme_eyes,
             "nme_box": points.nme_box,
-            **self._measure_wider([pictures[index] for index in sorted(pictures)]),
+            **self._measure_wider([images[index] for index in sorted(images)]),
         }
         return {name: value for name, value in figures.items() if value is not None}
 
-    def _measure_wider(self, pictures: Sequence[ValidatedPicture]) -> dict[str, float]:
-        """AP of the three subsets over the pictures that WIDER FACE's labels know, with its own boxes."""
-        found = {wider_name(picture.file_name): picture for picture in pictures}
+    def _measure_wider(self, images: Sequence[ValidatedImage]) -> dict[str, float]:
+        """AP of the three subsets over the images that WIDER FACE's labels know, with its own boxes."""
+        found = {wider_name(image.file_name): image for image in images}
         known = {name: self._wider_ground_truth[name] for name in sorted(found) if name in self._wider_ground_truth}
         if not known:
             return {}
@@ -97,7 +97,7 @@ class ValidationRecorder:
 
 
 def wider_name(file_name: str) -> str:
-    """`<event>/<name>.jpg` of any path to a picture of WIDER FACE: its last two parts."""
+    """`<event>/<name>.jpg` of any path to an image of WIDER FACE: its last two parts."""
     return "/".join(PurePosixPath(file_name).parts[-2:])
 
 

@@ -1,1 +1,1 @@
-"""Faces drawn on pictures, contact sheets, hidden faces, and the writing of picture files."""
+"""Faces drawn on images, contact sheets, hidden faces, and the writing of image files."""

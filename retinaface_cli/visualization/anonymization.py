@@ -17,7 +17,7 @@ _MARGIN = 0.2
 """Part of the box's width and height that is hidden beyond it on each side: chin, ears, hair line."""
 
 _FADING_PART = 0.07
-"""Part of the hidden region's side, well inside the margin, over which a blurred patch fades into the picture."""
+"""Part of the hidden region's side, well inside the margin, over which a blurred patch fades into the image."""
 
 _MAX_CELLS = 6
 """Cells that are left of the longer side of a face; blurred faces carry no more than pixelated ones."""
@@ -28,14 +28,14 @@ _MIN_CELL_PIXELS = 4
 def anonymize_faces(
     image: npt.NDArray[np.uint8], boxes: FloatArray, *, method: AnonymizationMethod
 ) -> npt.NDArray[np.uint8]:
-    """Hides faces on a copy of the picture, so that they cannot be restored from it.
+    """Hides faces on a copy of the image, so that they cannot be restored from it.
 
     Either way a face is first averaged over at most six by six cells, and only these means are drawn: as squares
     (pixelate) or as a smooth patch (blur).
 
     Args:
         image: (H, W, 3) uint8.
-        boxes: (N, 4) x_min, y_min, x_max, y_max in pixels of the picture; a margin is added.
+        boxes: (N, 4) x_min, y_min, x_max, y_max in pixels of the image; a margin is added.
         method: "blur" or "pixelate".
     """
     hidden = np.array(image, order="C")
@@ -67,9 +67,9 @@ def _coarsened(region: npt.NDArray[np.uint8], method: AnonymizationMethod) -> np
 
 
 def _opacity(pixels: range, low: float, high: float) -> FloatArray:
-    """Opacity of pixels of one axis: rising from both ends of what is hidden, also where the picture cuts it off.
+    """Opacity of pixels of one axis: rising from both ends of what is hidden, also where the image cuts it off.
 
-    Were it to rise from the picture's border, a face that the border cuts would show there.
+    Were it to rise from the image's border, a face that the border cuts would show there.
     """
     positions = (np.array(pixels, np.float32) + 0.5 - low) / (high - low)
     rising: FloatArray = np.clip(np.minimum(positions, 1 - positions) / _FADING_PART, 0, 1).astype(np.float32)

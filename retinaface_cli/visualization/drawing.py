@@ -1,7 +1,7 @@
-"""Faces drawn on pictures: boxes, the five points, scores.
+"""Faces drawn on images: boxes, the five points, scores.
 
-Lines and text grow with the picture and shrink with the face, and carry a dark rim, so that they can be seen on dark
-and bright pictures, small and large.
+Lines and text grow with the image and shrink with the face, and carry a dark rim, so that they can be seen on dark
+and bright images, small and large.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _BLACK = (0, 0, 0)
 
 @dataclass(frozen=True)
 class DrawStyle:
-    """How faces look; None for a size: it follows from the picture and the face.
+    """How faces look; None for a size: it follows from the image and the face.
 
     Attributes:
         color: of boxes and score tags.
@@ -68,7 +68,7 @@ LABEL_STYLE = DrawStyle(color=(86, 200, 255))
 """True faces: blue."""
 
 OUTER_LABEL_STYLE = replace(LABEL_STYLE, is_outer=True)
-"""True faces under detections that are to be drawn on the same picture."""
+"""True faces under detections that are to be drawn on the same image."""
 
 PREDICTION_STYLE = DrawStyle(color=(255, 176, 0))
 """Detected faces: orange, which people of every colour vision tell from the blue."""
@@ -81,7 +81,7 @@ CLASSIC_STYLE = DrawStyle(
     has_rim=False,
     has_scores=False,
 )
-"""The pictures of the older tools: green boxes of 2 pixels, five coloured dots, no scores."""
+"""The images of the older tools: green boxes of 2 pixels, five coloured dots, no scores."""
 
 
 class _Sizes(NamedTuple):
@@ -93,11 +93,11 @@ class _Sizes(NamedTuple):
 
 
 def draw_faces(image: RgbImage, faces: FaceLabels | FaceDetections, *, style: DrawStyle | None = None) -> RgbImage:
-    """Draws faces on a copy of the picture.
+    """Draws faces on a copy of the image.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        faces: in pixels of the picture; ignored ones get a dashed box, missing points are left out.
+        faces: in pixels of the image; ignored ones get a dashed box, missing points are left out.
         style: None: LABEL_STYLE for labels, PREDICTION_STYLE for detections.
 
     Returns:
@@ -117,7 +117,7 @@ def draw_faces(image: RgbImage, faces: FaceLabels | FaceDetections, *, style: Dr
 
 
 def _choose_sizes(boxes: FloatArray, image_size: tuple[int, int], style: DrawStyle) -> _Sizes:
-    """Sizes that suit the picture, cut down where they would bury a small face."""
+    """Sizes that suit the image, cut down where they would bury a small face."""
     longest = max(image_size)
     sides = np.sqrt(np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), 1)).astype(np.float32)
     line_widths = np.clip(np.rint(np.minimum(longest / 500, sides / 14)), 1, None).astype(np.intp)
@@ -167,7 +167,7 @@ def _draw_points(canvas: RgbImage, landmarks: FloatArray, sizes: _Sizes, style: 
 
 
 def _draw_scores(canvas: RgbImage, faces: FaceDetections, sizes: _Sizes, style: DrawStyle) -> None:
-    """A tag with the score at each box, best first, where it covers no other tag and lies in the picture."""
+    """A tag with the score at each box, best first, where it covers no other tag and lies in the image."""
     height, width = canvas.shape[:2]
     taken = np.zeros((0, 4), np.float32)
     for box, score, digit_height, line_width in zip(
@@ -219,7 +219,7 @@ def _rim_width(line_width: int) -> int:
 
 
 def _bounded(points: FloatArray, canvas: RgbImage) -> FloatArray:
-    """Coordinates x, y, x, y, ... kept within a picture length of the picture: OpenCV holds them as integers."""
+    """Coordinates x, y, x, y, ... kept within an image length of the image: OpenCV holds them as integers."""
     longest = max(canvas.shape[:2])
     return np.clip(points, -longest, 2 * longest).astype(np.float32)
 

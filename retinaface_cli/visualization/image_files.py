@@ -1,4 +1,4 @@
-"""Writing of pictures, whole or not at all, and the names that they get."""
+"""Writing of images, whole or not at all, and the names that they get."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAX_JPEG_SIDE = 65_500  # libjpeg's bound
 
 
 def save_image(path: Path, image: npt.NDArray[np.uint8], *, quality: int = JPEG_QUALITY) -> None:
-    """Writes a picture as .jpg, .png or whatever OpenCV writes for the path's ending; parent folders are made.
+    """Writes an image as .jpg, .png or whatever OpenCV writes for the path's ending; parent folders are made.
 
     Args:
         path: what stood there before is replaced once the new file is complete.
@@ -25,7 +25,7 @@ def save_image(path: Path, image: npt.NDArray[np.uint8], *, quality: int = JPEG_
         quality: of JPEG files, in [1, 100].
 
     Raises:
-        RetinaFaceError: the ending is unknown, the picture empty or too large for the format, or the disk refuses.
+        RetinaFaceError: the ending is unknown, the image empty or too large for the format, or the disk refuses.
     """
     suffix = path.suffix.lower()
     if suffix in (".jpg", ".jpeg") and max(image.shape[:2]) > _MAX_JPEG_SIDE:
@@ -37,7 +37,7 @@ def save_image(path: Path, image: npt.NDArray[np.uint8], *, quality: int = JPEG_
     try:
         is_done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     except cv2.error as error:
-        raise RetinaFaceError(f"{path}: cannot be written as {suffix or 'a picture'} ({error.err})") from None
+        raise RetinaFaceError(f"{path}: cannot be written as {suffix or 'an image'} ({error.err})") from None
     if not is_done:
         raise RetinaFaceError(f"{path}: cannot be written as {suffix}")
     try:
@@ -48,9 +48,9 @@ def save_image(path: Path, image: npt.NDArray[np.uint8], *, quality: int = JPEG_
 
 
 def output_name(name: str, suffix: str) -> str:
-    """The name of a picture made from the picture `name`, never the same for two of them.
+    """The name of an image made from the image `name`, never the same for two of them.
 
-    `a/x.jpg` stays `a/x.jpg` and `a/x.png` becomes `a/x.png.jpg`; a picture that is already named like that gets one
+    `a/x.jpg` stays `a/x.jpg` and `a/x.png` becomes `a/x.png.jpg`; an image that is already named like that gets one
     more ending.
 
     Args:

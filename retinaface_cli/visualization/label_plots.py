@@ -1,4 +1,4 @@
-"""A set of labels as a picture: face sizes against the anchors, and faces in a picture."""
+"""A set of labels as an image: face sizes against the anchors, and faces in an image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MIN_SIZE = 1.0
 def draw_label_statistics(
     statistics: LabelStatistics, anchor_sizes: Sequence[float], path: Path, *, title: str
 ) -> None:
-    """Draws the histograms of face sizes and of the number of faces in a picture.
+    """Draws the histograms of face sizes and of the number of faces in an image.
 
     Args:
         statistics: of the labels.
@@ -64,7 +64,7 @@ def _draw_sizes(axis: Axes, statistics: LabelStatistics, anchor_sizes: Sequence[
 
 
 def _draw_counts(axis: Axes, faces_per_image: FloatArray) -> None:
-    """Number of faces in a picture, on a logarithmic axis with a place of its own for none."""
+    """Number of faces in an image, on a logarithmic axis with a place of its own for none."""
     largest = max(float(faces_per_image.max(initial=1)), 1.0)
     edges = [0, 1, 2, 3, 5, 9, 17, 33, 65, 129, 257, 513, 1025]
     edges = [*(edge for edge in edges if edge <= largest), int(largest) + 1]
@@ -74,6 +74,6 @@ def _draw_counts(axis: Axes, faces_per_image: FloatArray) -> None:
     bars = axis.bar(names, counts, color=_LABELLED, alpha=0.7)
     axis.bar_label(bars, fontsize="small")
     axis.margins(y=0.12)
-    axis.set_xlabel("faces in a picture")
-    axis.set_ylabel("pictures")
+    axis.set_xlabel("faces in an image")
+    axis.set_ylabel("images")
     axis.grid(alpha=0.3, axis="y")

@@ -1,4 +1,4 @@
-"""Contact sheets: many pictures on one, each with a line of text."""
+"""Contact sheets: many images on one, each with a line of text."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _GAP = 8
 def contact_sheet(
     images: Sequence[npt.NDArray[np.uint8]], *, captions: Sequence[str], num_columns: int, cell_width: int
 ) -> npt.NDArray[np.uint8]:
-    """Lays pictures out in rows on a dark ground.
+    """Lays images out in rows on a dark ground.
 
     Args:
         images: (H, W, 3) uint8 each, at most cell_width wide, at least one.
         captions: a line for each; too long ones lose their middle.
-        num_columns: pictures a row.
-        cell_width: in pixels, without the gap between pictures.
+        num_columns: images a row.
+        cell_width: in pixels, without the gap between images.
 
     Returns:
-        (H, W, 3) uint8; each row is as high as its highest picture.
+        (H, W, 3) uint8; each row is as high as its highest image.
     """
     digit_height = max(8, cell_width // 32)
     lines = [text_mask(shorten(text, cell_width, digit_height=digit_height), digit_height) for text in captions]
@@ -43,7 +43,7 @@ def contact_sheet(
 
 
 def shrink(image: npt.NDArray[np.uint8], max_side: int) -> tuple[npt.NDArray[np.uint8], float]:
-    """The picture with no side longer than max_side, and the factor by which it shrank (1: not at all)."""
+    """The image with no side longer than max_side, and the factor by which it shrank (1: not at all)."""
     height, width = image.shape[:2]
     factor = min(1.0, max_side / max(height, width))
     if factor == 1.0:
@@ -53,7 +53,7 @@ def shrink(image: npt.NDArray[np.uint8], max_side: int) -> tuple[npt.NDArray[np.
 
 
 def scale_faces(faces: Faces, factor: float) -> Faces:
-    """The faces of a picture that was scaled by a factor."""
+    """The faces of an image that was scaled by a factor."""
     return replace(
         faces,
         boxes=(faces.boxes * factor).astype(np.float32),
@@ -62,7 +62,7 @@ def scale_faces(faces: Faces, factor: float) -> Faces:
 
 
 def _cell(image: npt.NDArray[np.uint8], line: npt.NDArray[np.uint8], cell_width: int) -> npt.NDArray[np.uint8]:
-    """A picture in the middle of its cell, its caption below it."""
+    """An image in the middle of its cell, its caption below it."""
     height, width = image.shape[:2]
     cell = np.full((height + line.shape[0] + _GAP // 2, cell_width, 3), _BACKGROUND, np.uint8)
     left = (cell_width - width) // 2

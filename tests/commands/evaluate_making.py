@@ -73,8 +73,8 @@ def write_detections(path: Path, images: Sequence[ImageDetections]) -> Path:
     return path
 
 
-def write_pictures(folder: Path, images: Sequence[ImageLabels]) -> Path:
-    """A picture of noise for each labelled one."""
+def write_images(folder: Path, images: Sequence[ImageLabels]) -> Path:
+    """An image of noise for each labelled one."""
     for index, image in enumerate(images):
         path = folder / image.file_name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,9 +83,9 @@ def write_pictures(folder: Path, images: Sequence[ImageLabels]) -> Path:
 
 
 def write_wider_mat(folder: Path, images: Sequence[ImageLabels], counted: dict[str, list[list[int]]]) -> Path:
-    """WIDER FACE's four .mat files; `counted` holds 1-based indices of faces by difficulty and picture.
+    """WIDER FACE's four .mat files; `counted` holds 1-based indices of faces by difficulty and image.
 
-    The names of the pictures are `<event>/<name>.jpg`, those of an event in a row.
+    The names of the images are `<event>/<name>.jpg`, those of an event in a row.
     """
     folder.mkdir()
     events = list(dict.fromkeys(image.file_name.partition("/")[0] for image in images))
@@ -97,18 +97,18 @@ def write_wider_mat(folder: Path, images: Sequence[ImageLabels], counted: dict[s
             array[index, 0] = value
         return array
 
-    def per_picture(values: Sequence[Any]) -> npt.NDArray[np.object_]:
+    def per_image(values: Sequence[Any]) -> npt.NDArray[np.object_]:
         return cells([cells([values[i] for i in numbers]) for numbers in by_event])
 
     boxes = [image.faces.boxes.astype(np.int32) for image in images]
     sizes = [np.concatenate([b[:, :2], b[:, 2:] - b[:, :2]], axis=1) for b in boxes]
     stems = [Path(image.file_name).stem for image in images]
-    common = {"event_list": cells(events), "file_list": per_picture(stems), "face_bbx_list": per_picture(sizes)}
-    plain = per_picture([np.zeros((len(b), 1), np.uint8) for b in boxes])
+    common = {"event_list": cells(events), "file_list": per_image(stems), "face_bbx_list": per_image(sizes)}
+    plain = per_image([np.zeros((len(b), 1), np.uint8) for b in boxes])
     names = ("blur", "expression", "illumination", "occlusion", "pose", "invalid")
     labels = {f"{name}_label_list": plain for name in names}
     savemat(folder / "wider_face_val.mat", {**common, **labels})
     for level, indices in counted.items():
-        lists = per_picture([np.array(index, np.uint8).reshape(-1, 1) for index in indices])
+        lists = per_image([np.array(index, np.uint8).reshape(-1, 1) for index in indices])
         savemat(folder / f"wider_{level}_val.mat", {**common, "gt_list": lists})
     return folder

@@ -26,7 +26,7 @@ def convert(*sources: Path, **options: Any) -> None:
     run(ConversionSettings(sources=sources, **options))
 
 
-def pictures(count: int, *, event: str = "") -> list[ImageLabels]:
+def make_images(count: int, *, event: str = "") -> list[ImageLabels]:
     return [ImageLabels(f"{event}{i:03}.jpg", FaceLabels.empty()) for i in range(count)]
 
 
@@ -39,7 +39,7 @@ def test_a_folder_becomes_labels_with_sizes_and_a_summary(tmp_path: Path, capsys
     ]
     told = capsys.readouterr().out.replace("\n", " ")
     for words in (
-        "2 pictures, 1 faces",
+        "2 images, 1 faces",
         "train/label.txt and wider_face_split",
         "Nothing wrong was found",
         "with five landmarks",
@@ -53,12 +53,12 @@ def test_findings_are_told_with_their_places(tmp_path: Path, capsys: pytest.Capt
     source = write_text(tmp_path / "label.txt", "# a.jpg\n-5 0 20 20\n1 1 0 5\n")
     convert(source, output=tmp_path / "out.json")
     told = capsys.readouterr().out.replace("\n", "").replace(" ", "")
-    assert "boxovertheborderofthepicture,clipped" in told
+    assert "boxovertheborderoftheimage,clipped" in told
     assert "label.txt:2" in told
     assert "label.txt:3" in told
 
 
-def test_sources_with_pictures_in_several_folders_get_names_from_the_folder_above(tmp_path: Path) -> None:
+def test_sources_with_images_in_several_folders_get_names_from_the_folder_above(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write_png(tmp_path / name / "images/a.jpg")
         write_text(tmp_path / name / "label.txt", "# a.jpg\n1 2 30 40\n")
@@ -67,18 +67,18 @@ def test_sources_with_pictures_in_several_folders_get_names_from_the_folder_abov
     assert names == ["one/images/a.jpg", "two/images/a.jpg"]
 
 
-def test_the_same_picture_in_two_sources_is_joined_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_image_in_two_sources_is_joined_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = write_text(tmp_path / "1/label.txt", "# a.jpg\n1 2 30 40\n")
     second = write_text(tmp_path / "2/label.txt", "# a.jpg\n50 50 9 9\n")
     convert(first, second, output=tmp_path / "out.json")
     assert len(read_labels(tmp_path / "out.json").images[0].faces) == 2
-    assert "picture named again with other faces, joined" in capsys.readouterr().out
+    assert "image named again with other faces, joined" in capsys.readouterr().out
     with pytest.raises(LabelFormatError, match="named again"):
         convert(first, second, output=tmp_path / "strict.json", strict=True)
     assert not (tmp_path / "strict.json").exists()
 
 
-def test_held_out_pictures_go_to_a_second_file(tmp_path: Path) -> None:
+def test_held_out_images_go_to_a_second_file(tmp_path: Path) -> None:
     source = write_text(tmp_path / "label.txt", "".join(f"# {i}.jpg\n1 2 3 4\n" for i in range(20)))
     convert(source, output=tmp_path / "out.json", holdout=0.25, seed=3)
     kept = {image.file_name for image in read_labels(tmp_path / "out.json").images}
@@ -87,7 +87,7 @@ def test_held_out_pictures_go_to_a_second_file(tmp_path: Path) -> None:
 
 
 def test_a_subset_is_the_same_for_the_same_seed() -> None:
-    images = pictures(50)
+    images = make_images(50)
     first, again = (pick_subset(images, 10, seed=1) for _ in range(2))
     assert first == again
     assert first == sorted(first, key=images.index)
@@ -96,7 +96,7 @@ def test_a_subset_is_the_same_for_the_same_seed() -> None:
 
 
 def test_events_of_wider_are_held_out_as_a_whole() -> None:
-    images = [image for k in range(10) for image in pictures(10, event=f"x/{k}--Event/")]
+    images = [image for k in range(10) for image in make_images(10, event=f"x/{k}--Event/")]
     kept, held = hold_out(images, 0.2, seed=0)
     assert (len(kept), len(held)) == (80, 20)
     events = [{event_of(image.file_name) for image in part} for part in (kept, held)]
@@ -106,7 +106,7 @@ def test_events_of_wider_are_held_out_as_a_whole() -> None:
 @pytest.mark.parametrize("fraction", [0.001, 0.999])
 def test_a_holdout_that_leaves_one_side_empty_is_an_error(fraction: float) -> None:
     with pytest.raises(SettingsError, match="cannot be split like that"):
-        hold_out(pictures(10), fraction, seed=0)
+        hold_out(make_images(10), fraction, seed=0)
 
 
 def test_files_that_are_there_are_replaced_with_force_alone(tmp_path: Path) -> None:
@@ -141,15 +141,15 @@ def test_a_broken_source_leaves_nothing_behind(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["label.txt"]
 
 
-def test_a_source_without_pictures_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(LabelFormatError, match="holds no labelled pictures"):
+def test_a_source_without_images_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(LabelFormatError, match="holds no labelled images"):
         convert(write_text(tmp_path / "x.json", "[]"), output=tmp_path / "out.json")
 
 
 def test_statistics_are_written_for_machines_and_for_people(tmp_path: Path) -> None:
     convert(canonical(tmp_path), stats=tmp_path / "s.json", stats_plot=tmp_path / "p.png")
     content = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
-    assert content["pictures"] == {
+    assert content["images"] == {
         "all": 2,
         "without_faces": 1,
         "with_ignored_faces_alone": 1,

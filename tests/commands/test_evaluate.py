@@ -28,13 +28,13 @@ from tests.commands.evaluate_making import (
     Notes,
     evaluate,
     write_detections,
+    write_images,
     write_labels,
-    write_pictures,
     write_wider_mat,
 )
 from tests.conftest import REPOSITORY
 from tests.detection.test_detector import write_random_weights
-from tests.evaluation.pictures import detected, labelled, random_pictures, recorded_detections
+from tests.evaluation.images import detected, labelled, random_images, recorded_detections
 from tests.evaluation.test_coco import coco_face
 
 LABELS = [labelled(A, B, name="0--Parade/a.jpg"), labelled(B, name="1--Handshaking/b.jpg")]
@@ -70,7 +70,7 @@ def test_predictions_are_scored_and_everything_is_said(
     assert report["ap50"]["ap"] == pytest.approx(EXPECTED_AP)
     assert report["coco"]["ap50"] == pytest.approx(EXPECTED_AP, abs=0.01)  # at 101 recalls
     assert "landmarks" not in report
-    assert report["labels"]["num_pictures"] == 2
+    assert report["labels"]["num_images"] == 2
     assert report["labels"]["num_faces"] == 3
     assert len(report["labels"]["fingerprint"]) == 16
     assert report["predictions"]["num_faces"] == 4
@@ -79,7 +79,7 @@ def test_predictions_are_scored_and_everything_is_said(
     table = capsys.readouterr().out
     assert f"{EXPECTED_AP:.4f}" in table
     assert "report.json, pr_curve.png" in table
-    assert "2 pictures, 3 faces" in console.text
+    assert "2 images, 3 faces" in console.text
 
 
 def test_the_official_ground_truth_gives_easy_medium_and_hard(tmp_path: Path, predictions: Path) -> None:
@@ -106,7 +106,7 @@ def test_the_official_ground_truth_gives_easy_medium_and_hard(tmp_path: Path, pr
 
 
 def test_coco_files_score_as_pycocotools_scores_them(tmp_path: Path) -> None:
-    labels, detections = random_pictures(5)
+    labels, detections = random_images(5)
     images = [{"id": i, "file_name": image.file_name, "width": 200, "height": 200} for i, image in enumerate(labels)]
     faces = [
         coco_face(i, box) | {"iscrowd": int(ignored)}
@@ -143,9 +143,9 @@ def test_several_predictions_stand_side_by_side_with_their_differences(
     assert f"{1 - EXPECTED_AP:+.4f}" in table
 
 
-def test_weights_are_run_over_the_labelled_pictures_and_scored(tmp_path: Path, labels: Path, weights: Path) -> None:
-    images = write_pictures(tmp_path / "images", LABELS)
-    write_pictures(images, [labelled(name="0--Parade/not_labelled.jpg")])
+def test_weights_are_run_over_the_labelled_images_and_scored(tmp_path: Path, labels: Path, weights: Path) -> None:
+    images = write_images(tmp_path / "images", LABELS)
+    write_images(images, [labelled(name="0--Parade/not_labelled.jpg")])
     given: dict[str, Any] = {"labels": labels, "weights": str(weights), "images": images, "output": tmp_path / "out"}
     detection = {"accelerator": "cpu", "confidence_threshold": 0.3}
     report = evaluate(**given, detection=detection, scale="64", tta=["flip"])
@@ -163,34 +163,34 @@ def test_weights_are_run_over_the_labelled_pictures_and_scored(tmp_path: Path, l
     assert resumed["wider"] == report["wider"]
 
 
-def test_pictures_that_are_missing_or_broken_are_said_and_count_as_missed(
+def test_images_that_are_missing_or_broken_are_said_and_count_as_missed(
     tmp_path: Path, labels: Path, weights: Path
 ) -> None:
-    images = write_pictures(tmp_path / "images", LABELS[:1])
+    images = write_images(tmp_path / "images", LABELS[:1])
     given: dict[str, Any] = {"labels": labels, "weights": str(weights), "images": images}
     console = Notes()
     report = evaluate(console, **given, detection={"accelerator": "cpu"}, output=tmp_path / "out")
-    assert "1 labelled pictures have no predictions and count as none (1--Handshaking/b.jpg)" in console.text
-    assert report["predictions"]["num_pictures"] == 1
+    assert "1 labelled images have no predictions and count as none (1--Handshaking/b.jpg)" in console.text
+    assert report["predictions"]["num_images"] == 1
     (images / "0--Parade/a.jpg").write_bytes(b"broken")
-    with pytest.raises(RetinaFaceError, match="none of its pictures could be read"):
+    with pytest.raises(RetinaFaceError, match="none of its images could be read"):
         evaluate(**given, detection={"accelerator": "cpu"}, output=tmp_path / "none")
 
 
 def test_a_run_that_cannot_start_leaves_no_folder(
     tmp_path: Path, labels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images = write_pictures(tmp_path / "images", LABELS)
+    images = write_images(tmp_path / "images", LABELS)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RetinaFaceError, match=r"none\.pth"):
         evaluate(labels=labels, images=images, weights="none.pth")
     assert list((tmp_path / "runs/evaluate").iterdir()) == []
 
 
-def test_a_training_run_is_scored_on_its_own_validation_pictures(
+def test_a_training_run_is_scored_on_its_own_validation_images(
     tmp_path: Path, labels: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images = write_pictures(tmp_path / "images", LABELS)
+    images = write_images(tmp_path / "images", LABELS)
     folder = tmp_path / "runs/train/mine"
     folder.mkdir(parents=True)
     source = f"[{{labels: {labels}, images: {images}}}]"
@@ -219,8 +219,8 @@ def test_without_anything_to_score_the_help_is_shown(tmp_path: Path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_worst_pictures_are_drawn(tmp_path: Path, labels: Path, predictions: Path) -> None:
-    images = write_pictures(tmp_path / "images", LABELS)
+def test_the_worst_images_are_drawn(tmp_path: Path, labels: Path, predictions: Path) -> None:
+    images = write_images(tmp_path / "images", LABELS)
     console = Notes()
     evaluate(console, predictions=[predictions], labels=labels, images=images, worst=5, output=tmp_path / "out")
     assert (tmp_path / "out/worst.jpg").stat().st_size > 1000
@@ -235,7 +235,7 @@ def test_the_worst_pictures_are_drawn(tmp_path: Path, labels: Path, predictions:
 
 def test_strict_makes_an_error_of_every_note(tmp_path: Path, labels: Path) -> None:
     path = write_detections(tmp_path / "p.json", DETECTIONS[:1])
-    with pytest.raises(LabelFormatError, match="1 labelled pictures have no predictions"):
+    with pytest.raises(LabelFormatError, match="1 labelled images have no predictions"):
         evaluate(predictions=[path], labels=labels, strict=True, output=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

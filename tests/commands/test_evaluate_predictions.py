@@ -1,4 +1,4 @@
-"""Names of pictures in predictions and labels, and wrong use that is noticed."""
+"""Names of images in predictions and labels, and wrong use that is noticed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from retinaface_cli.commands.evaluate.truth import GroundTruth, make_truth, read
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import FaceDetections, ImageDetections
 from tests.commands.evaluate_making import A, B, write_labels
-from tests.evaluation.pictures import detected, labelled
+from tests.evaluation.images import detected, labelled
 
 LABELS = [labelled(A, B, name="0--Parade/a.jpg"), labelled(B, name="1--Handshaking/b.jpg")]
 TRUTH = make_truth(LABELS, name="labels.json", format_name="json")
@@ -38,7 +38,7 @@ def notes(*images: ImageDetections, truth: GroundTruth = TRUTH) -> str:
         ("twice.jpg", None),
     ],
 )
-def test_a_prediction_is_tied_to_its_picture(name: str, label: str | None) -> None:
+def test_a_prediction_is_tied_to_its_image(name: str, label: str | None) -> None:
     labels = ["0--Parade/a.jpg", "1--Handshaking/b.jpg", "000000139.jpg", "x/twice.jpg", "y/twice.jpg"]
     paired, unknown = pair_names([name], labels)
     assert paired.get(name) == label
@@ -50,19 +50,19 @@ def test_the_same_name_goes_before_a_like_one() -> None:
     assert paired == {"a.png": "a.png", "a.jpg": "a.jpg"}
 
 
-def test_two_predictions_for_one_picture_are_an_error() -> None:
+def test_two_predictions_for_one_image_are_an_error() -> None:
     with pytest.raises(LabelFormatError, match=r"a\.png and .*a\.jpg are both taken for"):
         notes(detected(name="0--Parade/a.png"), detected(name="0--Parade/a.jpg"))
 
 
-def test_predictions_for_other_pictures_are_an_error_and_for_some_a_note() -> None:
-    with pytest.raises(LabelFormatError, match=r"none of its 1 pictures is in labels.json: it names c/d.jpg"):
+def test_predictions_for_other_images_are_an_error_and_for_some_a_note() -> None:
+    with pytest.raises(LabelFormatError, match=r"none of its 1 images is in labels.json: it names c/d.jpg"):
         notes(detected((0.01, A), name="c/d.jpg"))
     with pytest.raises(LabelFormatError, match="holds no predictions"):
         notes()
     found = notes(detected((0.01, A), name="c/d.jpg"), detected((0.01, A), name="0--Parade/a.jpg"))
-    assert "1 pictures are not in the labels and were left out (c/d.jpg)" in found
-    assert "1 labelled pictures have no predictions and count as none (1--Handshaking/b.jpg)" in found
+    assert "1 images are not in the labels and were left out (c/d.jpg)" in found
+    assert "1 labelled images have no predictions and count as none (1--Handshaking/b.jpg)" in found
 
 
 def test_good_predictions_bring_no_notes() -> None:
@@ -81,8 +81,8 @@ def test_sizes_in_place_of_corners_are_noticed() -> None:
     assert "look like corners" in notes(as_sizes, truth=make_truth([far], name="l", format_name="json"))
 
 
-def test_boxes_as_parts_of_the_picture_are_noticed() -> None:
-    assert "parts of the picture's size" in notes(detected((0.05, (0.1, 0.1, 0.5, 0.6)), name="b.jpg"))
+def test_boxes_as_parts_of_the_image_are_noticed() -> None:
+    assert "parts of the image's size" in notes(detected((0.05, (0.1, 0.1, 0.5, 0.6)), name="b.jpg"))
 
 
 def test_coco_ids_are_looked_up_in_the_label_file(tmp_path: Path) -> None:
@@ -97,11 +97,11 @@ def test_coco_ids_are_looked_up_in_the_label_file(tmp_path: Path) -> None:
     assert [image.file_name for image in candidate.images] == ["x/a.jpg"]
 
 
-def test_labels_without_a_counted_face_or_without_pictures_are_an_error(tmp_path: Path) -> None:
+def test_labels_without_a_counted_face_or_without_images_are_an_error(tmp_path: Path) -> None:
     ignored = write_labels(tmp_path / "ignored.json", [labelled(A, name="a.jpg", ignore=[True])])
     with pytest.raises(LabelFormatError, match="no face counts: 1 faces, 1 of them ignored"):
         read_truth(ignored)
-    with pytest.raises(LabelFormatError, match="holds no pictures"):
+    with pytest.raises(LabelFormatError, match="holds no images"):
         read_truth(write_labels(tmp_path / "none.json", []))
 
 

@@ -39,8 +39,8 @@ def save(path: Path, image: npt.NDArray[np.uint8]) -> None:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Pictures with like names in several folders, one of them without any face."""
+def images(tmp_path: Path) -> Path:
+    """Images with like names in several folders, one of them without any face."""
     folder = tmp_path / "in"
     for index, name in enumerate(["a/x.jpg", "b/x.jpg", "a/x.png", "b/ü y.png"]):
         save(folder / name, noise(96 + 16 * index, 128, seed=index))
@@ -70,10 +70,10 @@ def labels(output: Path) -> dict[str, Any]:
     return {path.relative_to(root).as_posix(): json.loads(path.read_text()) for path in sorted(root.rglob("*.json"))}
 
 
-def test_every_picture_gets_its_file_and_all_come_together_in_input_order(
-    tmp_path: Path, pictures: Path, weights: Path
+def test_every_image_gets_its_file_and_all_come_together_in_input_order(
+    tmp_path: Path, images: Path, weights: Path
 ) -> None:
-    report = infer(pictures, weights, tmp_path / "out")
+    report = infer(images, weights, tmp_path / "out")
     assert report.exit_code == 0
     written = labels(tmp_path / "out")
     assert list(written) == ["a/x.jpg.json", "a/x.png.json", "b/x.jpg.json", "b/ü y.png.json", "flat.png.json"]
@@ -88,32 +88,30 @@ def test_every_picture_gets_its_file_and_all_come_together_in_input_order(
     assert not (tmp_path / "out" / "errors.json").exists()
 
 
-def test_a_picture_without_faces_has_an_empty_list(tmp_path: Path, pictures: Path, weights: Path) -> None:
-    infer(pictures / "flat.png", weights, tmp_path / "out", confidence_threshold=1.0)
+def test_a_image_without_faces_has_an_empty_list(tmp_path: Path, images: Path, weights: Path) -> None:
+    infer(images / "flat.png", weights, tmp_path / "out", confidence_threshold=1.0)
     assert labels(tmp_path / "out")["flat.png.json"]["annotations"] == []
     assert read_predictions(tmp_path / "out" / "predictions.json")[0].file_name == "flat.png"
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_results_do_not_depend_on_the_batch_size(
-    tmp_path: Path, pictures: Path, weights: Path, batch_size: int
-) -> None:
-    infer(pictures, weights, tmp_path / "one", batch_size=1)
-    infer(pictures, weights, tmp_path / "more", batch_size=batch_size, num_workers=3)
+def test_results_do_not_depend_on_the_batch_size(tmp_path: Path, images: Path, weights: Path, batch_size: int) -> None:
+    infer(images, weights, tmp_path / "one", batch_size=1)
+    infer(images, weights, tmp_path / "more", batch_size=batch_size, num_workers=3)
     pairs = zip(*(read_predictions(tmp_path / name / "predictions.json") for name in ("one", "more")), strict=True)
     for one, more in pairs:
         np.testing.assert_allclose(more.faces.boxes, one.faces.boxes, atol=0.05)
         np.testing.assert_allclose(more.faces.scores, one.faces.scores, atol=1e-3)
 
 
-def test_drawings_crops_and_hidden_faces_are_written_where_asked(tmp_path: Path, pictures: Path, weights: Path) -> None:
+def test_drawings_crops_and_hidden_faces_are_written_where_asked(tmp_path: Path, images: Path, weights: Path) -> None:
     out = tmp_path / "out"
-    infer(pictures, weights, out, visualize=True, crops="aligned", anonymize="pixelate", keep_top_k=2)
+    infer(images, weights, out, visualize=True, crops="aligned", anonymize="pixelate", keep_top_k=2)
     for folder, names in {"viz": ["a/x.jpg", "a/x.png.jpg", "b/x.jpg"], "anonymized": ["a/x.jpg", "a/x.png"]}.items():
         for name in names:
-            picture = cv2.imread(str(out / folder / name))
-            assert picture is not None
-            assert picture.shape[1] == 128
+            image = cv2.imread(str(out / folder / name))
+            assert image is not None
+            assert image.shape[1] == 128
     num_faces = len(labels(out)["a/x.jpg.json"]["annotations"])
     crops = sorted((out / "crops" / "a" / "x.jpg").iterdir())
     assert len(crops) == num_faces > 0
@@ -126,21 +124,21 @@ def test_drawings_crops_and_hidden_faces_are_written_where_asked(tmp_path: Path,
     ("name", "file"),
     [("jsonl", "predictions.jsonl"), ("coco", "predictions_coco.json"), ("wider", "wider"), ("csv", "predictions.csv")],
 )
-def test_other_formats_hold_the_same_faces(tmp_path: Path, pictures: Path, weights: Path, name: str, file: str) -> None:
-    report = infer(pictures, weights, tmp_path / "out", format=name)
+def test_other_formats_hold_the_same_faces(tmp_path: Path, images: Path, weights: Path, name: str, file: str) -> None:
+    report = infer(images, weights, tmp_path / "out", format=name)
     images = read_predictions(tmp_path / "out" / file)
     assert sum(len(image.faces) for image in images) == report.num_faces > 0
 
 
-def test_pictures_that_cannot_be_read_are_reported_and_the_run_goes_on(
-    tmp_path: Path, pictures: Path, weights: Path
+def test_images_that_cannot_be_read_are_reported_and_the_run_goes_on(
+    tmp_path: Path, images: Path, weights: Path
 ) -> None:
-    (pictures / "empty.jpg").touch()
-    (pictures / "text.jpg").write_text("no picture")
-    (pictures / "folder.jpg").mkdir()
-    report = infer(pictures, weights, tmp_path / "out")
+    (images / "empty.jpg").touch()
+    (images / "text.jpg").write_text("no image")
+    (images / "folder.jpg").mkdir()
+    report = infer(images, weights, tmp_path / "out")
     assert report.exit_code == 0
-    assert report.num_pictures == 5
+    assert report.num_images == 5
     errors = {entry["file_name"]: entry["reason"] for entry in json.loads((tmp_path / "out/errors.json").read_text())}
     assert errors.keys() == {"empty.jpg", "text.jpg", "folder.jpg"}
     assert errors["empty.jpg"] == "the file is empty"
@@ -154,23 +152,23 @@ def test_a_run_in_which_nothing_could_be_read_fails(tmp_path: Path, weights: Pat
         infer(tmp_path / "absent", weights, tmp_path / "out")
 
 
-def test_results_are_not_mixed_with_those_of_another_run(tmp_path: Path, pictures: Path, weights: Path) -> None:
-    infer(pictures / "a", weights, tmp_path / "out")
+def test_results_are_not_mixed_with_those_of_another_run(tmp_path: Path, images: Path, weights: Path) -> None:
+    infer(images / "a", weights, tmp_path / "out")
     with pytest.raises(SettingsError, match="holds results already; --resume to go on, --overwrite"):
-        infer(pictures, weights, tmp_path / "out")
-    report = infer(pictures / "b", weights, tmp_path / "out", overwrite=True)
-    assert report.num_pictures == len(labels(tmp_path / "out")) == 2
+        infer(images, weights, tmp_path / "out")
+    report = infer(images / "b", weights, tmp_path / "out", overwrite=True)
+    assert report.num_images == len(labels(tmp_path / "out")) == 2
     with pytest.raises(SettingsError, match="keep_top_k was 750, is 3"):
-        infer(pictures / "b", weights, tmp_path / "out", resume=True, keep_top_k=3)
+        infer(images / "b", weights, tmp_path / "out", resume=True, keep_top_k=3)
 
 
-def test_a_resumed_run_does_only_what_is_missing(tmp_path: Path, pictures: Path, weights: Path) -> None:
-    infer(pictures, weights, tmp_path / "out")
+def test_a_resumed_run_does_only_what_is_missing(tmp_path: Path, images: Path, weights: Path) -> None:
+    infer(images, weights, tmp_path / "out")
     whole = (tmp_path / "out" / "predictions.json").read_bytes()
     (tmp_path / "out" / "labels" / "b" / "x.jpg.json").unlink()
     (tmp_path / "out" / "predictions.json").unlink()
-    report = infer(pictures, weights, tmp_path / "out", resume=True)
-    assert (report.num_pictures, report.num_done_before) == (1, 4)
+    report = infer(images, weights, tmp_path / "out", resume=True)
+    assert (report.num_images, report.num_done_before) == (1, 4)
     assert (tmp_path / "out" / "predictions.json").read_bytes() == whole
 
 
@@ -183,7 +181,7 @@ def test_videos_give_an_entry_a_frame_and_a_drawn_video(tmp_path: Path, weights:
     video.close()
     save(folder / "z.png", noise(96, 128))
     report = infer(folder, weights, tmp_path / "out", visualize=True, batch_size=3)
-    assert report.num_pictures == 5
+    assert report.num_images == 5
     names = [image.file_name for image in read_predictions(tmp_path / "out" / "predictions.json")]
     assert names == [*(f"clip.mp4/{index:06d}" for index in range(4)), "z.png"]
     assert len(list(read_frames(tmp_path / "out" / "viz" / "clip.mp4"))) == 4
@@ -231,7 +229,7 @@ def test_a_stopped_run_loses_nothing_that_was_done_and_can_be_resumed(
     assert {name: content for name, content in labels(output).items() if name in done} == done
 
 
-def test_large_pictures_are_looked_at_twice_unless_that_is_off(tmp_path: Path) -> None:
+def test_large_images_are_looked_at_twice_unless_that_is_off(tmp_path: Path) -> None:
     portrait = REPOSITORY / "examples" / "images" / "astronaut.jpg"
     given: dict[str, Any] = {"weights": Path("mobilenet0.25"), "max_size": 4096, "confidence_threshold": 0.7}
     num_faces = {
@@ -243,20 +241,20 @@ def test_large_pictures_are_looked_at_twice_unless_that_is_off(tmp_path: Path) -
         infer([str(portrait)], output=tmp_path / "off", resume=True, **given)
 
 
-def test_two_processes_do_each_picture_once_and_agree_with_one(tmp_path: Path, pictures: Path, weights: Path) -> None:
-    (pictures / "empty.jpg").touch()
+def test_two_processes_do_each_image_once_and_agree_with_one(tmp_path: Path, images: Path, weights: Path) -> None:
+    (images / "empty.jpg").touch()
     options = ["--devices", "2", "--confidence-threshold", "0.55", "--strict"]
     finished = subprocess.run(
-        command(pictures, weights, tmp_path / "two", *options),
+        command(images, weights, tmp_path / "two", *options),
         env=environment(),
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
-    assert finished.returncode == 1, finished.stderr  # --strict, and one picture is empty
-    assert "5 pictures" in finished.stderr
-    infer(pictures, weights, tmp_path / "one")
+    assert finished.returncode == 1, finished.stderr  # --strict, and one image is empty
+    assert "5 images" in finished.stderr
+    infer(images, weights, tmp_path / "one")
     one, two = ((tmp_path / name / "predictions.json").read_text() for name in ("one", "two"))
     assert json.loads(two) == json.loads(one)
     assert len(json.loads((tmp_path / "two" / "errors.json").read_text())) == 1
@@ -285,10 +283,10 @@ def test_infer_takes_the_fastest_precision_and_evaluate_the_exact_one_unless_tol
 
 
 def test_box_voting_moves_faces_unless_it_is_off_or_views_are_merged(
-    tmp_path: Path, pictures: Path, weights: Path
+    tmp_path: Path, images: Path, weights: Path
 ) -> None:
     def found(name: str, **options: Any) -> dict[str, list[Any]]:
-        infer(pictures, weights, tmp_path / name, **options)
+        infer(images, weights, tmp_path / name, **options)
         return {key: value["annotations"] for key, value in labels(tmp_path / name).items()}
 
     voted, plain = found("voted"), found("plain", box_voting=False)
@@ -315,13 +313,13 @@ def test_evaluate_checks_doubtful_faces_only_if_told_to_and_then_lets_weaker_sco
     assert of(confidence_threshold=0.0) == (False, 0.0)
 
 
-def test_the_last_line_says_what_ran_the_network(tmp_path: Path, pictures: Path, weights: Path) -> None:
-    settings = {"inputs": [str(pictures)], "weights": str(weights), "output": str(tmp_path / "out")}
+def test_the_last_line_says_what_ran_the_network(tmp_path: Path, images: Path, weights: Path) -> None:
+    settings = {"inputs": [str(images)], "weights": str(weights), "output": str(tmp_path / "out")}
     said = io.StringIO()
     for precision in ("32", "bf16"):
         values = {**settings, "accelerator": "cpu", "backend": "torch", "precision": precision, "overwrite": True}
         run(validate_settings(InferSettings, values, source="test"), console=Console(file=said, width=200))
-        assert f"pictures/s; torch, {precision})" in said.getvalue()
+        assert f"images/s; torch, {precision})" in said.getvalue()
 
 
 def test_wrong_settings_are_named(tmp_path: Path) -> None:

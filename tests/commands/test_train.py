@@ -20,12 +20,12 @@ from retinaface_cli.model.networks.outputs import HeadOutputs
 from retinaface_cli.settings.base import load_settings
 from retinaface_cli.settings.network import PreprocessingSettings
 from retinaface_cli.settings.training import TrainSettings
-from retinaface_cli.training.callbacks import image_reports as picture_reports
+from retinaface_cli.training.callbacks import image_reports as image_reports
 from retinaface_cli.training.module import FaceTrainingModule
 from retinaface_cli.training.run_folder import RunFolder
 from tests.commands.training_runs import NUM_STEPS, SMALL, read_last, read_report, train_small, write_data
 from tests.conftest import REPOSITORY
-from tests.training.training_making import painted_picture
+from tests.training.training_making import painted_image
 
 SHORT = {"trainer.max_epochs": 1, "trainer.limit_train_batches": 1}
 
@@ -34,8 +34,8 @@ SHORT = {"trainer.max_epochs": 1, "trainer.limit_train_batches": 1}
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A config in an otherwise empty working folder; curves, which take long to draw, are left out."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(picture_reports, "draw_curves", lambda *_, **__: None)
-    monkeypatch.setattr(picture_reports.PictureReports, "_send", lambda *_: None)
+    monkeypatch.setattr(image_reports, "draw_curves", lambda *_, **__: None)
+    monkeypatch.setattr(image_reports.ImageReports, "_send", lambda *_: None)
     return write_data(tmp_path / "faces")
 
 
@@ -103,10 +103,10 @@ def test_a_run_leaves_everything_in_its_folder(whole: Path) -> None:
 def test_a_run_tells_what_it_does(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train_small(config, changes={"trainer.max_epochs": 1})
     output = capsys.readouterr().out
-    assert "labels.json (json): 6 pictures, 1 of them without faces; 8 faces" in output
-    assert "3 batches an epoch, 2 pictures a step; lr 0.001" in output
+    assert "labels.json (json): 6 images, 1 of them without faces; 8 faces" in output
+    assert "3 batches an epoch, 2 images a step; lr 0.001" in output
     assert "epoch 1/1: loss" in output
-    assert "retinaface infer PICTURES -w runs/train/small/best.safetensors" in output
+    assert "retinaface infer IMAGES -w runs/train/small/best.safetensors" in output
 
 
 def test_metrics_has_a_line_a_step_with_losses_rate_and_scores(whole: Path) -> None:
@@ -130,7 +130,7 @@ def test_the_weights_are_ready_for_detection_without_a_config(whole: Path) -> No
     assert best.training["epoch"] in (1, 2) and best.training["scores"]["val/ap50"] >= 0
     averaged = read_last(whole)["state_dict"]["average.class_heads.0.weight"]
     assert torch.equal(last.state["class_heads.0.weight"], averaged)
-    faces = FaceDetector(last, device="cpu").detect(painted_picture(0)[0])
+    faces = FaceDetector(last, device="cpu").detect(painted_image(0)[0])
     assert faces.boxes.shape == (len(faces), 4)
 
 
@@ -209,7 +209,7 @@ def test_a_named_output_that_holds_a_run_is_refused(config: Path) -> None:
         train_small(config, output="mine")
 
 
-def test_a_loss_that_is_not_finite_names_the_pictures_and_keeps_the_last_good_checkpoint(
+def test_a_loss_that_is_not_finite_names_the_images_and_keeps_the_last_good_checkpoint(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = FaceTrainingModule.forward
@@ -235,7 +235,7 @@ def test_out_of_memory_says_what_to_lower(config: Path, monkeypatch: pytest.Monk
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
     Interruption(monkeypatch, 0, exhaust)
-    wanted = r"2 pictures of 64 x 64 .*data\.batch_size=1 with trainer\.accumulate_grad_batches=2"
+    wanted = r"2 images of 64 x 64 .*data\.batch_size=1 with trainer\.accumulate_grad_batches=2"
     with pytest.raises(RetinaFaceError, match=wanted):
         train_small(config)
 
@@ -257,7 +257,7 @@ def test_without_validation_the_last_epoch_is_the_best(config: Path) -> None:
 
 @pytest.mark.shared
 def test_a_figure_that_is_not_measured_cannot_be_monitored(config: Path, shared: Path) -> None:
-    ground_truth = shared / "data" / "wider_dev" / "ground_truth"  # knows none of the painted pictures
+    ground_truth = shared / "data" / "wider_dev" / "ground_truth"  # knows none of the painted images
     changes = {"checkpoint.monitor": "val/wider_hard", "validation.wider_ground_truth": str(ground_truth)}
     with pytest.raises(SettingsError, match=r"checkpoint\.monitor: got val/wider_hard, .*; known: val/ap50"):
         train_small(config, changes=changes)
@@ -333,9 +333,9 @@ def test_what_is_wrong_shows_before_anything_is_written(
     assert not Path("runs").exists()
 
 
-def test_a_missing_picture_shows_before_anything_is_written(config: Path) -> None:
+def test_a_missing_image_shows_before_anything_is_written(config: Path) -> None:
     (config.parent / "images" / "3.png").unlink()
-    with pytest.raises(RetinaFaceError, match=r"1 of 6 pictures cannot be read: .*3\.png"):
+    with pytest.raises(RetinaFaceError, match=r"1 of 6 images cannot be read: .*3\.png"):
         train_small(config)
     assert not Path("runs").exists()
 

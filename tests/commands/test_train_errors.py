@@ -52,7 +52,7 @@ def test_out_of_memory_names_settings_to_lower(error: Exception) -> None:
     explained = explain_error(error, _settings(batch_size=8, image_size=840), last=None)
     assert isinstance(explained, RetinaFaceError)
     message = str(explained)
-    assert message.startswith("out of memory with 8 pictures of 840 x 840 a step on each device; lower by --set: ")
+    assert message.startswith("out of memory with 8 images of 840 x 840 a step on each device; lower by --set: ")
     assert "data.batch_size=4 with trainer.accumulate_grad_batches=2" in message
     assert "data.image_size=608" in message and "--precision bf16" in message
 

@@ -29,7 +29,7 @@ NAMES = ("x.png", "a/x.png", "b/x.png", "b/ü y.jpg")
 
 
 class Folder:
-    """Pictures with noise, labels and predictions of one face each; predictions also of a weak one."""
+    """Images with noise, labels and predictions of one face each; predictions also of a weak one."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -85,10 +85,10 @@ def drawn_files(output: Path) -> list[str]:
 def test_labels_and_predictions_are_drawn_in_their_colors(folder: Folder) -> None:
     report, printed = folder.run(labels=folder.labels, predictions=folder.predictions, format="png")
     assert drawn_files(report.output) == ["a/x.png", "b/x.png", "b/ü y.jpg.png", "x.png"]
-    assert (report.num_pictures, report.num_labels, report.num_predictions, report.exit_code) == (4, 4, 4, 0)
+    assert (report.num_images, report.num_labels, report.num_predictions, report.exit_code) == (4, 4, 4, 0)
     assert blue(report.output / "a/x.png") > 200
     assert orange(report.output / "a/x.png") > 200
-    assert "4 pictures, 4 labels, 4 predictions -> " in printed
+    assert "4 images, 4 labels, 4 predictions -> " in printed
     assert "labels blue, ignored ones dashed; predictions orange" in printed
 
 
@@ -116,34 +116,34 @@ def test_weak_predictions_are_left_out_and_counted(folder: Folder) -> None:
     assert "left out" not in printed
 
 
-def test_a_picture_without_an_entry_is_named_and_not_drawn(folder: Folder) -> None:
+def test_a_image_without_an_entry_is_named_and_not_drawn(folder: Folder) -> None:
     folder.write(NAMES[1:])
     report, printed = folder.run(labels=folder.labels)
-    assert f"1 of 4 pictures have no entry in {folder.labels}: x.png" in printed
+    assert f"1 of 4 images have no entry in {folder.labels}: x.png" in printed
     assert "x.png.jpg" not in drawn_files(report.output)
-    assert report.num_pictures == 3
+    assert report.num_images == 3
 
 
-def test_a_picture_without_faces_is_drawn_as_it_is(folder: Folder) -> None:
+def test_a_image_without_faces_is_drawn_as_it_is(folder: Folder) -> None:
     write_labels(folder.labels, [ImageLabels("x.png", FaceLabels.empty())], format_name="json")
     report, _ = folder.run(labels=folder.labels, format="png")
     np.testing.assert_array_equal(load_rgb(report.output / "x.png"), load_rgb(folder.images / "x.png"))
 
 
-def test_labels_of_other_pictures_are_an_error_that_shows_both_names(folder: Folder) -> None:
+def test_labels_of_other_images_are_an_error_that_shows_both_names(folder: Folder) -> None:
     folder.write(("0--Parade/1.jpg",))
-    with pytest.raises(SettingsError, match=r"no entry for any of the 4 pictures: .*a/x\.png.*0--Parade/1\.jpg"):
+    with pytest.raises(SettingsError, match=r"no entry for any of the 4 images: .*a/x\.png.*0--Parade/1\.jpg"):
         folder.run(labels=folder.labels)
     assert not (folder.root / "out").exists()
 
 
-def test_labels_that_need_their_pictures_find_them_in_the_input_folder(folder: Folder) -> None:
+def test_labels_that_need_their_images_find_them_in_the_input_folder(folder: Folder) -> None:
     for name in NAMES:
         path = (folder.root / "yolo" / name).with_suffix(".txt")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("0 0.5 0.5 0.25 0.5\n")
     report, _ = folder.run(labels=folder.root / "yolo", labels_format="yolo", format="png")
-    assert (report.num_pictures, report.num_labels) == (4, 4)
+    assert (report.num_images, report.num_labels) == (4, 4)
     columns = np.flatnonzero(
         (np.abs(load_rgb(report.output / "x.png").astype(int) - LABEL_STYLE.color) < 8).all(axis=(2)).any(axis=0)
     )
@@ -155,29 +155,29 @@ def test_nothing_to_draw_is_an_error(folder: Folder) -> None:
         folder.run()
 
 
-def test_a_broken_picture_is_reported_and_the_others_are_drawn(folder: Folder) -> None:
+def test_a_broken_image_is_reported_and_the_others_are_drawn(folder: Folder) -> None:
     (folder.images / "a/x.png").write_bytes(b"")
     report, printed = folder.run(labels=folder.labels)
     assert drawn_files(report.output) == ["b/x.png.jpg", "b/ü y.jpg", "x.png.jpg"]
     assert [failure.name for failure in report.failures] == ["a/x.png"]
-    assert "1 picture could not be drawn:\n  a/x.png: " in printed
+    assert "1 image could not be drawn:\n  a/x.png: " in printed
     assert "the file is empty" in printed
     assert report.exit_code == 0
 
 
-def test_if_no_picture_can_be_drawn_the_exit_code_is_one(folder: Folder) -> None:
+def test_if_no_image_can_be_drawn_the_exit_code_is_one(folder: Folder) -> None:
     for name in NAMES:
-        (folder.images / name).write_bytes(b"not a picture")
+        (folder.images / name).write_bytes(b"not an image")
     report, printed = folder.run(labels=folder.labels)
     assert (report.exit_code, len(report.failures)) == (1, 4)
-    assert "0 pictures, 0 labels -> " in printed
+    assert "0 images, 0 labels -> " in printed
     assert not (folder.root / "out").exists()
 
 
 def test_an_original_is_never_replaced(folder: Folder) -> None:
     before = {name: (folder.images / name).read_bytes() for name in NAMES}
     for overwrite in (False, True):
-        with pytest.raises(SettingsError, match="would replace an original picture"):
+        with pytest.raises(SettingsError, match="would replace an original image"):
             folder.run(labels=folder.labels, output=folder.images, format="png", overwrite=overwrite)
     assert {name: (folder.images / name).read_bytes() for name in NAMES} == before
     assert len(drawn_files(folder.images)) == 4
@@ -193,7 +193,7 @@ def test_other_files_are_replaced_only_when_asked(folder: Folder) -> None:
 
 
 @pytest.mark.parametrize("method", ["blur", "pixelate"])
-def test_anonymized_pictures_show_neither_faces_nor_boxes(folder: Folder, method: str) -> None:
+def test_anonymized_images_show_neither_faces_nor_boxes(folder: Folder, method: str) -> None:
     report, _ = folder.run(predictions=folder.predictions, anonymize=method, format="png")
     image = load_rgb(report.output / "x.png")
     assert image[40:150, 60:140].std() < 0.2 * load_rgb(folder.images / "x.png")[40:150, 60:140].std()
@@ -202,16 +202,16 @@ def test_anonymized_pictures_show_neither_faces_nor_boxes(folder: Folder, method
     assert orange(report.output / "x.png") > 200
 
 
-def test_a_grid_makes_sheets_of_so_many_pictures_a_side(folder: Folder) -> None:
+def test_a_grid_makes_sheets_of_so_many_images_a_side(folder: Folder) -> None:
     report, _ = folder.run(labels=folder.labels, grid=1, format="png", output=folder.root / "1")
     assert drawn_files(report.output) == [f"sheet_00{number}.png" for number in (1, 2, 3, 4)]
     report, _ = folder.run(labels=folder.labels, grid=2, format="png")
     assert drawn_files(report.output) == ["sheet_001.png"]
-    assert report.num_pictures == 4
+    assert report.num_images == 4
     assert blue(report.output / "sheet_001.png") > 4 * 200
 
 
-def test_pictures_are_shrunk_before_they_are_drawn_on_a_sheet(folder: Folder) -> None:
+def test_images_are_shrunk_before_they_are_drawn_on_a_sheet(folder: Folder) -> None:
     save_image(folder.images / "x.png", np.zeros((2000, 2400, 3), np.uint8))
     faces = FaceLabels.from_boxes([[600, 400, 1400, 1500]])
     write_labels(folder.labels, [ImageLabels("x.png", faces)], format_name="json")
@@ -223,10 +223,10 @@ def test_pictures_are_shrunk_before_they_are_drawn_on_a_sheet(folder: Folder) ->
     assert (columns[0], columns[-1] + 1) == pytest.approx((8 + 50, 8 + 117), abs=1)
 
 
-def test_a_broken_picture_is_left_out_of_its_sheet(folder: Folder) -> None:
+def test_a_broken_image_is_left_out_of_its_sheet(folder: Folder) -> None:
     (folder.images / "a/x.png").write_bytes(b"")
     report, _ = folder.run(labels=folder.labels, grid=3)
-    assert (report.num_pictures, [failure.name for failure in report.failures]) == (3, ["a/x.png"])
+    assert (report.num_images, [failure.name for failure in report.failures]) == (3, ["a/x.png"])
     assert drawn_files(report.output) == ["sheet_001.jpg"]
 
 
@@ -270,7 +270,7 @@ def test_entries_without_an_ending_are_matched_too() -> None:
     assert match_entries(sources("a/x.jpg", "a/y.jpg"), ["a/x", "y"]) == [0, 1]
 
 
-def test_an_entry_that_fits_several_pictures_fits_none() -> None:
+def test_an_entry_that_fits_several_images_fits_none() -> None:
     assert match_entries(sources("a/x.jpg", "b/x.jpg"), ["x.jpg"]) == [None, None]
     assert match_entries(sources("a/x.jpg", "a/x.png"), ["a/x"]) == [None, None]
     assert match_entries(sources("x.jpg", "b/x.jpg"), ["x.jpg"]) == [0, None]
@@ -284,13 +284,13 @@ def run_command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str |
     return caught.value.code
 
 
-def test_the_command_draws_the_example_pictures(
+def test_the_command_draws_the_example_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = REPOSITORY / "examples" / "images"
     arguments = ["visualize", str(images), "--labels", str(images / "labels.json"), "-o", str(tmp_path / "out")]
     assert run_command(monkeypatch, *arguments) == 0
-    assert "5 pictures, 82 labels -> " in capsys.readouterr().err
+    assert "5 images, 82 labels -> " in capsys.readouterr().err
     names = ["astronaut.jpg", "gallery.jpg", "grace_hopper.jpg", "table.jpg", "yearbook.jpg"]
     assert drawn_files(tmp_path / "out") == names
     originals: list[RgbImage] = [load_rgb(images / name) for name in names]

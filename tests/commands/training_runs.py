@@ -12,11 +12,11 @@ from retinaface_cli.commands.train import run as train
 from retinaface_cli.commands.train.options import resolve_request
 from retinaface_cli.training.run_folder import RunFolder
 from retinaface_cli.visualization.image_files import save_image
-from tests.training.training_making import painted_picture
+from tests.training.training_making import painted_image
 
-NUM_PICTURES = 6
+NUM_IMAGES = 6
 NUM_STEPS = 3
-"""Of an epoch: two pictures a step."""
+"""Of an epoch: two images a step."""
 
 SMALL = {
     "experiment_name": "small",
@@ -34,10 +34,10 @@ SMALL = {
 
 
 def write_data(folder: Path) -> Path:
-    """Six painted pictures with a label file, and a config that trains on four and measures on all."""
+    """Six painted images with a label file, and a config that trains on four and measures on all."""
     entries = []
-    for number in range(NUM_PICTURES):
-        image, faces = painted_picture(number)
+    for number in range(NUM_IMAGES):
+        image, faces = painted_image(number)
         name = f"{number}.png"
         save_image(folder / "images" / name, image)
         annotations = [

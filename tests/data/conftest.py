@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from retinaface_cli.faces import FaceLabels
-from tests.data.painted import face_labels, paint, write_picture
+from tests.data.painted import face_labels, paint, write_image
 
-PICTURES: dict[str, tuple[tuple[int, int], FaceLabels]] = {
+IMAGES: dict[str, tuple[tuple[int, int], FaceLabels]] = {
     "a/one.jpg": ((120, 160), face_labels((20, 20, 80, 100))),
     "a/two.png": ((100, 90), face_labels((5, 5, 35, 45), (50, 40, 85, 90))),
     "b/none.jpg": ((80, 80), face_labels()),
@@ -21,10 +21,10 @@ PICTURES: dict[str, tuple[tuple[int, int], FaceLabels]] = {
 
 @pytest.fixture
 def labels(tmp_path: Path) -> Path:
-    """A canonical label file with its pictures in the folder `images` beside it."""
+    """A canonical label file with its images in the folder `images` beside it."""
     entries = []
-    for name, (size, faces) in PICTURES.items():
-        write_picture(tmp_path / "images" / name, paint(size, faces))
+    for name, (size, faces) in IMAGES.items():
+        write_image(tmp_path / "images" / name, paint(size, faces))
         annotations = [
             {"bbox": box.tolist(), "landmarks": points.tolist()}
             for box, points in zip(faces.boxes, faces.landmarks, strict=True)

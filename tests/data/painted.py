@@ -1,4 +1,4 @@
-"""Pictures of one painted face, whose points can be told by their colours wherever they go."""
+"""Images of one painted face, whose points can be told by their colours wherever they go."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def face_labels(*boxes: tuple[float, float, float, float]) -> FaceLabels:
 
 
 def paint(size: tuple[int, int], faces: FaceLabels) -> RgbImage:
-    """A picture of (height, width) pixels with each face as a grey rectangle with five coloured dots."""
+    """An image of (height, width) pixels with each face as a grey rectangle with five coloured dots."""
     image = np.full((*size, 3), BACKGROUND, np.uint8)
     for box, landmarks in zip(faces.boxes.round().astype(int), faces.landmarks, strict=True):
         image[box[1] : box[3], box[0] : box[2]] = SKIN
@@ -38,8 +38,8 @@ def paint(size: tuple[int, int], faces: FaceLabels) -> RgbImage:
     return image
 
 
-def write_picture(path: Path, image: RgbImage) -> Path:
-    """Writes the picture; a JPEG in the best quality."""
+def write_image(path: Path, image: RgbImage) -> Path:
+    """Writes the image; a JPEG in the best quality."""
     path.parent.mkdir(parents=True, exist_ok=True)
     options = [cv2.IMWRITE_JPEG_QUALITY, 100] if path.suffix == ".jpg" else []
     assert cv2.imwrite(str(path), image[..., ::-1], options)

@@ -49,8 +49,8 @@ def settings_of(
 def augment(
     settings: AugmentationSettings, faces: FaceLabels, *, seed: int = 0, image: RgbImage | None = None
 ) -> tuple[RgbImage, FaceLabels]:
-    picture = paint((SIZE, SIZE), faces) if image is None else image
-    return Augmentation(settings, image_size=SIZE)(picture, faces, content=WHOLE, rng=np.random.default_rng(seed))
+    one_image = paint((SIZE, SIZE), faces) if image is None else image
+    return Augmentation(settings, image_size=SIZE)(one_image, faces, content=WHOLE, rng=np.random.default_rng(seed))
 
 
 def test_mirroring_moves_boxes_and_swaps_left_and_right_landmarks() -> None:
@@ -119,7 +119,7 @@ def test_missing_landmarks_stay_missing_and_swap_with_the_others() -> None:
     np.testing.assert_allclose(result.landmarks[0, 1], [138, 48], atol=1e-4)
 
 
-def test_a_landmark_outside_the_picture_becomes_missing() -> None:
+def test_a_landmark_outside_the_image_becomes_missing() -> None:
     faces = face_labels((-20, 20, 60, 100))  # the left eye is at x = 4, the left corner of the mouth too
     moved = FaceLabels(faces.boxes, faces.landmarks - np.array([10, 0], np.float32), faces.has_landmarks, faces.ignore)
     _, result = augment(settings_of(), moved)
@@ -154,7 +154,7 @@ def test_what_an_affine_step_pushes_out_counts_as_cut() -> None:
     np.testing.assert_allclose(result.boxes, [[0, 20, 40, 100], [50, 20, 90, 100]], atol=1e-3)
 
 
-def test_shrinking_a_picture_does_not_count_as_cutting_its_faces() -> None:
+def test_shrinking_a_image_does_not_count_as_cutting_its_faces() -> None:
     shrink = settings_of(("Affine", {"scale": 0.5, "p": 1.0}), min_visibility=0.95)
     _, result = augment(shrink, face_labels(BOX))
     assert result.ignore.tolist() == [False]
@@ -174,14 +174,14 @@ def test_faces_marked_as_ignored_stay_so() -> None:
     assert augment(settings_of(), marked)[1].ignore.tolist() == [True]
 
 
-def test_a_picture_without_faces_is_changed_like_any_other() -> None:
+def test_a_image_without_faces_is_changed_like_any_other() -> None:
     image = np.arange(SIZE * SIZE * 3, dtype=np.uint32).astype(np.uint8).reshape(SIZE, SIZE, 3)
     result, faces = augment(settings_of(flip=FlipSettings(horizontal=1)), FaceLabels.empty(), image=image)
     assert len(faces) == 0
     np.testing.assert_array_equal(result, image[:, ::-1])
 
 
-def test_only_what_shows_the_picture_counts_as_seen() -> None:
+def test_only_what_shows_the_image_counts_as_seen() -> None:
     augmentation = Augmentation(settings_of(min_visibility=0.5), image_size=SIZE)
     content = np.array([0, 0, SIZE, 60], np.float32)
     image = np.zeros((SIZE, SIZE, 3), np.uint8)
@@ -244,7 +244,7 @@ def test_hue_turns_the_colour_and_keeps_the_brightness() -> None:
     assert len(np.unique(pixels, axis=0)) == 6
 
 
-def test_blur_noise_and_jpeg_change_the_picture_but_not_the_faces() -> None:
+def test_blur_noise_and_jpeg_change_the_image_but_not_the_faces() -> None:
     faces = face_labels(BOX)
     image = paint((SIZE, SIZE), faces)
     for name in ("blur", "noise", "jpeg"):
@@ -262,8 +262,8 @@ def test_blur_noise_and_jpeg_change_the_picture_but_not_the_faces() -> None:
         ("HorizontalFlop", {}, r"extra\.0: HorizontalFlop: .* did you mean HorizontalFlip\?"),
         ("CLAHE", {"clip": 3}, r"extra\.0: CLAHE: .*clip"),
         ("GaussianBlur", {"sigma_limit": "much"}, r"extra\.0: GaussianBlur: "),
-        ("Normalize", {}, r"extra\.0: Normalize: the picture must stay \(160, 160, 3\) uint8"),
-        ("RandomCrop", {"height": 64, "width": 64}, r"extra\.0: RandomCrop: the picture must stay"),
+        ("Normalize", {}, r"extra\.0: Normalize: the image must stay \(160, 160, 3\) uint8"),
+        ("RandomCrop", {"height": 64, "width": 64}, r"extra\.0: RandomCrop: the image must stay"),
         ("os.system", {}, r"extra\.0: os\.system: albumentations has no such transform"),
     ],
 )

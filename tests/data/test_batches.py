@@ -45,13 +45,13 @@ def test_a_batch_without_any_face_has_room_for_one() -> None:
     assert batch.boxes.shape == (1, 1, 4) and not batch.is_face.any()
 
 
-def test_pictures_are_bytes_with_channels_last_in_memory() -> None:
+def test_images_are_bytes_with_channels_last_in_memory() -> None:
     batch = collate_training(samples())
     assert batch.images.dtype == torch.uint8 and batch.images.shape == (3, 3, 64, 64)
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_pictures_and_faces_come_out_of_a_batch_as_they_went_in() -> None:
+def test_images_and_faces_come_out_of_a_batch_as_they_went_in() -> None:
     restored = batch_to_images_and_labels(collate_training(samples()))
     for (image, faces), sample in zip(restored, samples(), strict=True):
         np.testing.assert_array_equal(image, sample.image)

@@ -12,7 +12,7 @@ from retinaface_cli.data.batches import TrainingBatch, ValidationBatch
 from retinaface_cli.data.datamodule import FaceDataModule, count_workers
 from retinaface_cli.data.images import load_training_data
 from retinaface_cli.settings.data import AUGMENTATIONS, DataSettings, LabelSource
-from tests.data.conftest import PICTURES
+from tests.data.conftest import IMAGES
 from tests.data.painted import nearest_point, painted_box
 
 
@@ -47,9 +47,9 @@ def validation_batches(module: FaceDataModule) -> Sequence[ValidationBatch]:
     return list(loader)
 
 
-def test_training_batches_show_every_picture_with_its_faces(labels: Path) -> None:
+def test_training_batches_show_every_image_with_its_faces(labels: Path) -> None:
     batches = training_batches(module_of(labels))
-    assert sorted(chain(*(batch.file_names for batch in batches))) == sorted(PICTURES)
+    assert sorted(chain(*(batch.file_names for batch in batches))) == sorted(IMAGES)
     for batch in batches:
         assert batch.images.shape == (2, 3, 96, 96)
         boxes = batch.boxes[batch.is_face]
@@ -65,13 +65,13 @@ def test_batches_do_not_depend_on_the_number_of_workers(labels: Path) -> None:
     assert helped[0].images.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_another_epoch_shows_the_pictures_differently(labels: Path) -> None:
+def test_another_epoch_shows_the_images_differently(labels: Path) -> None:
     module = module_of(labels)
     first, second = training_batches(module), training_batches(module, epoch=1)
     assert not torch.equal(first[0].images, second[0].images)
 
 
-def test_validation_shows_whole_pictures_once_and_always_the_same(labels: Path) -> None:
+def test_validation_shows_whole_images_once_and_always_the_same(labels: Path) -> None:
     first, second = validation_batches(module_of(labels)), validation_batches(module_of(labels, num_workers=1))
     assert sorted(chain(*(batch.indices for batch in first))) == [0, 1, 2, 3]
     for one, other in zip(first, second, strict=True):
@@ -79,13 +79,11 @@ def test_validation_shows_whole_pictures_once_and_always_the_same(labels: Path) 
 
 
 @pytest.mark.parametrize("scale", [128, "original"])
-def test_validation_pictures_are_padded_to_the_right_and_the_bottom_and_map_back(
-    labels: Path, scale: int | str
-) -> None:
+def test_validation_images_are_padded_to_the_right_and_the_bottom_and_map_back(labels: Path, scale: int | str) -> None:
     seen = 0
     for batch in validation_batches(module_of(labels, scale=scale)):
-        for picture, resizer, faces in zip(batch.images, batch.resizers, batch.faces, strict=True):
-            image = picture.permute(1, 2, 0).numpy()
+        for one_image, resizer, faces in zip(batch.images, batch.resizers, batch.faces, strict=True):
+            image = one_image.permute(1, 2, 0).numpy()
             height, width = resizer.network_size
             assert image.shape[0] % 32 == image.shape[1] % 32 == 0
             assert max(height, width) == (128 if scale == 128 else max(resizer.original_size))
@@ -99,7 +97,7 @@ def test_validation_pictures_are_padded_to_the_right_and_the_bottom_and_map_back
     assert seen == 20
 
 
-def test_without_validation_pictures_there_is_no_loader(labels: Path) -> None:
+def test_without_validation_images_there_is_no_loader(labels: Path) -> None:
     assert module_of(labels, held_out=True).val_dataloader() == []
 
 
@@ -110,15 +108,15 @@ def test_workers_are_as_told_or_a_part_of_the_cores(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.shared
-def test_samples_of_real_pictures_are_well_formed(shared: Path) -> None:
+def test_samples_of_real_images_are_well_formed(shared: Path) -> None:
     folder = shared / "data/wider_train_small"
     source = LabelSource(labels=folder / "label.txt", images=folder / "images")
     settings = DataSettings(train=(source,), held_out=0, image_size=320, batch_size=40, num_workers=0)
     data = load_training_data(settings)
-    assert len(data.train[0].pictures) == 649
+    assert len(data.train[0].images) == 649
     module = FaceDataModule(data, settings, augmentation=AUGMENTATIONS["classic"], seed=0)
     batch = next(iter(module.train_dataloader()))
     faces = batch.is_face & ~batch.ignore
-    assert (faces.sum(dim=1) >= 1).float().mean() > 0.97  # a crop shows a whole face, but for rare pictures
+    assert (faces.sum(dim=1) >= 1).float().mean() > 0.97  # a crop shows a whole face, but for rare images
     known = batch.landmarks[batch.has_landmarks]
     assert known.isfinite().all() and (known >= 0).all() and (known <= 320).all()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retinaface_cli.data.headers import read_picture_size
+from retinaface_cli.data.headers import read_image_size
 from retinaface_cli.data.preprocessing import load_rgb
 from retinaface_cli.errors import ImageReadError
 
@@ -24,22 +24,22 @@ def encoded(kind: str, *, orientation: int = 1) -> bytes:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_size_from_the_head_is_that_of_the_decoded_picture(tmp_path: Path, kind: str, orientation: int) -> None:
+def test_the_size_from_the_head_is_that_of_the_decoded_image(tmp_path: Path, kind: str, orientation: int) -> None:
     path = tmp_path / f"a.{kind.lower()}"
     path.write_bytes(encoded(kind, orientation=orientation))
-    assert read_picture_size(path) == load_rgb(path).shape[:2]
+    assert read_image_size(path) == load_rgb(path).shape[:2]
 
 
 def test_a_jpeg_on_its_side_is_higher_than_wide(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(encoded("JPEG", orientation=6))
-    assert read_picture_size(path) == (64, 40)
+    assert read_image_size(path) == (64, 40)
 
 
 def test_bytes_behind_the_end_of_a_jpeg_do_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(encoded("JPEG") + bytes(3000))
-    assert read_picture_size(path) == (40, 64)
+    assert read_image_size(path) == (40, 64)
 
 
 @pytest.mark.parametrize(
@@ -47,17 +47,17 @@ def test_bytes_behind_the_end_of_a_jpeg_do_no_harm(tmp_path: Path) -> None:
     [
         (encoded("JPEG")[:1000], "truncated"),
         (encoded("PNG")[:3000], "a.jpg: "),
-        (b"no picture", "a.jpg: "),
+        (b"no image", "a.jpg: "),
         (b"", "empty"),
     ],
 )
-def test_what_is_no_whole_picture_is_reported_by_name(tmp_path: Path, content: bytes, message: str) -> None:
+def test_what_is_no_whole_image_is_reported_by_name(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
     with pytest.raises(ImageReadError, match=message):
-        read_picture_size(path)
+        read_image_size(path)
 
 
-def test_a_missing_picture_is_reported_by_name(tmp_path: Path) -> None:
+def test_a_missing_image_is_reported_by_name(tmp_path: Path) -> None:
     with pytest.raises(ImageReadError, match=r"b\.jpg: No such file"):
-        read_picture_size(tmp_path / "b.jpg")
+        read_image_size(tmp_path / "b.jpg")

@@ -25,7 +25,7 @@ def two_halves(height: int = 40, width: int = 60) -> npt.NDArray[np.uint8]:
 
 
 def save(path: Path, image: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> Path:
-    """Writes RGB, RGBA or grey pictures with OpenCV."""
+    """Writes RGB, RGBA or grey images with OpenCV."""
     if image.ndim == 3:
         image = image[..., [2, 1, 0, *range(3, image.shape[2])]]
     assert cv2.imwrite(str(path), image)
@@ -33,14 +33,14 @@ def save(path: Path, image: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> P
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".webp", ".tif", ".jpg"])
-def test_pictures_come_as_rgb(tmp_path: Path, suffix: str) -> None:
+def test_images_come_as_rgb(tmp_path: Path, suffix: str) -> None:
     image = load_rgb(save(tmp_path / f"ä b{suffix}", two_halves()))
     assert image.shape == (40, 60, 3)
     np.testing.assert_allclose(image[20, 10], RED, atol=12)
     np.testing.assert_allclose(image[20, 50], GREEN, atol=12)
 
 
-def test_grey_rgba_and_16_bit_pictures_are_converted(tmp_path: Path) -> None:
+def test_grey_rgba_and_16_bit_images_are_converted(tmp_path: Path) -> None:
     grey = load_rgb(save(tmp_path / "grey.png", np.full((4, 5), 77, np.uint8)))
     assert (grey == 77).all()
     rgba = np.dstack([two_halves(), np.zeros((40, 60), np.uint8)])
@@ -49,7 +49,7 @@ def test_grey_rgba_and_16_bit_pictures_are_converted(tmp_path: Path) -> None:
     assert (deep == 77).all()
 
 
-def test_palette_and_cmyk_pictures_are_converted(tmp_path: Path) -> None:
+def test_palette_and_cmyk_images_are_converted(tmp_path: Path) -> None:
     from PIL import Image
 
     Image.fromarray(two_halves()).convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "p.png")
@@ -70,7 +70,7 @@ def test_exif_orientation_is_honoured(tmp_path: Path) -> None:
     np.testing.assert_allclose(image[50, 20], GREEN, atol=12)
 
 
-def test_reduced_reading_gives_a_smaller_picture(tmp_path: Path) -> None:
+def test_reduced_reading_gives_a_smaller_image(tmp_path: Path) -> None:
     path = save(tmp_path / "x.jpg", two_halves(80, 160))
     assert load_rgb(path, reduction=4).shape == (20, 40, 3)
 
@@ -91,7 +91,7 @@ def test_each_kind_of_broken_file_is_refused_with_its_reason(tmp_path: Path) -> 
     jpeg = save(tmp_path / "whole.jpg", two_halves(200, 300)).read_bytes()
     contents = {
         "empty.jpg": (b"", "is empty"),
-        "text.jpg": (b"this is no picture", "not a picture"),
+        "text.jpg": (b"this is no image", "not an image"),
         "truncated.jpg": (jpeg[: len(jpeg) // 2], "truncated"),
         "bomb.png": (bomb(), "too many"),
     }
@@ -107,7 +107,7 @@ def test_each_kind_of_broken_file_is_refused_with_its_reason(tmp_path: Path) -> 
         load_rgb(tmp_path / "absent.jpg")
 
 
-def test_a_picture_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_image_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path / "x.png", two_halves())
 
     def refuse(self: Path) -> bytes:
@@ -133,7 +133,7 @@ def test_target_sizes_of_worked_examples(scale: TestScale, size: tuple[int, int]
     assert scale.target_size(size) == expected
 
 
-def test_a_thin_picture_keeps_at_least_one_pixel() -> None:
+def test_a_thin_image_keeps_at_least_one_pixel() -> None:
     assert TestScale(long_side=960).target_size((30, 200_000)) == (1, 960)
 
 
@@ -144,7 +144,7 @@ def test_the_resizer_inverts_itself() -> None:
     np.testing.assert_allclose(resizer.to_network(points)[1], [640, 274])
 
 
-def test_restored_boxes_are_clipped_to_the_picture_or_not() -> None:
+def test_restored_boxes_are_clipped_to_the_image_or_not() -> None:
     resizer = Resizer((100, 200), (50, 100))
     faces = FaceDetections(
         np.array([[-5, 10, 105, 30]], np.float32), np.full((1, 5, 2), 10, np.float32), np.array([0.9], np.float32)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from retinaface_cli.data.preprocessing import TestScale
-from retinaface_cli.data.reading import Loaded, Picture, UnreadablePicture, batch_by_size, read_pictures
+from retinaface_cli.data.reading import Image, Loaded, UnreadableImage, batch_by_size, read_images
 from retinaface_cli.data.sources import Source
 from retinaface_cli.data.video import VideoFile, frame_rate, read_frames
 
 
-def make_pictures(folder: Path, sizes: list[tuple[int, int]]) -> list[Source]:
-    """Grey pictures of (height, width), named by their number."""
+def make_images(folder: Path, sizes: list[tuple[int, int]]) -> list[Source]:
+    """Grey images of (height, width), named by their number."""
     sources = []
     for index, (height, width) in enumerate(sizes):
         path = folder / f"{index:03d}.png"
@@ -24,45 +24,45 @@ def make_pictures(folder: Path, sizes: list[tuple[int, int]]) -> list[Source]:
 
 
 @pytest.mark.parametrize("num_workers", [0, 1, 4])
-def test_pictures_come_in_order_resized(tmp_path: Path, num_workers: int) -> None:
-    sources = make_pictures(tmp_path, [(20, 40)] * 9)
+def test_images_come_in_order_resized(tmp_path: Path, num_workers: int) -> None:
+    sources = make_images(tmp_path, [(20, 40)] * 9)
     loaded = list(
-        read_pictures(sources, TestScale(long_side=20), num_workers=num_workers, keep_original=num_workers == 1)
+        read_images(sources, TestScale(long_side=20), num_workers=num_workers, keep_original=num_workers == 1)
     )
-    assert [picture.name for picture in loaded] == [source.name for source in sources]
-    for index, picture in enumerate(loaded):
-        assert isinstance(picture, Picture)
-        assert picture.resized.shape == (10, 20, 3)
-        assert (picture.resized == index).all()
-        assert (picture.original is not None) == (num_workers == 1)
+    assert [image.name for image in loaded] == [source.name for source in sources]
+    for index, image in enumerate(loaded):
+        assert isinstance(image, Image)
+        assert image.resized.shape == (10, 20, 3)
+        assert (image.resized == index).all()
+        assert (image.original is not None) == (num_workers == 1)
 
 
-def test_a_picture_that_cannot_be_read_comes_with_its_reason(tmp_path: Path) -> None:
-    sources = make_pictures(tmp_path, [(8, 8), (8, 8)])
+def test_a_image_that_cannot_be_read_comes_with_its_reason(tmp_path: Path) -> None:
+    sources = make_images(tmp_path, [(8, 8), (8, 8)])
     sources[0].path.write_bytes(b"")
-    first, second = read_pictures(sources, TestScale(), num_workers=2, keep_original=False)
-    assert first == UnreadablePicture(sources[0], "the file is empty")
-    assert isinstance(second, Picture)
+    first, second = read_images(sources, TestScale(), num_workers=2, keep_original=False)
+    assert first == UnreadableImage(sources[0], "the file is empty")
+    assert isinstance(second, Image)
 
 
-def test_batches_hold_pictures_of_like_size_and_lose_none(tmp_path: Path) -> None:
+def test_batches_hold_images_of_like_size_and_lose_none(tmp_path: Path) -> None:
     sizes = [(32, 64), (64, 64), (30, 60), (64, 64), (32, 64), (100, 10)]
-    sources = make_pictures(tmp_path, sizes)
-    pictures = read_pictures(sources, TestScale(), num_workers=1, keep_original=False)
-    batches = [[loaded.name[:3] for loaded in batch] for batch in batch_by_size(pictures, 2)]
+    sources = make_images(tmp_path, sizes)
+    images = read_images(sources, TestScale(), num_workers=1, keep_original=False)
+    batches = [[loaded.name[:3] for loaded in batch] for batch in batch_by_size(images, 2)]
     assert batches == [["000", "002"], ["001", "003"], ["004"], ["005"]]
 
 
-def test_few_pictures_wait_when_all_sizes_differ(tmp_path: Path) -> None:
-    sources = make_pictures(tmp_path, [(32, 32 * (1 + index)) for index in range(40)])
-    pictures = read_pictures(sources, TestScale(), num_workers=1, keep_original=False)
+def test_few_images_wait_when_all_sizes_differ(tmp_path: Path) -> None:
+    sources = make_images(tmp_path, [(32, 32 * (1 + index)) for index in range(40)])
+    images = read_images(sources, TestScale(), num_workers=1, keep_original=False)
     taken = 0
 
     def counted() -> Iterator[Loaded]:
         nonlocal taken
-        for picture in pictures:
+        for image in images:
             taken += 1
-            yield picture
+            yield image
 
     next(batch_by_size(counted(), 2))
     assert taken <= 16
@@ -79,16 +79,16 @@ def test_frames_of_a_written_video_come_back_in_order(tmp_path: Path) -> None:
     means = [float(frame.mean()) for frame in read_frames(path)]
     np.testing.assert_allclose(means, [0, 40, 80, 120, 160], atol=6)
     source = Source(path, "clip.mp4")
-    loaded = list(read_pictures([source], TestScale(), num_workers=2, keep_original=False))
-    assert [picture.name for picture in loaded] == [f"clip.mp4/{index:06d}" for index in range(5)]
+    loaded = list(read_images([source], TestScale(), num_workers=2, keep_original=False))
+    assert [image.name for image in loaded] == [f"clip.mp4/{index:06d}" for index in range(5)]
 
 
 def test_a_broken_video_is_reported_and_an_abandoned_one_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "broken.mp4"
     path.write_bytes(b"no video")
     source = Source(path, "broken.mp4")
-    (failure,) = read_pictures([source], TestScale(), num_workers=1, keep_original=False)
-    assert isinstance(failure, UnreadablePicture)
+    (failure,) = read_images([source], TestScale(), num_workers=1, keep_original=False)
+    assert isinstance(failure, UnreadableImage)
     assert "not a video" in failure.reason
     video = VideoFile(tmp_path / "new.mp4", frame_rate=25)
     video.write(np.zeros((32, 32, 3), np.uint8))

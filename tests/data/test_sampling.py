@@ -13,25 +13,25 @@ from torch.utils.data import Dataset
 from retinaface_cli.data.sampling import EpochBatches, ResumableLoader, SameSizeBatches, SampleKey, Share
 
 
-def pictures_of(sampler: EpochBatches) -> list[list[int]]:
-    return [[key.picture for key in batch] for batch in sampler]
+def images_of(sampler: EpochBatches) -> list[list[int]]:
+    return [[key.image for key in batch] for batch in sampler]
 
 
-def test_an_epoch_shows_every_picture_and_fills_the_last_batch() -> None:
-    batches = pictures_of(EpochBatches([10], weights=[1.0], batch_size=4, seed=0))
+def test_an_epoch_shows_every_image_and_fills_the_last_batch() -> None:
+    batches = images_of(EpochBatches([10], weights=[1.0], batch_size=4, seed=0))
     assert [len(batch) for batch in batches] == [4, 4, 4]
     counts = Counter(chain(*batches))
     assert set(counts) == set(range(10)) and max(counts.values()) == 2
 
 
-def test_fewer_pictures_than_a_batch_fill_one() -> None:
-    batches = pictures_of(EpochBatches([3], weights=[1.0], batch_size=8, seed=0))
+def test_fewer_images_than_a_batch_fill_one() -> None:
+    batches = images_of(EpochBatches([3], weights=[1.0], batch_size=8, seed=0))
     assert len(batches) == 1 and len(batches[0]) == 8 and set(batches[0]) == {0, 1, 2}
 
 
-def test_weights_say_how_often_pictures_of_a_source_are_shown() -> None:
+def test_weights_say_how_often_images_of_a_source_are_shown() -> None:
     sampler = EpochBatches([6, 10, 4], weights=[2.0, 0.5, 1.25], batch_size=11, seed=0)
-    counts = Counter(chain(*pictures_of(sampler)))  # 12 + 5 + 5 = 22: nothing is filled up
+    counts = Counter(chain(*images_of(sampler)))  # 12 + 5 + 5 = 22: nothing is filled up
     assert [counts[index] for index in range(6)] == [2] * 6
     assert sum(counts[index] for index in range(6, 16)) == 5
     assert sorted(counts[index] for index in range(16, 20)) == [1, 1, 1, 2]
@@ -39,9 +39,9 @@ def test_weights_say_how_often_pictures_of_a_source_are_shown() -> None:
 
 def test_a_part_of_a_source_is_drawn_anew_in_each_epoch() -> None:
     sampler = EpochBatches([40], weights=[0.5], batch_size=20, seed=0)
-    first = set(chain(*pictures_of(sampler)))
+    first = set(chain(*images_of(sampler)))
     sampler.set_epoch(1)
-    second = set(chain(*pictures_of(sampler)))
+    second = set(chain(*images_of(sampler)))
     assert len(first) == len(second) == 20 and first != second
 
 
@@ -49,7 +49,7 @@ def test_order_depends_on_seed_and_epoch_alone() -> None:
     def order(seed: int, epoch: int) -> list[list[int]]:
         sampler = EpochBatches([50], weights=[1.0], batch_size=10, seed=seed)
         sampler.set_epoch(epoch)
-        return pictures_of(sampler)
+        return images_of(sampler)
 
     assert order(0, 3) == order(0, 3)
     assert order(0, 3) != order(0, 4) and order(0, 3) != order(1, 3)
@@ -70,7 +70,7 @@ SIZES = [(64, 96)] * 7 + [(96, 64)] * 3 + [(32, 32)]
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4])
-def test_validation_shows_each_picture_once_over_all_processes(world_size: int) -> None:
+def test_validation_shows_each_image_once_over_all_processes(world_size: int) -> None:
     shares = [list(SameSizeBatches(SIZES, batch_size=4, share=Share(rank, world_size))) for rank in range(world_size)]
     assert sorted(chain(*chain(*shares))) == list(range(11))
     assert len({len(share) for share in shares}) == 1
@@ -78,12 +78,12 @@ def test_validation_shows_each_picture_once_over_all_processes(world_size: int) 
         assert len(batch) <= 4 and len({SIZES[index] for index in batch}) == 1
 
 
-def test_with_too_few_pictures_some_are_repeated_so_that_no_process_waits() -> None:
+def test_with_too_few_images_some_are_repeated_so_that_no_process_waits() -> None:
     shares = [list(SameSizeBatches([(32, 32)], batch_size=4, share=Share(rank, 3))) for rank in range(3)]
     assert shares == [[[0]], [[0]], [[0]]]
 
 
-def test_without_validation_pictures_there_are_no_batches() -> None:
+def test_without_validation_images_there_are_no_batches() -> None:
     assert list(SameSizeBatches([], batch_size=4)) == []
 
 
@@ -93,7 +93,7 @@ class Keys(Dataset[SampleKey]):
 
 
 class Recorder(pl.LightningModule):
-    """Notes the pictures of every step."""
+    """Notes the images of every step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -139,7 +139,7 @@ def fit(*callbacks: pl.Callback, resume: Path | None = None) -> list[tuple[int, 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize(("epoch", "step"), [(0, 1), (1, 0), (1, 4)])
-def test_a_resumed_training_goes_on_with_the_next_pictures(tmp_path: Path, epoch: int, step: int) -> None:
+def test_a_resumed_training_goes_on_with_the_next_images(tmp_path: Path, epoch: int, step: int) -> None:
     whole = fit()
     assert [number for number, _ in whole] == [0] * 5 + [1] * 5 + [2] * 5
     assert all(key.epoch == number for number, batch in whole for key in batch)

@@ -11,7 +11,7 @@ from retinaface_cli.errors import ImageReadError
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A folder of (empty) picture files with like names in several places."""
+    """A folder of (empty) image files with like names in several places."""
     for name in ("a/x.jpg", "b/x.jpg", "a/x.png", "b/c d/ü.JPEG", "a/notes.txt", ".hidden/y.jpg", "clip.mp4"):
         path = tmp_path / "in" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -23,7 +23,7 @@ def names(inputs: list[str]) -> list[str]:
     return [source.name for source in find_sources(inputs)]
 
 
-def test_a_folder_gives_all_pictures_and_videos_below_it_sorted(tree: Path) -> None:
+def test_a_folder_gives_all_images_and_videos_below_it_sorted(tree: Path) -> None:
     assert names([str(tree)]) == ["clip.mp4", "a/x.jpg", "a/x.png", "b/x.jpg", "b/c d/ü.JPEG"]
     assert [source.is_video for source in find_sources([str(tree)])] == [True, False, False, False, False]
 
@@ -53,7 +53,7 @@ def test_a_file_that_a_list_names_but_does_not_exist_is_kept_to_be_reported(tree
     assert [source.path.name for source in find_sources([f"@{listing}"])] == ["x.png", "gone.png"]
 
 
-def test_a_folder_named_like_a_picture_is_listed_with_what_is_in_it(tmp_path: Path) -> None:
+def test_a_folder_named_like_a_image_is_listed_with_what_is_in_it(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").mkdir()
     (tmp_path / "x.jpg" / "y.png").touch()
     assert names([str(tmp_path)]) == ["x.jpg", "x.jpg/y.png"]
@@ -65,6 +65,6 @@ def test_inputs_that_are_not_there_are_named(inputs: list[str]) -> None:
         find_sources(inputs)
 
 
-def test_a_folder_without_pictures_says_what_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(ImageReadError, match=r"no pictures or videos found; looked for .*\.png"):
+def test_a_folder_without_images_says_what_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(ImageReadError, match=r"no images or videos found; looked for .*\.png"):
         find_sources([str(tmp_path)])

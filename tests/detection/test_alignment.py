@@ -94,7 +94,7 @@ def test_five_points_in_one_place_count_as_none() -> None:
     np.testing.assert_array_equal(align_faces(image, faces), np.full((1, 112, 112, 3), 7))
 
 
-def test_what_lies_beyond_the_picture_is_black() -> None:
+def test_what_lies_beyond_the_image_is_black() -> None:
     image = np.full((112, 112, 3), 200, np.uint8)
     aligned = align_faces(image, detections(ARCFACE_TEMPLATE - np.array([56, 0], np.float32)))[0]
     assert aligned[:, 57:].max() == 200

@@ -61,7 +61,7 @@ def test_large_faces_come_from_the_second_look_and_the_others_from_the_first(
     assert merged(faces(*first), faces(*second)) == expected
 
 
-def test_a_shrunk_pictures_faces_come_back_in_its_own_pixels() -> None:
+def test_a_shrunk_images_faces_come_back_in_its_own_pixels() -> None:
     image = np.zeros((1000, 701, 3), np.uint8)
     image[400:600, 300:500] = 255
     seen = shrink(image)
@@ -75,11 +75,11 @@ def test_a_shrunk_pictures_faces_come_back_in_its_own_pixels() -> None:
     ("size", "expected"),
     [((641, 20), (213, 6)), ((4096, 4096), (315, 315)), ((1, 5000), (1, 312)), ((960, 3), (320, 1))],
 )
-def test_the_second_look_is_small_whatever_the_picture(size: tuple[int, int], expected: tuple[int, int]) -> None:
+def test_the_second_look_is_small_whatever_the_image(size: tuple[int, int], expected: tuple[int, int]) -> None:
     assert shrink(np.zeros((*size, 3), np.uint8)).shape[:2] == expected
 
 
-def test_the_second_look_is_for_large_pictures_whose_largest_anchors_see_a_face() -> None:
+def test_the_second_look_is_for_large_images_whose_largest_anchors_see_a_face() -> None:
     anchors = torch.tensor([[8.0, 8, 16, 16], [16, 16, 512, 512], [48, 16, 512, 512]])
     sure, none = [-3.0, 3.0], [3.0, -3.0]
     logits = torch.tensor([[sure, none, none], [none, none, sure], [none, none, [3.0, -torch.inf]], [none, none, sure]])

@@ -1,4 +1,4 @@
-"""How torch's threads are dealt out to the pictures under way."""
+"""How torch's threads are dealt out to the images under way."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ def num_threads(request: pytest.FixtureRequest) -> Iterator[int]:
 @pytest.mark.parametrize(
     ("num_threads", "calls", "each"), [(1, 1, 1), (2, 2, 1), (12, 8, 1), (64, 8, 8)], indirect=["num_threads"]
 )
-def test_every_thread_has_a_picture_and_no_more_than_eight_are_under_way(
-    num_threads: int, calls: int, each: int
-) -> None:
+def test_every_thread_has_a_image_and_no_more_than_eight_are_under_way(num_threads: int, calls: int, each: int) -> None:
     assert num_parallel_calls() == calls
     assert threads_a_call(calls) == each
     assert threads_a_call(1) == num_threads

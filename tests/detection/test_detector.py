@@ -30,7 +30,7 @@ on_every_backend = pytest.mark.parametrize("backend", ["torch", "openvino", "onn
 
 
 def write_random_weights(path: Path, *, backbone: str = "mobilenet0.25", preprocessing: str = "mean-bgr") -> Path:
-    """Own weights drawn by seed, with outputs that depend on the picture."""
+    """Own weights drawn by seed, with outputs that depend on the image."""
     torch.manual_seed(3)
     settings = NetworkSettings.model_validate(
         {"backbone": backbone, "out_channels": 16, "preprocessing": PREPROCESSINGS[preprocessing]}
@@ -48,7 +48,7 @@ def weights_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 
 
 def noise(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8]:
-    """A smooth random picture."""
+    """A smooth random image."""
     small = np.random.default_rng(seed).integers(0, 255, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)  # type: ignore[return-value]
 
@@ -64,7 +64,7 @@ def assert_equal_faces(found: FaceDetections, expected: FaceDetections) -> None:
 
 
 def plain_faces(path: Path, image: npt.NDArray[np.uint8]) -> FaceDetections:
-    """What the network as trained gives for a picture that is normalised on its own and not padded."""
+    """What the network as trained gives for an image that is normalised on its own and not padded."""
     weights = load_weights(path)
     preprocessing = weights.network.preprocessing
     ordered = image if preprocessing.color_order == "rgb" else image[..., ::-1]
@@ -118,7 +118,7 @@ def test_threads_that_detect_at_once_are_not_mixed_up(weights_path: Path, backen
         assert_equal_faces(found, expected)
 
 
-def test_detections_are_in_pixels_of_the_original_picture_and_inside_it(tmp_path: Path) -> None:
+def test_detections_are_in_pixels_of_the_original_image_and_inside_it(tmp_path: Path) -> None:
     path = write_random_weights(tmp_path / "w.safetensors")
     image = noise(96, 128)
     small = FaceDetector(load_weights(path), device="cpu", options=LOW).detect(image)
@@ -145,14 +145,14 @@ def test_a_file_and_an_array_give_the_same(tmp_path: Path) -> None:
     "image",
     [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)],
 )
-def test_arrays_that_are_no_pictures_are_refused(tmp_path: Path, image: npt.NDArray[np.uint8]) -> None:
+def test_arrays_that_are_no_images_are_refused(tmp_path: Path, image: npt.NDArray[np.uint8]) -> None:
     detector = FaceDetector.load(write_random_weights(tmp_path / "w.safetensors"), device="cpu")
     with pytest.raises(ImageReadError, match=r"\(H, W, 3\) uint8 RGB, got"):
         detector.detect(image)
 
 
 @on_every_backend
-def test_extreme_pictures_go_through(tmp_path: Path, backend: Backend) -> None:
+def test_extreme_images_go_through(tmp_path: Path, backend: Backend) -> None:
     path = write_random_weights(tmp_path / "w.safetensors")
     detector = FaceDetector.load(path, device="cpu", backend=backend, max_size=960)
     for size in ((1, 1), (30, 20_000)):

@@ -40,7 +40,7 @@ def box_of(*corners: float) -> FloatArray:
         ((100, 60, 116, 76), 128, 56),  # small
         ((100, 60, 160, 140), 192, 112),
         ((0, 0, 20, 20), 128, 56),  # at the edge
-        ((20, 10, 300, 190), 192, 112),  # with margins beyond the picture
+        ((20, 10, 300, 190), 192, 112),  # with margins beyond the image
     ],
 )
 def test_a_face_is_shown_at_its_size_with_its_surroundings(
@@ -57,7 +57,7 @@ def test_a_face_is_shown_at_its_size_with_its_surroundings(
     np.testing.assert_allclose(seen, shown.box, atol=2)
 
 
-def test_what_lies_beyond_the_picture_is_filled() -> None:
+def test_what_lies_beyond_the_image_is_filled() -> None:
     image = np.full((40, 40, 3), 200, np.uint8)
     shown = cut_out(image, box_of(0, 10, 20, 30), GREY).image
     assert (shown[60, 2] == GREY).all()
@@ -104,7 +104,7 @@ def test_scores_are_those_of_both_looks_together() -> None:
 
 
 class _Sure:
-    """A network that finds whatever it is shown to be a face, in the middle of the picture, and counts."""
+    """A network that finds whatever it is shown to be a face, in the middle of the image, and counts."""
 
     description, num_parallel = "sure", 1
 
@@ -124,7 +124,7 @@ class _Sure:
 
 
 @pytest.mark.parametrize("prefers_few_shapes", [False, True])
-def test_the_faces_of_all_pictures_are_looked_at_together_by_size(prefers_few_shapes: bool) -> None:
+def test_the_faces_of_all_images_are_looked_at_together_by_size(prefers_few_shapes: bool) -> None:
     network = _Sure(prefers_few_shapes=prefers_few_shapes)
     check = DoubleCheck(network, NetworkSettings(), torch.device("cpu"))
     images = [np.zeros((300, 300, 3), np.uint8)] * 3
@@ -153,17 +153,17 @@ def test_networks_for_other_sizes_are_not_asked() -> None:
     assert network.shapes == []
 
 
-def test_a_picture_gets_the_same_faces_in_company() -> None:
+def test_a_image_gets_the_same_faces_in_company() -> None:
     detector = FaceDetector.load("mobilenet0.25", device="cpu", max_size=640, backend="torch", score_threshold=0.1)
-    pictures = [load_rgb(REPOSITORY / "examples" / "images" / f"{name}.jpg") for name in ("table", "yearbook")]
-    for alone, together in zip(map(detector.detect, pictures), detector.detect_batch(pictures), strict=True):
+    images = [load_rgb(REPOSITORY / "examples" / "images" / f"{name}.jpg") for name in ("table", "yearbook")]
+    for alone, together in zip(map(detector.detect, images), detector.detect_batch(images), strict=True):
         assert len(alone) == len(together) > 0
         np.testing.assert_allclose(together.scores, alone.scores, atol=1e-3)
 
 
 @pytest.mark.parametrize("backend", ["torch", "openvino", "onnx"])
 def test_every_backend_confirms_the_weak_face_and_nothing_else(backend: str) -> None:
-    picture = load_rgb(REPOSITORY / "examples" / "images" / "table.jpg")
+    image = load_rgb(REPOSITORY / "examples" / "images" / "table.jpg")
     by_check = {
         double_check: FaceDetector.load(
             "mobilenet0.25",
@@ -172,7 +172,7 @@ def test_every_backend_confirms_the_weak_face_and_nothing_else(backend: str) -> 
             backend=backend,  # type: ignore[arg-type]
             score_threshold=0.05,
             double_check=double_check,
-        ).detect(picture)
+        ).detect(image)
         for double_check in (False, True)
     }
     faces_found = {check: int((found.scores > 0.7).sum()) for check, found in by_check.items()}

@@ -1,4 +1,4 @@
-"""Several looks at a picture: the mirror, the two ways of merging, and what a detector is shown."""
+"""Several looks at an image: the mirror, the two ways of merging, and what a detector is shown."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def faces(*rows: tuple[float, Sequence[float]]) -> FaceDetections:
 
 
 class FakeDetector:
-    """Finds one face: the bright rectangle of the picture, with a score that tells its width."""
+    """Finds one face: the bright rectangle of the image, with a score that tells its width."""
 
     def __init__(self, scale: TestScale, options: PostprocessOptions) -> None:
         self.scale, self.options = scale, options
@@ -51,7 +51,7 @@ class FakeDetector:
         return found
 
 
-def picture(box: tuple[int, int, int, int] = (16, 32, 48, 64)) -> npt.NDArray[np.uint8]:
+def one_image(box: tuple[int, int, int, int] = (16, 32, 48, 64)) -> npt.NDArray[np.uint8]:
     image = np.zeros((96, 128, 3), np.uint8)
     image[box[1] : box[3], box[0] : box[2]] = 255
     return image
@@ -125,20 +125,20 @@ def test_views_are_all_combinations() -> None:
     )
 
 
-def test_faces_of_all_views_come_back_to_the_picture() -> None:
+def test_faces_of_all_views_come_back_to_the_image() -> None:
     detector = FakeDetector(TestScale(long_side=64), PostprocessOptions(score_threshold=0.02))
-    (found,) = detect(detector, [picture()], "flip", "multiscale")
+    (found,) = detect(detector, [one_image()], "flip", "multiscale")
     np.testing.assert_allclose(found.boxes, [[16, 32, 48, 64]], atol=0.5)
     assert found.scores.tolist() == [0.75]  # of the largest views, 128 pixels wide
     sizes = [size for batch in detector.seen for size in batch]
     assert sorted(set(sizes)) == [(round(48 * factor), round(64 * factor)) for factor in SCALE_FACTORS]
 
 
-def test_pictures_of_like_size_go_together_and_results_keep_their_order() -> None:
+def test_images_of_like_size_go_together_and_results_keep_their_order() -> None:
     detector = FakeDetector(TestScale(), PostprocessOptions(score_threshold=0.02))
     tall = np.zeros((200, 80, 3), np.uint8)
     tall[10:20, 10:20] = 255
-    images = [picture(), tall, picture((80, 0, 90, 10))]
+    images = [one_image(), tall, one_image((80, 0, 90, 10))]
     found = detect(detector, images, "flip")
     assert [one.boxes[0].tolist() for one in found] == [[16, 32, 48, 64], [10, 10, 20, 20], [80, 0, 90, 10]]
     assert detector.seen[0] == [(96, 128), (96, 128)]
@@ -150,5 +150,5 @@ def test_only_so_many_faces_are_kept() -> None:
         options=PostprocessOptions(score_threshold=0.02, keep_top_k=1),
         detect_resized=lambda images: [faces((0.9, (0, 0, 9, 9)), (0.8, (20, 20, 30, 30))) for _ in images],
     )
-    (found,) = detect(cast(FakeDetector, detector), [picture()], "flip")
+    (found,) = detect(cast(FakeDetector, detector), [one_image()], "flip")
     assert len(found) == 1

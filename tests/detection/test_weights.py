@@ -19,22 +19,22 @@ def test_the_packaged_detector_is_small_and_says_how_it_was_made() -> None:
     assert "MIT" in FaceDetector.load(PACKAGED_NAME, device="cpu").weights.training["start"]
 
 
-def test_the_packaged_detector_finds_every_face_of_the_example_pictures_and_no_other() -> None:
+def test_the_packaged_detector_finds_every_face_of_the_example_images_and_no_other() -> None:
     detector = FaceDetector.load(PACKAGED_NAME, device="cpu", max_size=960)
     labels = json.loads((EXAMPLES / "labels.json").read_text(encoding="utf-8"))
-    assert sum(len(picture["annotations"]) for picture in labels) == 82
-    for picture in labels:
-        faces = detector.detect(EXAMPLES / picture["file_name"])
-        assert len(faces) == len(picture["annotations"])
+    assert sum(len(image["annotations"]) for image in labels) == 82
+    for image in labels:
+        faces = detector.detect(EXAMPLES / image["file_name"])
+        assert len(faces) == len(image["annotations"])
         centers = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
-        for face in picture["annotations"]:
+        for face in image["annotations"]:
             x1, y1, x2, y2 = face["bbox"]
             assert (((centers >= [x1, y1]) & (centers <= [x2, y2])).all(axis=1)).sum() == 1
 
 
 def test_points_of_a_portrait_lie_on_the_labelled_ones() -> None:
     labels = json.loads((EXAMPLES / "labels.json").read_text(encoding="utf-8"))
-    portrait = next(picture for picture in labels if picture["file_name"] == "astronaut.jpg")
+    portrait = next(image for image in labels if image["file_name"] == "astronaut.jpg")
     truth = np.array(portrait["annotations"][0]["landmarks"])
     faces = FaceDetector.load(PACKAGED_NAME, device="cpu", max_size=960).detect(EXAMPLES / "astronaut.jpg")
     errors = np.linalg.norm(faces.landmarks[0] - truth, axis=1) / np.linalg.norm(truth[1] - truth[0])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from retinaface_cli.evaluation.average_precision import PrecisionRecallCurve, evaluate_ap50
-from tests.evaluation.pictures import detected, labelled
+from tests.evaluation.images import detected, labelled
 
 A = (0, 0, 20, 20)
 B = (100, 0, 130, 30)
@@ -25,7 +25,7 @@ def test_right_wrong_right_of_three_faces() -> None:
     assert report.best_f1_score == pytest.approx(0.7)
 
 
-def test_scores_are_compared_as_they_are_over_all_pictures() -> None:
+def test_scores_are_compared_as_they_are_over_all_images() -> None:
     labels = [labelled(A, name="a.jpg"), labelled(A, name="b.jpg")]
     detections = [detected((0.9, A), (0.6, NOWHERE), name="a.jpg"), detected((0.2, A), name="b.jpg")]
     assert evaluate_ap50(labels, detections).ap == pytest.approx(0.5 + 0.5 * 2 / 3)
@@ -56,7 +56,7 @@ def test_equal_scores_are_one_point_of_the_curve() -> None:
     assert len(right_first.curve.scores) == 1
 
 
-def test_a_picture_without_faces_can_only_lose() -> None:
+def test_a_image_without_faces_can_only_lose() -> None:
     labels = [labelled(A), labelled(name="empty.jpg")]
     assert evaluate_ap50(labels, [detected((0.8, A)), detected((0.9, A), name="empty.jpg")]).ap == 0.5
 

@@ -8,7 +8,7 @@ import pytest
 from retinaface_cli.evaluation.breakdown import GroupResult, evaluate_groups
 from retinaface_cli.evaluation.landmarks import LandmarkErrors
 from retinaface_cli.evaluation.matching import match_faces
-from tests.evaluation.pictures import detected, labelled
+from tests.evaluation.images import detected, labelled
 
 SMALL = (0, 0, 10, 15)
 LIMIT = (50, 0, 60, 16)

@@ -13,7 +13,7 @@ from pycocotools.cocoeval import COCOeval
 
 from retinaface_cli.evaluation.coco import evaluate_coco
 from retinaface_cli.faces import ImageDetections, ImageLabels
-from tests.evaluation.pictures import detected, labelled, random_pictures
+from tests.evaluation.images import detected, labelled, random_images
 
 
 def reference(labels: Sequence[ImageLabels], detections: Sequence[ImageDetections]) -> dict[str, float]:
@@ -48,7 +48,7 @@ def coco_face(image_id: int, box: Sequence[float]) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("seed", "max_detections"), [(0, 40), (1, 40), (2, 260)])
 def test_figures_equal_those_of_pycocotools(seed: int, max_detections: int) -> None:
-    labels, detections = random_pictures(seed, max_detections=max_detections)
+    labels, detections = random_images(seed, max_detections=max_detections)
     report, expected = evaluate_coco(labels, detections), reference(labels, detections)
     for name in ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ar"):
         assert getattr(report, name) == pytest.approx(expected[name], abs=1e-12), name

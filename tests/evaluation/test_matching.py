@@ -7,7 +7,7 @@ import pytest
 
 import retinaface_cli.evaluation.matching as matching
 from retinaface_cli.evaluation.matching import concatenate_labels, match_faces, pair_ious
-from tests.evaluation.pictures import detected, labelled, random_pictures
+from tests.evaluation.images import detected, labelled, random_images
 
 A = (0, 0, 20, 20)
 B = (100, 0, 130, 30)
@@ -28,8 +28,8 @@ def test_boxes_turned_inside_out_overlap_nothing() -> None:
 @pytest.mark.parametrize("border", [0.0, 1.0])
 @pytest.mark.parametrize("iou_threshold", [0.1, 0.5, 0.9])
 def test_no_pair_is_overlooked(border: float, iou_threshold: float) -> None:
-    """All pairs of a picture, one by one, against the claims; boxes of whole pixels, so that overlaps can be equal."""
-    labels, detections = random_pictures(7, num_pictures=2, max_faces=30, max_detections=400)
+    """All pairs of an image, one by one, against the claims; boxes of whole pixels, so that overlaps can be equal."""
+    labels, detections = random_images(7, num_images=2, max_faces=30, max_detections=400)
     for image, found in zip(labels, detections, strict=True):
         matches = match_faces([image], [found], iou_threshold=iou_threshold, border=border)
         boxes, faces = matches.detections.boxes, image.faces.boxes
@@ -41,7 +41,7 @@ def test_no_pair_is_overlooked(border: float, iou_threshold: float) -> None:
         assert (expected == -1).any()
 
 
-def test_claims_point_into_the_faces_of_all_pictures() -> None:
+def test_claims_point_into_the_faces_of_all_images() -> None:
     labels = [labelled(A, B, name="a.jpg"), labelled(name="none.jpg"), labelled(B, A, name="b.jpg")]
     detections = [detected((0.5, B), (0.9, B), name="a.jpg"), detected((0.9, A), (0.1, (0, 0, 1, 1)), name="b.jpg")]
     matches = match_faces(labels, detections)
@@ -55,15 +55,15 @@ def test_claims_point_into_the_faces_of_all_pictures() -> None:
     assert is_counted.tolist() == [False, False, True, True]
 
 
-def test_crowded_pictures_are_matched_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    labels, detections = random_pictures(0)
+def test_crowded_images_are_matched_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, detections = random_images(0)
     whole = match_faces(labels, detections)
     monkeypatch.setattr(matching, "_MAX_PAIRS", 16)
     parts = match_faces(labels, detections)
     np.testing.assert_array_equal(parts.claims, whole.claims)
 
 
-def test_attributes_that_a_picture_lacks_become_unknown() -> None:
+def test_attributes_that_a_image_lacks_become_unknown() -> None:
     joined = concatenate_labels([labelled(A, blur=[2]).faces, labelled(B, pose=[1]).faces])
     np.testing.assert_array_equal(joined.attributes["blur"], np.array([2, np.nan], np.float32))
     np.testing.assert_array_equal(joined.attributes["pose"], np.array([np.nan, 1], np.float32))

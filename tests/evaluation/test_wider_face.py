@@ -10,7 +10,7 @@ import pytest
 
 from retinaface_cli.evaluation.wider_face import WiderSubset, evaluate_wider_face
 from retinaface_cli.faces import ImageDetections, ImageLabels
-from tests.evaluation.pictures import detected, labelled, random_pictures, recorded_detections, wider_dev_labels
+from tests.evaluation.images import detected, labelled, random_images, recorded_detections, wider_dev_labels
 
 A = (0, 0, 20, 20)
 B = (100, 0, 130, 30)
@@ -45,7 +45,7 @@ def test_a_detection_belongs_to_the_face_it_overlaps_most_even_if_that_is_ignore
     assert score([faces], [detected((0.9, near_a), (0.8, A))]).ap == 1.0
 
 
-def test_faces_of_a_picture_without_predictions_are_missed() -> None:
+def test_faces_of_a_image_without_predictions_are_missed() -> None:
     labels = [labelled(A, name="a.jpg"), labelled(A, name="b.jpg")]
     assert score(labels, [detected((0.9, A), name="b.jpg")]).ap == 0.5
     empty = detected(name="a.jpg")
@@ -75,7 +75,7 @@ def test_scores_closer_than_a_thousandth_are_not_told_apart() -> None:
 
 
 def test_scores_are_rescaled_over_the_whole_data_set() -> None:
-    # Alone, each picture's best would rank first; together 0.2 ranks behind the false 0.6:
+    # Alone, each image's best would rank first; together 0.2 ranks behind the false 0.6:
     # (1/2, 1), (1/2, 1/2), (1, 2/3)
     labels = [labelled(A, name="a.jpg"), labelled(A, name="b.jpg")]
     detections = [detected((0.9, A), (0.6, NOWHERE), name="a.jpg"), detected((0.2, A), name="b.jpg")]
@@ -88,7 +88,7 @@ def test_one_pixel_is_added_to_widths_and_heights_and_half_is_enough() -> None:
     assert score([labelled((0, 0, 9, 9))], [detected((0.9, (0, 0, 9, 3)))]).ap == 0.0
 
 
-def test_a_false_positive_counts_in_a_picture_of_ignored_faces() -> None:
+def test_a_false_positive_counts_in_a_image_of_ignored_faces() -> None:
     labels = [labelled(A, name="a.jpg"), labelled(B, name="b.jpg", ignore=[True])]
     detections = [detected((0.8, A), name="a.jpg"), detected((0.9, NOWHERE), name="b.jpg")]
     assert score(labels, detections).ap == 0.5
@@ -115,7 +115,7 @@ def test_subsets_say_which_faces_count() -> None:
     assert report.subsets["both"].num_faces == 2
 
 
-def test_unknown_and_repeated_pictures_are_refused() -> None:
+def test_unknown_and_repeated_images_are_refused() -> None:
     with pytest.raises(ValueError, match=r"b\.jpg"):
         score([labelled(A)], [detected(name="b.jpg")])
     with pytest.raises(ValueError, match="twice"):
@@ -134,7 +134,7 @@ def iou(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def verdicts(image: ImageLabels, found: ImageDetections) -> list[tuple[float, bool, bool]]:
-    """Score, counts, right for each detection of a picture, by the rules one after the other."""
+    """Score, counts, right for each detection of an image, by the rules one after the other."""
     boxes, ignore = image.faces.boxes.tolist(), image.faces.ignore.tolist()
     order = sorted(range(len(found.faces)), key=lambda i: -float(found.faces.scores[i]))
     taken: set[int] = set()
@@ -153,8 +153,8 @@ def verdicts(image: ImageLabels, found: ImageDetections) -> list[tuple[float, bo
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_random_pictures_score_as_a_plain_loop_over_the_rules(seed: int) -> None:
-    labels, detections = random_pictures(seed)
+def test_random_images_score_as_a_plain_loop_over_the_rules(seed: int) -> None:
+    labels, detections = random_images(seed)
     found = {image.file_name: image for image in detections}
     judged = [one for image in labels if image.file_name in found for one in verdicts(image, found[image.file_name])]
     low, high = min(s for s, _, _ in judged), max(s for s, _, _ in judged)

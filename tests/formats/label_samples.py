@@ -1,4 +1,4 @@
-"""A small source of labels in every format that is read, all with the same two pictures."""
+"""A small source of labels in every format that is read, all with the same two images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scipy.io import savemat
 NAMES = ("0--Parade/a.jpg", "1--Handshaking/b.jpg")
 WIDTH, HEIGHT = 100, 80
 BOX = (10, 20, 40, 60)
-"""Corners of the face of the first picture; the second picture has none."""
+"""Corners of the face of the first image; the second image has none."""
 
 POINTS = ((18.5, 30.25), (32, 30), (25, 40), (19, 50), (31, 50.125))
 
@@ -31,7 +31,7 @@ VOC = """<annotation>
 
 
 def write_png(path: Path, width: int = WIDTH, height: int = HEIGHT) -> Path:
-    """A black picture."""
+    """A black image."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = zlib.compress(b"".join(b"\0" + b"\0" * width for _ in range(height)))
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)), (b"IDAT", rows), (b"IEND", b"")]
@@ -54,16 +54,16 @@ def points_text(flag: int = 0) -> str:
 
 def canonical(folder: Path) -> Path:
     face = {"bbox": BOX, "landmarks": POINTS, "ignore": True, "attributes": {"blur": 1}}
-    pictures = [
+    images = [
         {"file_name": NAMES[0], "width": WIDTH, "height": HEIGHT, "annotations": [face]},
         {"file_name": NAMES[1], "annotations": []},
     ]
-    return write_text(folder / "labels.json", "[\n" + ",\n".join(map(json.dumps, pictures)) + "\n]\n")
+    return write_text(folder / "labels.json", "[\n" + ",\n".join(map(json.dumps, images)) + "\n]\n")
 
 
 def json_lines(folder: Path) -> Path:
-    pictures = json.loads(canonical(folder / "other").read_text(encoding="utf-8"))
-    return write_text(folder / "labels.jsonl", "".join(json.dumps(picture) + "\n" for picture in pictures))
+    images = json.loads(canonical(folder / "other").read_text(encoding="utf-8"))
+    return write_text(folder / "labels.jsonl", "".join(json.dumps(image) + "\n" for image in images))
 
 
 def label_txt(folder: Path) -> Path:
@@ -81,7 +81,7 @@ def wider_txt(folder: Path) -> Path:
 
 
 def _cells(rows: list[list[np.ndarray]]) -> np.ndarray:
-    """A cell array of events, each with a cell array of pictures."""
+    """A cell array of events, each with a cell array of images."""
     result = np.empty((len(rows), 1), object)
     for i, row in enumerate(rows):
         result[i, 0] = np.empty((len(row), 1), object)

@@ -14,26 +14,26 @@ from retinaface_cli.formats import read_labels
 from tests.formats.label_samples import POINTS, write_text
 
 
-def picture(**changes: Any) -> dict[str, Any]:
+def image(**changes: Any) -> dict[str, Any]:
     return {"file_name": "a.jpg", "annotations": [{"bbox": [1, 2, 3, 4], "landmarks": []}]} | changes
 
 
 def face(**changes: Any) -> dict[str, Any]:
-    return picture(annotations=[{"bbox": [0, 0, 90, 80]} | changes])
+    return image(annotations=[{"bbox": [0, 0, 90, 80]} | changes])
 
 
 @pytest.mark.parametrize("indent", [None, 2])
 def test_labels_of_the_old_tool_are_read_however_they_are_laid_out(indent: int | None, tmp_path: Path) -> None:
     missing = [[-1.0, -1.0]] * 5
-    content = [picture(), picture(file_name="b.jpg", annotations=[{"bbox": [1, 2, 9, 9], "landmarks": missing}])]
+    content = [image(), image(file_name="b.jpg", annotations=[{"bbox": [1, 2, 9, 9], "landmarks": missing}])]
     labels = read_labels(write_text(tmp_path / "x.json", json.dumps(content, indent=indent)))
     assert [image.file_name for image in labels.images] == ["a.jpg", "b.jpg"]
     assert not labels.images[1].faces.has_landmarks.any()
 
 
-def test_one_picture_alone_is_read_too(tmp_path: Path) -> None:
+def test_one_image_alone_is_read_too(tmp_path: Path) -> None:
     labels = read_labels(
-        write_text(tmp_path / "a.json", json.dumps(picture(file_path="x/a.jpg"), indent=2)), format_name="json"
+        write_text(tmp_path / "a.json", json.dumps(image(file_path="x/a.jpg"), indent=2)), format_name="json"
     )
     np.testing.assert_array_equal(labels.images[0].faces.boxes, [[1, 2, 3, 4]])
 
@@ -46,19 +46,19 @@ def test_single_missing_points_are_minus_one(tmp_path: Path) -> None:
 
 def test_attributes_are_unknown_where_a_face_does_not_have_them(tmp_path: Path) -> None:
     annotations = [{"bbox": [0, 0, 9, 9], "attributes": {"blur": 1}}, {"bbox": [0, 0, 9, 9]}]
-    content = [picture(annotations=annotations)]
+    content = [image(annotations=annotations)]
     faces = read_labels(write_text(tmp_path / "x.json", json.dumps(content))).images[0].faces
     np.testing.assert_array_equal(faces.attributes["blur"], [1, np.nan])
 
 
-@pytest.mark.parametrize("content", [[], [picture(annotations=[])]])
+@pytest.mark.parametrize("content", [[], [image(annotations=[])]])
 def test_nothing_is_nothing(content: list[object], tmp_path: Path) -> None:
     labels = read_labels(write_text(tmp_path / "x.json", json.dumps(content)))
     assert sum(len(image.faces) for image in labels.images) == 0
 
 
-def test_findings_have_the_line_where_each_picture_has_one(tmp_path: Path) -> None:
-    text = "[\n" + json.dumps(picture()) + ",\n" + json.dumps(face(bbox=[-5, 0, 5, 5])) + "\n]\n"
+def test_findings_have_the_line_where_each_image_has_one(tmp_path: Path) -> None:
+    text = "[\n" + json.dumps(image()) + ",\n" + json.dumps(face(bbox=[-5, 0, 5, 5])) + "\n]\n"
     labels = read_labels(write_text(tmp_path / "x.json", text))
     assert labels.findings[0].examples == (f"{tmp_path / 'x.json'}:3",)
 
@@ -66,18 +66,18 @@ def test_findings_have_the_line_where_each_picture_has_one(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([face(bbox=[1, 2, 3])], " picture 1 (a.jpg): face 1: bbox: expected 4 box numbers, got 3"),
-        ([picture(), face(bbox=None)], " picture 2 (a.jpg): face 1: bbox: expected 4 box numbers, got None"),
-        ([face(bbox=[1, 2, 3, "4"])], " picture 1 (a.jpg): face 1: bbox: expected 4 box numbers, got [1, 2, 3, '4']"),
-        ([face(landmarks=[[1, 2]])], " picture 1 (a.jpg): face 1: landmarks: expected no landmarks or 5 pairs x, y"),
-        ([face(ignore="no")], " picture 1 (a.jpg): ignore: expected true or false, got 'no'"),
-        ([face(attributes=[1])], " picture 1 (a.jpg): attributes: expected name: number, got [1]"),
-        ([face(attributes={"a": "b"})], " picture 1 (a.jpg): attributes: a: expected a number, got 'b'"),
-        ([picture(file_name="")], " picture 1: file_name: expected the name of a picture, got ''"),
-        ([picture(annotations=5)], " picture 1: a.jpg: expected a list of annotations, got 5"),
-        ([picture(width=5.5, height=4)], " picture 1: expected width and height in whole pixels, got 5.5 x 4"),
-        ([5], " picture 1: expected a picture with file_name and annotations, got 5"),
-        ({"a": 1}, " expected a list of pictures, got {'a': 1}"),
+        ([face(bbox=[1, 2, 3])], " image 1 (a.jpg): face 1: bbox: expected 4 box numbers, got 3"),
+        ([image(), face(bbox=None)], " image 2 (a.jpg): face 1: bbox: expected 4 box numbers, got None"),
+        ([face(bbox=[1, 2, 3, "4"])], " image 1 (a.jpg): face 1: bbox: expected 4 box numbers, got [1, 2, 3, '4']"),
+        ([face(landmarks=[[1, 2]])], " image 1 (a.jpg): face 1: landmarks: expected no landmarks or 5 pairs x, y"),
+        ([face(ignore="no")], " image 1 (a.jpg): ignore: expected true or false, got 'no'"),
+        ([face(attributes=[1])], " image 1 (a.jpg): attributes: expected name: number, got [1]"),
+        ([face(attributes={"a": "b"})], " image 1 (a.jpg): attributes: a: expected a number, got 'b'"),
+        ([image(file_name="")], " image 1: file_name: expected the name of an image, got ''"),
+        ([image(annotations=5)], " image 1: a.jpg: expected a list of annotations, got 5"),
+        ([image(width=5.5, height=4)], " image 1: expected width and height in whole pixels, got 5.5 x 4"),
+        ([5], " image 1: expected an image with file_name and annotations, got 5"),
+        ({"a": 1}, " expected a list of images, got {'a': 1}"),
     ],
 )
 def test_broken_entries_are_named(content: object, message: str, tmp_path: Path) -> None:
@@ -88,6 +88,6 @@ def test_broken_entries_are_named(content: object, message: str, tmp_path: Path)
 
 
 def test_a_broken_line_of_json_lines_is_named(tmp_path: Path) -> None:
-    path = write_text(tmp_path / "x.jsonl", json.dumps(picture()) + "\n\n{]\n")
+    path = write_text(tmp_path / "x.jsonl", json.dumps(image()) + "\n\n{]\n")
     with pytest.raises(LabelFormatError, match=r"x\.jsonl:3: not valid JSON"):
         read_labels(path)

@@ -57,7 +57,7 @@ def test_a_file_that_names_sides_from_the_persons_view_is_swapped(tmp_path: Path
     assert [finding.action for finding in labels.findings] == ["mended"]
 
 
-def test_other_classes_and_unlisted_pictures_are_left_out_and_counted(tmp_path: Path) -> None:
+def test_other_classes_and_unlisted_images_are_left_out_and_counted(tmp_path: Path) -> None:
     categories = [{"id": 1, "name": "dog"}, {"id": 3, "name": "human face"}]
     annotations = [annotation(), annotation(category_id=1), annotation(image_id=8)]
     labels = read(tmp_path, content(categories=categories, annotations=annotations))
@@ -91,7 +91,7 @@ def test_crowds_are_ignored_and_attributes_kept_as_numbers(tmp_path: Path) -> No
         (content(annotations=[annotation(keypoints=[1, 2])]), "annotations[0]: expected 15 keypoint numbers, got 2"),
         (content(annotations=[annotation(image_id=[7])]), "annotations[0]: image_id: expected a number, got [7]"),
         (content(annotations=[annotation(iscrowd="no")]), "annotations[0]: iscrowd and ignore: expected 0 or 1"),
-        (content(images=[{"id": 7}]), "images[0]: expected the name of a picture, got None"),
+        (content(images=[{"id": 7}]), "images[0]: expected the name of an image, got None"),
         (
             content(images=[{"id": 7, "file_name": "a", "width": -1, "height": 5}]),
             "images[0]: expected width and height",

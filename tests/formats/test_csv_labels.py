@@ -31,13 +31,13 @@ def test_columns_are_found_by_their_names(text: str, tmp_path: Path) -> None:
     assert labels.images[0].faces.attributes == {}
 
 
-def test_width_and_height_beside_corners_are_the_pictures(tmp_path: Path) -> None:
+def test_width_and_height_beside_corners_are_the_images(tmp_path: Path) -> None:
     text = "filename,width,height,xmin,ymin,xmax,ymax\na.jpg,64,48,1,2,11,22\n"
     image = read_labels(write_text(tmp_path / "labels.csv", text)).images[0]
     assert (image.width, image.height) == (64, 48)
 
 
-def test_rows_of_a_picture_come_together_and_empty_boxes_are_no_faces(tmp_path: Path) -> None:
+def test_rows_of_a_image_come_together_and_empty_boxes_are_no_faces(tmp_path: Path) -> None:
     text = "image,x1,y1,x2,y2\na.jpg,1,2,3,4\nb.jpg,,,,\na.jpg,5,6,7,8\n"
     labels = read_labels(write_text(tmp_path / "labels.csv", text))
     assert [(image.file_name, len(image.faces)) for image in labels.images] == [("a.jpg", 2), ("b.jpg", 0)]
@@ -66,7 +66,7 @@ def test_other_classes_are_left_out(tmp_path: Path) -> None:
     [
         ("image,x1,y1,x2,y2\na.jpg,1,2,3\n", ":2: expected 5 fields, got 4"),
         ("image,x1,y1,x2,y2\na.jpg,1,2,3,x\n", ":2: expected a box number, got 'x'"),
-        ("image,x1,y1,x2,y2\n,1,2,3,4\n", ":2: expected the name of a picture, got ''"),
+        ("image,x1,y1,x2,y2\n,1,2,3,4\n", ":2: expected the name of an image, got ''"),
         ("image,x1,y1\na.jpg,1,2\n", ":1: expected columns file_name, x_min, y_min, x_max, y_max"),
         ("image,x1,y1,x2,y2,ignore\na.jpg,1,2,3,4,maybe\n", ":2: ignore: expected 0 or 1, got 'maybe'"),
         ("\n\n", ":1: expected a table of faces, got an empty file"),

@@ -9,15 +9,15 @@ import pytest
 
 from retinaface_cli.formats.face_checks import check_faces
 from retinaface_cli.formats.face_table import OCCLUDED_LANDMARKS, FaceTable
-from retinaface_cli.formats.label_reader import FaceRecord, PictureRecord, Point, build_table
+from retinaface_cli.formats.label_reader import FaceRecord, ImageRecord, Point, build_table
 
 UPRIGHT: tuple[Point, ...] = ((30, 30), (70, 30), (50, 50), (35, 70), (65, 70))
 MIRRORED: tuple[Point, ...] = tuple((100 - x, y) for x, y in UPRIGHT)
 
 
 def table(*faces: FaceRecord, size: tuple[int, int] = (0, 0), corners: bool = True, known: bool = True) -> FaceTable:
-    picture = PictureRecord("a.jpg", Path("labels.txt"), faces, size)
-    return build_table([picture], format_name="csv", boxes_are_corners=corners, is_order_known=known)
+    image = ImageRecord("a.jpg", Path("labels.txt"), faces, size)
+    return build_table([image], format_name="csv", boxes_are_corners=corners, is_order_known=known)
 
 
 def summary(findings: object) -> list[tuple[str, int]]:
@@ -60,7 +60,7 @@ def test_a_box_of_negative_width_is_ignored() -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 2e7])
-def test_a_box_that_is_not_in_any_picture_is_dropped_with_its_place(value: float) -> None:
+def test_a_box_that_is_not_in_any_image_is_dropped_with_its_place(value: float) -> None:
     checked = check_faces(table(FaceRecord((0, 0, 5, 5)), FaceRecord((0, value, 5, 5), line=7)))
     assert len(checked.images[0].faces) == 1
     assert summary(checked.findings) == [("dropped", 1)]
@@ -70,11 +70,11 @@ def test_a_box_that_is_not_in_any_picture_is_dropped_with_its_place(value: float
 def test_only_the_first_places_are_named_and_all_are_counted() -> None:
     checked = check_faces(table(*(FaceRecord((-1, 0, 5, 5), line=i) for i in range(1, 9))))
     assert checked.findings[0].describe() == (
-        "box over the border of the picture, clipped: 8 (labels.txt:1, labels.txt:2, labels.txt:3, ...)"
+        "box over the border of the image, clipped: 8 (labels.txt:1, labels.txt:2, labels.txt:3, ...)"
     )
 
 
-def test_a_face_without_a_line_is_placed_by_its_number_in_the_picture() -> None:
+def test_a_face_without_a_line_is_placed_by_its_number_in_the_image() -> None:
     checked = check_faces(table(FaceRecord((0, 0, 5, 5)), FaceRecord((-1, 0, 5, 5))))
     assert checked.findings[0].examples == ("labels.txt: a.jpg, face 2",)
 
@@ -104,7 +104,7 @@ def test_a_landmark_that_cannot_be_this_faces_is_taken_as_missing(point: Point) 
     assert summary(checked.findings) == [("mended", 1)]
 
 
-def test_a_landmark_outside_the_picture_but_near_its_face_is_kept() -> None:
+def test_a_landmark_outside_the_image_but_near_its_face_is_kept() -> None:
     checked = check_faces(table(FaceRecord((0, 0, 100, 100), ((-20, 30), *UPRIGHT[1:])), size=(100, 100)))
     np.testing.assert_array_equal(checked.images[0].faces.landmarks[0, 0], [-20, 30])
     assert checked.findings == ()

@@ -1,4 +1,4 @@
-"""Sizes from the heads of picture files, held to what OpenCV decodes."""
+"""Sizes from the heads of image files, held to what OpenCV decodes."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def write(path: Path, width: int = 60, height: int = 40, *, orientation: int = 1
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
-def test_plain_pictures(suffix: str, tmp_path: Path) -> None:
+def test_plain_images(suffix: str, tmp_path: Path) -> None:
     assert read_size_from_head(write(tmp_path / f"a{suffix}")) == (40, 60)
 
 
 @pytest.mark.parametrize("suffix", [".bmp", ".gif", ".pgm"])
-def test_pictures_without_metadata(suffix: str, tmp_path: Path) -> None:
+def test_images_without_metadata(suffix: str, tmp_path: Path) -> None:
     Image.fromarray(np.zeros((40, 60), np.uint8)).save(tmp_path / f"a{suffix}")
     assert read_size_from_head(tmp_path / f"a{suffix}") == (40, 60)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_turned_pictures_have_the_size_that_they_are_decoded_to(orientation: int, tmp_path: Path) -> None:
+def test_turned_images_have_the_size_that_they_are_decoded_to(orientation: int, tmp_path: Path) -> None:
     path = write(tmp_path / "a.jpg", orientation=orientation)
     decoded = cv2.imread(str(path))
     assert decoded is not None
@@ -40,7 +40,7 @@ def test_turned_pictures_have_the_size_that_they_are_decoded_to(orientation: int
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
-def test_turned_pictures_of_other_formats(suffix: str, tmp_path: Path) -> None:
+def test_turned_images_of_other_formats(suffix: str, tmp_path: Path) -> None:
     assert read_size_from_head(write(tmp_path / f"a{suffix}", orientation=6)) == (60, 40)
 
 
@@ -68,7 +68,7 @@ def test_a_file_that_is_cut_off_has_no_size(length: int, tmp_path: Path) -> None
     assert read_size_from_head(path) is None
 
 
-def test_no_picture_has_no_size(tmp_path: Path) -> None:
+def test_no_image_has_no_size(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_text("hello")
     assert read_size_from_head(tmp_path / "a.jpg") is None
     with pytest.raises(FileNotFoundError):
@@ -76,7 +76,7 @@ def test_no_picture_has_no_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.shared
-def test_sizes_of_real_pictures_are_those_of_the_decoded_ones(shared: Path) -> None:
+def test_sizes_of_real_images_are_those_of_the_decoded_ones(shared: Path) -> None:
     paths = sorted((shared / "data/wider_dev/WIDER_val/images").rglob("*.jpg"))[::40]
     assert paths
     for path in paths:

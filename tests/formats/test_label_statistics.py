@@ -23,7 +23,7 @@ def labels(boxes: list[list[float]], *, points: list[int], ignore: list[bool], b
     )
 
 
-def test_pictures_faces_and_attributes_are_counted() -> None:
+def test_images_faces_and_attributes_are_counted() -> None:
     first = labels(
         [[0, 0, 4, 16], [0, 0, 16, 16], [0, 0, 40, 40]], points=[5, 3, 0], ignore=[False] * 3, blur=[2, 0, np.nan]
     )

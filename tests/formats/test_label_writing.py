@@ -22,7 +22,7 @@ OUTPUTS = {"json": "x.json", "jsonl": "x.jsonl", "coco": "x.json", "retinaface":
 
 
 def faces(count: int, *, seed: int = 0, ignored: bool = True) -> FaceLabels:
-    """Random faces in a picture of 640 x 480, with all kinds of landmarks."""
+    """Random faces in an image of 640 x 480, with all kinds of landmarks."""
     rng = np.random.default_rng(seed)
     corners = np.sort(rng.uniform(0, 1, (count, 2, 2)), axis=1) * [640, 480]
     corners[:, 1] += 1e-3
@@ -66,12 +66,12 @@ def test_every_format_gives_back_what_it_can_hold(
     ]
     path = folder / OUTPUTS[format_name]
     write_labels(path, images, format_name=format_name)
-    pictures = None
+    images_found = None
     if format_name == "yolo":
         for image in images:
-            write_png(folder / "pictures" / image.file_name, 640, 480)
-        pictures = folder / "pictures"
-    found = {image.file_name: image for image in read_labels(path, format_name=format_name, images=pictures).images}
+            write_png(folder / "images" / image.file_name, 640, 480)
+        images_found = folder / "images"
+    found = {image.file_name: image for image in read_labels(path, format_name=format_name, images=images_found).images}
     writer = WRITERS[format_name]
     assert set(found) == {image.file_name for image in images}
     for image in images:
@@ -89,7 +89,7 @@ def test_wider_files_are_detections_that_the_evaluation_reads(tmp_path: Path) ->
     np.testing.assert_array_equal(read_predictions(tmp_path / "out")[0].faces.boxes, image.faces.boxes)
 
 
-def test_json_is_one_picture_to_a_line_in_the_documented_shape(tmp_path: Path) -> None:
+def test_json_is_one_image_to_a_line_in_the_documented_shape(tmp_path: Path) -> None:
     landmarks = np.full((2, 5, 2), np.nan, np.float32)
     landmarks[0] = 5.5
     labels = FaceLabels(
@@ -117,7 +117,7 @@ def test_json_is_one_picture_to_a_line_in_the_documented_shape(tmp_path: Path) -
     ]
 
 
-def test_no_pictures_are_an_empty_list(tmp_path: Path) -> None:
+def test_no_images_are_an_empty_list(tmp_path: Path) -> None:
     write_labels(tmp_path / "x.json", [])
     assert json.loads((tmp_path / "x.json").read_text()) == []
     assert read_labels(tmp_path / "x.json").images == ()
@@ -144,7 +144,7 @@ def test_what_a_format_cannot_hold_is_named() -> None:
         f"landmarks of {pointed} faces",
         f"{ignored} ignored faces, left out",
         "attributes landmark_blur, occluded_landmarks",
-        "sizes of 1 pictures",
+        "sizes of 1 images",
     )
     assert WRITERS["retinaface"].count_faces(images) == 50 - ignored
 
@@ -155,9 +155,9 @@ def test_yolo_without_sizes_is_an_error_and_leaves_nothing(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_pictures_with_one_yolo_file_are_an_error(tmp_path: Path) -> None:
+def test_two_images_with_one_yolo_file_are_an_error(tmp_path: Path) -> None:
     images = [ImageLabels(name, FaceLabels.empty(), 9, 9) for name in ("a.jpg", "a.png")]
-    with pytest.raises(RetinaFaceError, match=r"a\.png: another picture has the same YOLO label file"):
+    with pytest.raises(RetinaFaceError, match=r"a\.png: another image has the same YOLO label file"):
         write_labels(tmp_path / "out", images, format_name="yolo")
 
 

@@ -41,7 +41,7 @@ def test_a_split_is_a_list_of_names(tmp_path: Path) -> None:
         read_labels(tmp_path, split="test")
 
 
-def test_the_picture_of_the_xml_files_name_is_taken_where_the_written_one_is_not_there(tmp_path: Path) -> None:
+def test_the_image_of_the_xml_files_name_is_taken_where_the_written_one_is_not_there(tmp_path: Path) -> None:
     voc(tmp_path)
     write_png(tmp_path / "JPEGImages/b.png")
     write_png(tmp_path / "JPEGImages/a.jpg")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from retinaface_cli.errors import LabelFormatError, RetinaFaceError
 from retinaface_cli.faces import FaceDetections, ImageDetections
-from retinaface_cli.formats.prediction_scan import scan_picture
+from retinaface_cli.formats.prediction_scan import scan_image
 from retinaface_cli.formats.predictions import (
     PredictionFormat,
     detections_to_json,
@@ -48,7 +48,7 @@ def face(score: object = 0.5, **changes: object) -> dict[str, object]:
     return {"bbox": [1, 2, 3, 4], "score": score, "landmarks": []} | changes
 
 
-def test_a_picture_becomes_the_documented_object() -> None:
+def test_a_image_becomes_the_documented_object() -> None:
     assert detections_to_json(two_faces(), file_path="in/a/x.jpg") == {
         "file_name": "a/x.jpg",
         "file_path": "in/a/x.jpg",
@@ -65,7 +65,7 @@ def test_a_picture_becomes_the_documented_object() -> None:
     }
 
 
-def test_a_picture_without_faces_has_an_empty_list_and_no_unknown_keys() -> None:
+def test_a_image_without_faces_has_an_empty_list_and_no_unknown_keys() -> None:
     empty = ImageDetections("x.jpg", FaceDetections.empty())
     assert detections_to_json(empty, file_path=None) == {"file_name": "x.jpg", "annotations": []}
 
@@ -87,7 +87,7 @@ def test_what_is_written_reads_back(tmp_path: Path, format_name: PredictionForma
 
 
 @pytest.mark.parametrize(("format_name", "name"), FORMATS)
-def test_no_pictures_make_a_whole_file(tmp_path: Path, format_name: PredictionFormat, name: str) -> None:
+def test_no_images_make_a_whole_file(tmp_path: Path, format_name: PredictionFormat, name: str) -> None:
     write_predictions(tmp_path / name, [], format_name=format_name)
     assert (tmp_path / name).exists()
     if format_name in ("json", "coco", "csv"):
@@ -117,7 +117,7 @@ def test_an_error_while_writing_leaves_the_old_result(tmp_path: Path, format_nam
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_wider_files_hold_x_y_w_h_and_pictures_of_one_stem_stay_apart(tmp_path: Path) -> None:
+def test_wider_files_hold_x_y_w_h_and_images_of_one_stem_stay_apart(tmp_path: Path) -> None:
     images = [two_faces("0--Parade/x.jpg"), two_faces("0--Parade/x.png")]
     write_predictions(tmp_path / "out", images, format_name="wider")
     text = (tmp_path / "out/0--Parade/x.txt").read_text()
@@ -189,8 +189,8 @@ BROKEN_JSON: tuple[tuple[object, str], ...] = (
     ('[\n{"file_name": "a", "annotations": []},\n', r":2: the file is cut off"),
     ('[\n{"file_name": "a", "annotations": []},\n{"file_na', r":3: not valid JSON"),
     ("[1, 2", "not valid JSON"),
-    ("17", "expected a list of pictures"),
-    ([17], "entry 1: expected a picture object"),
+    ("17", "expected a list of images"),
+    ([17], "entry 1: expected an image object"),
     ([{"file_name": "a"}], "file_name and annotations"),
     ([{"file_name": "", "annotations": []}], "expected a file name"),
     ([{"file_name": "a", "annotations": [17]}], "face 1: expected an object"),
@@ -269,7 +269,7 @@ def full_faces(file_name: str, *, has_landmarks: bool) -> ImageDetections:
 def test_lines_of_uniform_faces_take_the_fast_way_to_the_same_faces(tmp_path: Path, has_landmarks: bool) -> None:
     write_predictions(tmp_path / "p.jsonl", [full_faces("a.jpg", has_landmarks=has_landmarks)], format_name="jsonl")
     line = (tmp_path / "p.jsonl").read_bytes().strip()
-    scanned = scan_picture(line)
+    scanned = scan_image(line)
     assert scanned is not None
     general = json.loads(line)["annotations"]
     assert scanned.head == {"file_name": "a.jpg", "annotations": []}
@@ -294,7 +294,7 @@ def test_the_fast_way_never_reads_what_is_no_json_or_another_number(
     content = detections_to_json(full_faces("a.jpg", has_landmarks=has_landmarks), file_path=None)
     line = json.dumps(content).encode()
     broken = line[:place] + text.encode() + line[place + num_replaced :]
-    scanned = scan_picture(broken)
+    scanned = scan_image(broken)
     if scanned is None:
         return
     annotations = json.loads(broken)["annotations"]

@@ -77,7 +77,7 @@ def test_an_unknown_file_is_an_error_that_says_what_was_found_and_names_all_form
     assert all(f"{name}: " in str(caught.value) for name in READERS)
 
 
-def test_a_coco_file_is_known_by_its_keys_whatever_its_pictures_begin_with(tmp_path: Path) -> None:
+def test_a_coco_file_is_known_by_its_keys_whatever_its_images_begin_with(tmp_path: Path) -> None:
     content = (
         '{"images": [{"file_name": "x.jpg", "id": 1}], "annotations": [], "categories": [{"id": 1, "name": "face"}]}'
     )
@@ -138,9 +138,9 @@ def test_the_image_root_is_found_beside_the_label_file(tmp_path: Path) -> None:
     assert read_labels(label_txt(tmp_path)).image_root == tmp_path / "images"
 
 
-def test_measuring_reads_sizes_and_leaves_out_pictures_that_are_missing_or_broken(tmp_path: Path) -> None:
+def test_measuring_reads_sizes_and_leaves_out_images_that_are_missing_or_broken(tmp_path: Path) -> None:
     write_png(tmp_path / "images/a.jpg", 50, 30)
-    write_text(tmp_path / "images/broken.jpg", "no picture")
+    write_text(tmp_path / "images/broken.jpg", "no image")
     path = write_text(tmp_path / "label.txt", "# broken.jpg\n0 0 9 9\n# a.jpg\n40 20 30 5\n# missing.jpg\n1 1 5 5\n")
     labels = read_labels(path, images=tmp_path / "images", measure=True)
     assert [(image.file_name, image.width, image.height) for image in labels.images] == [("a.jpg", 50, 30)]
@@ -152,14 +152,14 @@ def test_measuring_reads_sizes_and_leaves_out_pictures_that_are_missing_or_broke
     ]
 
 
-def test_a_folder_in_which_no_picture_lies_is_an_error_that_names_one(tmp_path: Path) -> None:
+def test_a_folder_in_which_no_image_lies_is_an_error_that_names_one(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     with pytest.raises(LabelFormatError, match=NAMES[0]):
         read_labels(label_txt(tmp_path), images=tmp_path / "images")
 
 
 @pytest.mark.parametrize("name", ["x" * 5000 + ".jpg", "x/" * 3000 + "a.jpg"])
-def test_names_that_no_file_can_have_are_missing_pictures(name: str, tmp_path: Path) -> None:
+def test_names_that_no_file_can_have_are_missing_images(name: str, tmp_path: Path) -> None:
     write_png(tmp_path / "a.jpg")
     labels = read_labels(write_text(tmp_path / "label.txt", f"# a.jpg\n1 2 3 4\n# {name}\n"), measure=True)
     assert [image.file_name for image in labels.images] == ["a.jpg"]
@@ -167,14 +167,14 @@ def test_names_that_no_file_can_have_are_missing_pictures(name: str, tmp_path: P
 
 
 def test_folders_in_names_that_do_not_exist_are_left_out_of_the_names(tmp_path: Path) -> None:
-    write_png(tmp_path / "pictures/a.jpg")
+    write_png(tmp_path / "images/a.jpg")
     path = write_text(tmp_path / "label.txt", "# C:\\data\\train/a.jpg\n0 0 9 9\n")
-    labels = read_labels(path, images=tmp_path / "pictures")
+    labels = read_labels(path, images=tmp_path / "images")
     assert labels.images[0].file_name == "a.jpg"
-    assert labels.image_root == tmp_path / "pictures"
+    assert labels.image_root == tmp_path / "images"
 
 
-def test_a_picture_that_is_named_twice_is_joined_once(tmp_path: Path) -> None:
+def test_a_image_that_is_named_twice_is_joined_once(tmp_path: Path) -> None:
     path = write_text(
         tmp_path / "label.txt", "# a.jpg\n0 0 9 9\n# b.jpg\n# a.jpg\n5 5 9 9\n# a.jpg\n0 0 9 9\n5 5 9 9\n"
     )

@@ -65,7 +65,7 @@ def test_spaces_line_ends_and_marks_at_the_start_do_not_matter(text: str, tmp_pa
         ("# a.jpg\n1 2 3 1_0\n", ":2: expected a number, got '1_0'"),
         ("# a.jpg\n1 2 3 \u0664\n", ":2: expected a number"),
         ("1 2 3 4\n# a.jpg\n", ":1: expected `# path` before the first face"),
-        ("#  \n1 2 3 4\n", ":1: expected the name of a picture"),
+        ("#  \n1 2 3 4\n", ":1: expected the name of an image"),
     ],
 )
 def test_broken_lines_are_named(text: str, message: str, tmp_path: Path) -> None:
@@ -124,8 +124,8 @@ def test_faces_are_those_that_the_old_converter_made(shared: Path) -> None:
     wanted = json.loads((shared / "reference/ternaus_labels_sample.json").read_text(encoding="utf-8"))
     found = {image.file_name: image.faces for image in read_labels(shared / "labels/wider_train_label.txt.gz").images}
     assert len(wanted) == 150
-    for picture in wanted:
-        faces = found[picture["file_name"]]
-        assert faces.boxes.tolist() == [face["bbox"] for face in picture["annotations"]]
-        points = np.array([face["landmarks"] for face in picture["annotations"]], np.float32)
+    for one_image in wanted:
+        faces = found[one_image["file_name"]]
+        assert faces.boxes.tolist() == [face["bbox"] for face in one_image["annotations"]]
+        points = np.array([face["landmarks"] for face in one_image["annotations"]], np.float32)
         np.testing.assert_array_equal(np.where(faces.has_landmarks[..., None], faces.landmarks, -1), points)

@@ -25,38 +25,38 @@ def official(folder: Path, split: str) -> None:
     wider_txt(folder).rename(folder / f"wider_face_{split}_bbx_gt.txt")
 
 
-def pictures(folder: Path) -> None:
+def images(folder: Path) -> None:
     for name in NAMES:
         write_png(folder / name)
 
 
 def official_layout(folder: Path) -> Path:
     official(folder / "wider_face_split", "train")
-    pictures(folder / "WIDER_train/images")
+    images(folder / "WIDER_train/images")
     return folder
 
 
 def retinaface_layout(folder: Path) -> Path:
     label_txt(folder / "train")
-    pictures(folder / "train/images")
+    images(folder / "train/images")
     return folder
 
 
 def single_part_layout(folder: Path) -> Path:
     label_txt(folder)
-    pictures(folder / "images")
+    images(folder / "images")
     return folder
 
 
 def scrfd_layout(folder: Path) -> Path:
     labelv2_txt(folder / "train")
-    pictures(folder / "train/images")
+    images(folder / "train/images")
     return folder
 
 
 def mat_layout(folder: Path) -> Path:
     wider_mat(folder / "wider_face_split", name="wider_face_train.mat")
-    pictures(folder / "WIDER_train/images")
+    images(folder / "WIDER_train/images")
     return folder
 
 
@@ -68,7 +68,7 @@ def inside_the_part(folder: Path) -> Path:
     "layout",
     [official_layout, retinaface_layout, single_part_layout, scrfd_layout, mat_layout, inside_the_part],
 )
-def test_every_usual_layout_is_read_with_its_pictures(layout: object, tmp_path: Path) -> None:
+def test_every_usual_layout_is_read_with_its_images(layout: object, tmp_path: Path) -> None:
     labels = read_labels(layout(tmp_path), measure=True)  # type: ignore[operator]
     assert labels.format_name == "wider"
     assert [image.file_name for image in labels.images] == list(NAMES)
@@ -118,13 +118,13 @@ def test_of_several_parts_one_must_be_chosen(tmp_path: Path) -> None:
         read_labels(tmp_path, split="test")
 
 
-def test_the_only_part_whose_pictures_are_there_is_taken(tmp_path: Path) -> None:
+def test_the_only_part_whose_images_are_there_is_taken(tmp_path: Path) -> None:
     official_layout(tmp_path)
     wider_txt(tmp_path / "wider_face_split")
     assert read_labels(tmp_path).image_root == tmp_path / "WIDER_train/images"
 
 
-def test_a_loose_label_file_goes_to_the_part_whose_pictures_it_names(tmp_path: Path) -> None:
+def test_a_loose_label_file_goes_to_the_part_whose_images_it_names(tmp_path: Path) -> None:
     official(tmp_path / "wider_face_split", "train")
     write_text(tmp_path / "wider_face_split/wider_face_val_bbx_gt.txt", "other.jpg\n1\n1 2 3 4 0 0 0 0 0 0\n")
     label_txt(tmp_path)

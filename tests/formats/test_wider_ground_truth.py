@@ -20,10 +20,10 @@ def ground_truth(folder: Path) -> Path:
     return folder
 
 
-def test_boxes_and_the_faces_that_count_are_read_by_picture(tmp_path: Path) -> None:
-    pictures = read_wider_ground_truth(ground_truth(tmp_path))
-    assert list(pictures) == list(NAMES)
-    first, second = pictures.values()
+def test_boxes_and_the_faces_that_count_are_read_by_image(tmp_path: Path) -> None:
+    images = read_wider_ground_truth(ground_truth(tmp_path))
+    assert list(images) == list(NAMES)
+    first, second = images.values()
     np.testing.assert_array_equal(first.boxes_xywh, [[10, 20, 30, 40]])
     assert {name: mask.tolist() for name, mask in first.is_counted.items()} == {
         "easy": [False],
@@ -57,7 +57,7 @@ def test_a_mat_file_without_lists_is_an_error_that_says_what_is_missing(tmp_path
 
 @pytest.mark.shared
 def test_the_official_lists_count_as_many_faces_as_published(shared: Path) -> None:
-    pictures = read_wider_ground_truth(shared / "labels/ground_truth").values()
-    counted = {name: sum(int(picture.is_counted[name].sum()) for picture in pictures) for name in DIFFICULTIES}
+    images = read_wider_ground_truth(shared / "labels/ground_truth").values()
+    counted = {name: sum(int(image.is_counted[name].sum()) for image in images) for name in DIFFICULTIES}
     assert counted == {"easy": 7211, "medium": 13319, "hard": 31958}
-    assert sum(len(picture.boxes_xywh) for picture in pictures) == 39_708
+    assert sum(len(image.boxes_xywh) for image in images) == 39_708

@@ -32,7 +32,7 @@ def test_attributes_are_kept_and_invalid_faces_are_ignored(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("zeros", ["0 0 0 0 0 0 0 0 0 0 \n", ""])
-def test_a_picture_without_faces_may_have_a_line_of_zeros(zeros: str, tmp_path: Path) -> None:
+def test_a_image_without_faces_may_have_a_line_of_zeros(zeros: str, tmp_path: Path) -> None:
     labels = read_labels(write_text(tmp_path / "gt.txt", f"a.jpg\n0\n{zeros}b.jpg\n1\n{ROW}\n"))
     assert [(image.file_name, len(image.faces)) for image in labels.images] == [("a.jpg", 0), ("b.jpg", 1)]
 

@@ -14,7 +14,7 @@ from retinaface_cli.formats.label_set import LabelSet
 from tests.formats.label_samples import write_png, write_text
 
 BOX = "0 0.5 0.5 0.2 0.5"
-"""In a picture of 100 x 80: 40, 20, 60, 60."""
+"""In an image of 100 x 80: 40, 20, 60, 60."""
 
 
 def read(folder: Path, text: str, **options: Any) -> LabelSet:
@@ -24,7 +24,7 @@ def read(folder: Path, text: str, **options: Any) -> LabelSet:
 
 
 @pytest.mark.parametrize(
-    ("picture", "labels", "source", "split"),
+    ("image", "labels", "source", "split"),
     [
         ("images/a.png", "labels/a.txt", "", None),
         ("images/a.png", "labels/a.txt", "labels", None),
@@ -37,9 +37,9 @@ def read(folder: Path, text: str, **options: Any) -> LabelSet:
     ],
 )
 def test_the_usual_folders_are_understood(
-    picture: str, labels: str, source: str, split: str | None, tmp_path: Path
+    image: str, labels: str, source: str, split: str | None, tmp_path: Path
 ) -> None:
-    path = write_png(tmp_path / "set" / picture)
+    path = write_png(tmp_path / "set" / image)
     write_text(tmp_path / "set" / labels, f"{BOX}\n")
     found = read_labels(tmp_path / "set" / source, split=split)
     assert found.format_name == "yolo"
@@ -49,7 +49,7 @@ def test_the_usual_folders_are_understood(
 
 
 @pytest.mark.parametrize("named", ["images/train", "./images/train", "[images/train]", "train.txt"])
-def test_data_yaml_says_where_the_pictures_are(named: str, tmp_path: Path) -> None:
+def test_data_yaml_says_where_the_images_are(named: str, tmp_path: Path) -> None:
     write_png(tmp_path / "images/train/a.png")
     write_png(tmp_path / "images/val/b.png")
     write_text(tmp_path / "labels/train/a.txt", f"{BOX}\n")
@@ -63,7 +63,7 @@ def test_data_yaml_says_where_the_pictures_are(named: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("line", ["x" * 5000 + ".png", "a\0.png", "nowhere.png"])
-def test_a_listed_picture_that_is_not_there_is_left_out(line: str, tmp_path: Path) -> None:
+def test_a_listed_image_that_is_not_there_is_left_out(line: str, tmp_path: Path) -> None:
     write_text(tmp_path / "data.yaml", "train: train.txt\nnames: [face]\n")
     write_text(tmp_path / "train.txt", f"images/a.png\n{line}\n")
     labels = read(tmp_path, f"{BOX}\n")
@@ -71,16 +71,16 @@ def test_a_listed_picture_that_is_not_there_is_left_out(line: str, tmp_path: Pat
     assert [(finding.action, finding.count) for finding in labels.findings] == [("dropped", 1)]
 
 
-def test_a_picture_without_a_text_file_has_no_faces(tmp_path: Path) -> None:
+def test_a_image_without_a_text_file_has_no_faces(tmp_path: Path) -> None:
     write_png(tmp_path / "images/b.png")
     labels = read(tmp_path, f"{BOX}\n")
     assert [(image.file_name, len(image.faces)) for image in labels.images] == [("a.png", 1), ("b.png", 0)]
 
 
-def test_pictures_may_lie_elsewhere(tmp_path: Path) -> None:
-    write_png(tmp_path / "pictures/e/a.png")
+def test_images_may_lie_elsewhere(tmp_path: Path) -> None:
+    write_png(tmp_path / "images/e/a.png")
     write_text(tmp_path / "texts/e/a.txt", f"{BOX}\n")
-    labels = read_labels(tmp_path / "texts", images=tmp_path / "pictures")
+    labels = read_labels(tmp_path / "texts", images=tmp_path / "images")
     assert [image.file_name for image in labels.images] == ["e/a.png"]
     assert len(labels.images[0].faces) == 1
 
@@ -107,15 +107,15 @@ def test_several_classes_without_names_are_an_error(tmp_path: Path) -> None:
         read(tmp_path, f"{BOX}\n4{BOX[1:]}\n")
 
 
-def test_text_files_without_a_picture_are_counted(tmp_path: Path) -> None:
+def test_text_files_without_a_image_are_counted(tmp_path: Path) -> None:
     write_text(tmp_path / "labels/lost.txt", f"{BOX}\n")
     labels = read(tmp_path, f"{BOX}\n")
     assert [(finding.action, finding.count) for finding in labels.findings] == [("dropped", 1)]
 
 
-def test_without_pictures_the_error_says_what_to_do(tmp_path: Path) -> None:
+def test_without_images_the_error_says_what_to_do(tmp_path: Path) -> None:
     write_text(tmp_path / "labels/a.txt", f"{BOX}\n")
-    with pytest.raises(LabelFormatError, match=r"found no pictures, .* name their folder with --images"):
+    with pytest.raises(LabelFormatError, match=r"found no images, .* name their folder with --images"):
         read_labels(tmp_path)
 
 

@@ -19,7 +19,7 @@ def make_targets(
     landmarks: Tensor | None = None,
     has_landmarks: Tensor | None = None,
 ) -> FaceTargets:
-    """Targets with the given boxes; by default all in picture 0, none ignored, without landmarks."""
+    """Targets with the given boxes; by default all in image 0, none ignored, without landmarks."""
     n = len(boxes)
     return FaceTargets(
         boxes=torch.as_tensor(boxes, dtype=torch.float32).reshape(n, 4),
@@ -33,7 +33,7 @@ def make_targets(
 def random_targets(
     num_faces: int, *, batch_size: int, image_side: float, seed: int, ignored: float = 0.0
 ) -> FaceTargets:
-    """Faces of all sizes and shapes, some of them reaching out of the picture."""
+    """Faces of all sizes and shapes, some of them reaching out of the image."""
     generator = torch.Generator().manual_seed(seed)
     center = torch.rand(num_faces, 2, generator=generator) * image_side
     side = torch.exp(torch.rand(num_faces, 1, generator=generator) * 4.5 + 1.2)

@@ -54,7 +54,7 @@ def compute(outputs: HeadOutputs, targets: FaceTargets, **values: Any) -> LossVa
 def test_the_loss_of_the_old_code_is_reproduced(shared: Path) -> None:
     recorded = np.load(shared / "reference" / "loss.npz")
     faces = [torch.from_numpy(recorded[f"targets_{i}"]) for i in range(2)]
-    rows = torch.cat(faces)  # boxes, points and label, as parts of a picture of 160 pixels
+    rows = torch.cat(faces)  # boxes, points and label, as parts of an image of 160 pixels
     targets = make_targets(
         rows[:, :4] * 160,
         images=[i for i, face in enumerate(faces) for _ in face],
@@ -102,7 +102,7 @@ def test_cross_entropy_takes_the_hardest_negatives_and_leaves_out_what_is_ignore
     assert float(result.divisor) == 1
 
 
-def test_pictures_without_faces_are_negatives() -> None:
+def test_images_without_faces_are_negatives() -> None:
     margins = torch.tensor([[2.0, 1.0, 0.0, -1.0]])
     matches = Matches(torch.full((1, 4), -1), torch.ones(1, 4, dtype=torch.bool), 0)
     positives = collect_positives(matches, make_targets([]), torch.full((4, 4), 16.0))

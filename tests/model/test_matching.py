@@ -32,7 +32,7 @@ def anchor_number(x: float, y: float, side: float, grid: AnchorGrid = GRID) -> i
 
 
 def match_all_with_all(targets: FaceTargets, settings: IouMatchingSettings, batch_size: int) -> tuple[Tensor, Tensor]:
-    """The rules written down picture by picture and face by face, with every anchor looked at."""
+    """The rules written down image by image and face by face, with every anchor looked at."""
     face_index = torch.full((batch_size, GRID.num_anchors), -1)
     is_background = torch.ones(batch_size, GRID.num_anchors, dtype=torch.bool)
     for image in range(batch_size):
@@ -68,7 +68,7 @@ def test_windows_find_what_comparing_all_with_all_finds(seed: int) -> None:
         assert int((face_index >= 0).sum()) <= matches.max_positives
 
 
-def test_other_anchors_and_uneven_picture_sizes_match_too() -> None:
+def test_other_anchors_and_uneven_image_sizes_match_too() -> None:
     anchors = AnchorSettings(sizes=((10, 20), (32, 64), (128, 256)))
     grid = anchor_grid((100, 260), anchors, CPU)
     targets = random_targets(40, batch_size=1, image_side=200, seed=7)
@@ -137,13 +137,13 @@ def test_a_claim_goes_before_a_larger_overlap_of_another_face() -> None:
     assert match(make_targets([small, large])).face_index[0, claimed] == 0
 
 
-def test_faces_of_one_picture_do_not_touch_another() -> None:
+def test_faces_of_one_image_do_not_touch_another() -> None:
     matches = match(make_targets([[12, 12, 44, 44]], images=[1]), batch_size=3)
     assert (matches.face_index >= 0).sum(dim=1).tolist() == [0, 9, 0]
     assert matches.is_background.sum(dim=1).tolist() == [1050, 1041, 1050]
 
 
-def test_pictures_without_faces_are_all_background() -> None:
+def test_images_without_faces_are_all_background() -> None:
     for settings in (IouMatchingSettings(), AtssMatchingSettings()):
         matches = match(make_targets([]), settings, batch_size=2)
         assert bool(matches.is_background.all())

@@ -34,7 +34,7 @@ def test_the_score_threshold_is_strict_and_may_leave_nothing() -> None:
     assert faces.landmarks.shape == (0, 5, 2)
 
 
-def test_pictures_of_a_batch_are_kept_apart() -> None:
+def test_images_of_a_batch_are_kept_apart() -> None:
     outputs = make_outputs(num_images=2)
     logits = outputs.class_logits.clone()
     logits[1, :, 1] = -20

@@ -1,4 +1,4 @@
-"""The detector in the package against its start weights, on pictures that neither was trained on."""
+"""The detector in the package against its start weights, on images that neither was trained on."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def measure(shared: Path, scale: TestScale) -> list[float]:
     folder = shared / "data" / "wider_dev"
     detector = FaceDetector(load_weights(resolve_weights(PACKAGED_NAME)), device="cpu", scale=scale, options=OPTIONS)
     truth = read_truth(folder / "ground_truth")
-    pictures = folder / "WIDER_val" / "images"
-    found = {image.file_name: detector.detect(load_rgb(pictures / image.file_name)) for image in truth.images}
+    images = folder / "WIDER_val" / "images"
+    found = {image.file_name: detector.detect(load_rgb(images / image.file_name)) for image in truth.images}
     return average_precisions(truth, found)
 
 
@@ -36,5 +36,5 @@ def test_it_is_ahead_of_its_start_at_original_size(shared: Path) -> None:
 
 @pytest.mark.shared
 @pytest.mark.slow
-def test_it_finds_more_of_the_smallest_faces_in_small_pictures(shared: Path) -> None:
+def test_it_finds_more_of_the_smallest_faces_in_small_images(shared: Path) -> None:
     assert measure(shared, TestScale(long_side=640))[2] >= START["640"][2] + 0.03

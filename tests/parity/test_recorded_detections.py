@@ -31,8 +31,8 @@ def find_unmatched(rows: Rows, others: Rows) -> list[Rows]:
     return [row for row in strong if not (np.abs(others - row) <= tolerance).all(axis=1).any()]
 
 
-def check_pictures(shared: Path, backend: Backend, *, every: int) -> int:
-    """Compares every n-th recorded picture, both ways; returns how many detections were compared."""
+def check_images(shared: Path, backend: Backend, *, every: int) -> int:
+    """Compares every n-th recorded image, both ways; returns how many detections were compared."""
     weights = load_weights(shared / "weights" / "retinaface_mv1_0.25.pth")
     detector = FaceDetector(weights, device="cpu", backend=backend, options=OPTIONS)
     compared = 0
@@ -42,7 +42,7 @@ def check_pictures(shared: Path, backend: Backend, *, every: int) -> int:
             faces = detector.detect(image)
             ours = np.column_stack([faces.boxes, faces.scores])
             theirs = recorded[name][:, :5].copy()
-            limits = [image.shape[1], image.shape[0]] * 2  # ours are clipped to the picture
+            limits = [image.shape[1], image.shape[0]] * 2  # ours are clipped to the image
             theirs[:, :4] = np.clip(theirs[:, :4], 0, limits)
             assert not find_unmatched(theirs, ours), name
             assert not find_unmatched(ours, theirs), name
@@ -52,15 +52,15 @@ def check_pictures(shared: Path, backend: Backend, *, every: int) -> int:
 
 @pytest.mark.shared
 @pytest.mark.parametrize("backend", ["torch", "openvino", "onnx"])
-def test_detections_equal_the_recorded_ones_on_some_pictures(shared: Path, backend: Backend) -> None:
-    assert check_pictures(shared, backend, every=40) > 100
+def test_detections_equal_the_recorded_ones_on_some_images(shared: Path, backend: Backend) -> None:
+    assert check_images(shared, backend, every=40) > 100
 
 
 @pytest.mark.shared
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "openvino", "onnx"])
-def test_detections_equal_the_recorded_ones_on_all_404_pictures(shared: Path, backend: Backend) -> None:
-    assert check_pictures(shared, backend, every=1) > 5000
+def test_detections_equal_the_recorded_ones_on_all_404_images(shared: Path, backend: Backend) -> None:
+    assert check_images(shared, backend, every=1) > 5000
 
 
 def average_precisions(truth: GroundTruth, found: dict[str, FaceDetections]) -> list[float]:

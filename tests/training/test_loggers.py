@@ -44,14 +44,14 @@ def _build(folder: Path, *, resume_step: int | None = None, **loggers: Any) -> l
 
 
 def _log_a_run(folder: Path, *, resume_step: int | None = None, **loggers: Any) -> None:
-    """Settings, three losses and a picture, as a training gives them."""
-    picture = folder / "curves.png"
-    save_image(picture, np.full((20, 30, 3), 200, np.uint8))
+    """Settings, three losses and an image, as a training gives them."""
+    image = folder / "curves.png"
+    save_image(image, np.full((20, 30, 3), 200, np.uint8))
     for logger in _build(folder, resume_step=resume_step, **loggers):
         logger.log_hyperparams({"optimizer": {"name": "sgd", "lr": 0.125}, "sizes": [[1, 2], [3]]})
         for step in range(3):
             logger.log_metrics({"train/loss": 4.0 - step, "epoch": 0}, step=step + (resume_step or 0))
-        logger.log_picture("pictures/curves", picture, step=2)
+        logger.log_image("images/curves", image, step=2)
         logger.finalize("success")
 
 
@@ -107,13 +107,13 @@ def test_a_missing_package_is_one_sentence_with_the_command_that_installs_it(
     assert str(caught.value) == f"loggers.{name}: the package {package} is not installed: pip install {package}"
 
 
-def test_tensorboard_gets_figures_settings_and_pictures(tmp_path: Path) -> None:
+def test_tensorboard_gets_figures_settings_and_images(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     _log_a_run(tmp_path, tensorboard=True)
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(0, 4.0), (1, 3.0), (2, 2.0)]
-    picture = events.Images("pictures/curves")[0]
-    assert (picture.width, picture.height, picture.step) == (30, 20, 2)
+    image = events.Images("images/curves")[0]
+    assert (image.width, image.height, image.step) == (30, 20, 2)
     assert "settings/text_summary" in events.Tags()["tensors"]
 
 
@@ -142,7 +142,7 @@ def test_neptune_writes_an_offline_run(tmp_path: Path) -> None:
     _log_a_run(tmp_path, neptune={"offline": True})
     logged = "".join(path.read_text() for path in (tmp_path / "neptune").rglob("data-*.log"))
     assert '"train", "loss"' in logged and '"settings", "optimizer.lr"' in logged
-    assert '"pictures", "curves"' in logged
+    assert '"images", "curves"' in logged
     assert not (tmp_path / ".neptune").exists()
 
 
@@ -159,7 +159,7 @@ def test_mlflow_writes_its_database_and_goes_on_with_the_same_run(tmp_path: Path
     assert metrics == [(0, 4.0), (1, 3.0), (2, 2.0), (3, 4.0), (4, 3.0), (5, 2.0)]
     assert params["optimizer.lr"] == "0.125" and params["sizes"] == "[[1, 2], [3]]"
     assert runs == [("night", "FINISHED")]
-    assert list((tmp_path / "mlflow_artifacts").rglob("pictures/curves.png"))
+    assert list((tmp_path / "mlflow_artifacts").rglob("images/curves.png"))
 
 
 def test_comet_writes_an_offline_archive(tmp_path: Path) -> None:

@@ -47,18 +47,18 @@ def weights_of(module: FaceTrainingModule) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
-def test_four_pictures_are_learned_by_heart() -> None:
+def test_four_images_are_learned_by_heart() -> None:
     settings = make_settings(data__batch_size=4, trainer__max_epochs=1, **FAST)
     module, trainer = make_module(settings), make_trainer(settings)
-    pictures = [0, 1, 2, 3]
-    trainer.fit(module, loader_of([training_batch(pictures)] * 90), loader_of([validation_batch(pictures)]))
+    images = [0, 1, 2, 3]
+    trainer.fit(module, loader_of([training_batch(images)] * 90), loader_of([validation_batch(images)]))
     assert float(trainer.callback_metrics["val/ap50"]) == 1.0
     assert float(trainer.callback_metrics["val/nme_box"]) < 0.15
     assert float(trainer.callback_metrics["train/loss"]) < 0.5
 
 
 def train_with(num_processes: int, path: Path) -> dict[str, Any]:
-    """Twenty steps of four pictures a step in all, then validation.
+    """Twenty steps of four images a step in all, then validation.
 
     In float64, because an untrained network multiplies any rounding error tenfold from step to step.
     """
@@ -155,7 +155,7 @@ def test_weights_for_detection_are_the_averaged_ones_where_there_are_any() -> No
         assert float(state["class_heads.0.weight"].abs().sum()) > 0
 
 
-def test_pictures_reach_the_network_in_its_channel_order_and_scale() -> None:
+def test_images_reach_the_network_in_its_channel_order_and_scale() -> None:
     preprocessing = {"color_order": "bgr", "mean": [104, 117, 123], "std": [1, 2, 4]}
     image = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
     image[:, 0], image[:, 1], image[:, 2] = 200, 100, 50  # red, green, blue

@@ -5,7 +5,7 @@ import pytest
 
 from retinaface_cli.data.batches import ValidationBatch
 from retinaface_cli.faces import FaceDetections, FaceLabels
-from retinaface_cli.formats.wider_ground_truth import WiderPicture
+from retinaface_cli.formats.wider_ground_truth import WiderImage
 from retinaface_cli.training.validation import ValidationRecorder, wider_name
 from tests.data.painted import face_labels
 from tests.training.training_making import validation_batch
@@ -20,7 +20,7 @@ def batch_of(names: list[str], faces: list[FaceLabels], indices: list[int]) -> V
     return ValidationBatch(made.images, made.resizers, tuple(faces), tuple(names), tuple(indices))
 
 
-def test_a_picture_that_comes_twice_counts_once() -> None:
+def test_a_image_that_comes_twice_counts_once() -> None:
     recorder = ValidationRecorder()
     faces = face_labels((10, 10, 50, 50))
     batch = batch_of(["a.jpg", "b.jpg"], [faces, face_labels()], [0, 1])
@@ -41,7 +41,7 @@ def test_figures_start_anew_after_each_validation_and_leave_out_what_cannot_be_m
     assert recorder.measure() == {"ap50": 0.0}
 
 
-def test_equal_names_in_two_label_files_are_two_pictures() -> None:
+def test_equal_names_in_two_label_files_are_two_images() -> None:
     recorder = ValidationRecorder()
     faces = face_labels((10, 10, 50, 50))
     recorder.add(batch_of(["a.jpg"], [faces], [0]), [detections_like(faces, scores=[0.9])])
@@ -61,7 +61,7 @@ def test_landmark_error_is_a_part_of_the_box() -> None:
 
 def test_wider_subsets_are_measured_with_their_own_boxes() -> None:
     found_box, missed_box = [10.0, 10, 40, 40], [100.0, 100, 20, 20]
-    truth = WiderPicture(
+    truth = WiderImage(
         boxes_xywh=np.array([found_box, missed_box]),
         is_counted={
             "easy": np.array([True, False]),
@@ -80,6 +80,6 @@ def test_wider_subsets_are_measured_with_their_own_boxes() -> None:
     assert figures["wider_hard"] == pytest.approx(0.0)
 
 
-def test_the_last_two_parts_of_a_path_name_a_wider_picture() -> None:
+def test_the_last_two_parts_of_a_path_name_a_wider_image() -> None:
     assert wider_name("WIDER_val/images/0--Parade/x.jpg") == wider_name("/0--Parade/x.jpg") == "0--Parade/x.jpg"
     assert wider_name("x.jpg") == "x.jpg"

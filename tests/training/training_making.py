@@ -56,25 +56,25 @@ def make_module(settings: TrainSettings) -> FaceTrainingModule:
     return FaceTrainingModule(settings, build_network(settings.network))
 
 
-def painted_picture(number: int) -> tuple[Any, FaceLabels]:
-    """A painted picture on noise, and its faces; from the seventh on the first come again with other noise."""
+def painted_image(number: int) -> tuple[Any, FaceLabels]:
+    """A painted image on noise, and its faces; from the seventh on the first come again with other noise."""
     faces = face_labels(*BOXES[number % len(BOXES)])
     noise = np.random.default_rng(number).integers(0, 40, (SIDE, SIDE, 3))
     return np.clip(paint((SIDE, SIDE), faces).astype(int) + noise, 0, 255).astype(np.uint8), faces
 
 
 def training_batch(numbers: Sequence[int]) -> TrainingBatch:
-    """A batch of painted pictures."""
-    samples = [TrainingSample(*painted_picture(number), f"{number}.png") for number in numbers]
+    """A batch of painted images."""
+    samples = [TrainingSample(*painted_image(number), f"{number}.png") for number in numbers]
     return collate_training(samples)
 
 
 def validation_batch(numbers: Sequence[int]) -> ValidationBatch:
-    """A batch of painted pictures, as if they had been made half as large for the network."""
+    """A batch of painted images, as if they had been made half as large for the network."""
     resizer = Resizer((2 * SIDE, 2 * SIDE), (SIDE, SIDE))
     samples = []
     for number in numbers:
-        image, faces = painted_picture(number)
+        image, faces = painted_image(number)
         doubled = FaceLabels(faces.boxes * 2, faces.landmarks * 2, faces.has_landmarks, faces.ignore)
         samples.append(ValidationSample(image, resizer, doubled, f"{number}.png", number))
     return collate_validation(samples)
@@ -100,7 +100,7 @@ def make_trainer(settings: TrainSettings, **arguments: Any) -> pl.Trainer:
 class SharedBatches(pl.LightningDataModule):
     """The same global batches for any number of processes, each of which gets its part.
 
-    Validation pictures are shared out so that the last process gets the first picture a second time.
+    Validation images are shared out so that the last process gets the first image a second time.
     """
 
     def __init__(self, *, num_steps: int, global_batch_size: int, validation: Sequence[int] = ()) -> None:

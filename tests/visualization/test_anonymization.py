@@ -58,6 +58,6 @@ def test_tiny_empty_and_outlying_boxes_are_dealt_with(method: AnonymizationMetho
     np.testing.assert_array_equal(hidden[16:], image[16:])
 
 
-def test_without_boxes_the_picture_stays() -> None:
+def test_without_boxes_the_image_stays() -> None:
     image = detailed(20, 20)
     np.testing.assert_array_equal(anonymize_faces(image, np.zeros((0, 4), np.float32), method="blur"), image)

@@ -93,7 +93,7 @@ def test_ignored_faces_are_dashed() -> None:
     assert np.count_nonzero(np.diff(dashed[:, 100].astype(int)) == 1) >= 8  # dashes down the left side
 
 
-def test_lines_grow_with_the_picture_and_shrink_with_the_face() -> None:
+def test_lines_grow_with_the_image_and_shrink_with_the_face() -> None:
     def line_width(side: int, face: float) -> int:
         box = [[side / 4, side / 4, side / 4 + face, side / 4 + face]]
         drawn = draw_faces(plain(0, side, side), detections(box), style=DrawStyle(ORANGE, has_landmarks=False))
@@ -134,21 +134,21 @@ def test_the_classic_style_is_a_green_box_of_two_pixels_and_five_dots() -> None:
         assert tuple(drawn[round(y), round(x)].tolist()) == color
 
 
-def test_the_picture_itself_is_not_changed() -> None:
+def test_the_image_itself_is_not_changed() -> None:
     image = plain(90)
     image.flags.writeable = False
     assert draw_faces(image, detections([[10, 10, 50, 50]])).max() == 255
     assert (image == 90).all()
 
 
-def test_without_faces_the_picture_stays_as_it_is() -> None:
+def test_without_faces_the_image_stays_as_it_is() -> None:
     image = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     for faces in (FaceDetections.empty(), FaceLabels.empty()):
         np.testing.assert_array_equal(draw_faces(image, faces), image)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (100, 100)])
-def test_odd_pictures_and_wild_boxes_do_no_harm(size: tuple[int, int]) -> None:
+def test_odd_images_and_wild_boxes_do_no_harm(size: tuple[int, int]) -> None:
     boxes = [[-5.0, -5, 5, 5], [-1e9, -1e9, 1e9, 1e9], [2.0, 2, 2, 2], [90.0, 90, 300, 300], [np.nan, 0, 1, 1]]
     drawn = draw_faces(plain(7, *size), detections(boxes))
     assert drawn.shape == (*size, 3)

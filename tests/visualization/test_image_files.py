@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from retinaface_cli.data.preprocessing import load_rgb
-from retinaface_cli.data.sources import PICTURE_SUFFIXES
+from retinaface_cli.data.sources import IMAGE_SUFFIXES
 from retinaface_cli.errors import RetinaFaceError
 from retinaface_cli.visualization.image_files import output_name, save_image
 
@@ -36,7 +36,7 @@ def test_lower_quality_makes_smaller_files(tmp_path: Path) -> None:
     assert (tmp_path / "b.jpg").stat().st_size < 0.5 * (tmp_path / "a.jpg").stat().st_size
 
 
-def test_a_picture_too_long_for_jpeg_is_refused_and_goes_into_png(tmp_path: Path) -> None:
+def test_a_image_too_long_for_jpeg_is_refused_and_goes_into_png(tmp_path: Path) -> None:
     long = np.zeros((1, 70_000, 3), np.uint8)
     with pytest.raises(RetinaFaceError, match=r"70000 x 1 pixels are too many for a JPEG .* write a \.png"):
         save_image(tmp_path / "a.jpg", long)
@@ -51,7 +51,7 @@ def test_an_unknown_ending_is_an_error(name: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_empty_picture_is_an_error(tmp_path: Path) -> None:
+def test_an_empty_image_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RetinaFaceError, match="cannot be written"):
         save_image(tmp_path / "a.png", np.zeros((0, 5, 3), np.uint8))
 
@@ -76,7 +76,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
-def test_drawn_pictures_keep_their_names_where_they_can() -> None:
+def test_drawn_images_keep_their_names_where_they_can() -> None:
     assert output_name("a/x.jpg", ".jpg") == "a/x.jpg"
     assert output_name("a/x.png", ".jpg") == "a/x.png.jpg"
     assert output_name("a/x.JPG", ".jpg") == "a/x.JPG.jpg"
@@ -84,8 +84,8 @@ def test_drawn_pictures_keep_their_names_where_they_can() -> None:
     assert output_name("clip.mp4", ".mp4") == "clip.mp4"
 
 
-def test_no_two_pictures_get_the_same_name() -> None:
-    suffixes = [*sorted(PICTURE_SUFFIXES), ".JPG", ".Png"]
+def test_no_two_images_get_the_same_name() -> None:
+    suffixes = [*sorted(IMAGE_SUFFIXES), ".JPG", ".Png"]
     names = [f"a/x{first}{second}" for first in ("", *suffixes) for second in suffixes]
     for suffix in (".jpg", ".png"):
         assert len({output_name(name, suffix) for name in names}) == len(names)

@@ -11,7 +11,7 @@ def colored(height: int, width: int, value: int) -> np.ndarray[tuple[int, int, i
     return np.full((height, width, 3), value, np.uint8)
 
 
-def test_pictures_stand_in_rows_in_their_order() -> None:
+def test_images_stand_in_rows_in_their_order() -> None:
     images = [colored(90, 100, value) for value in (100, 130, 160, 190)]
     sheet = contact_sheet(images, captions=["a", "b", "c", "d"], num_columns=3, cell_width=100)
     assert sheet.shape[1] == 3 * 100 + 4 * 8
@@ -23,14 +23,14 @@ def test_pictures_stand_in_rows_in_their_order() -> None:
         assert np.count_nonzero((sheet == value).all(axis=2)) >= 90 * 100
 
 
-def test_narrow_pictures_stand_in_the_middle_of_their_cell() -> None:
+def test_narrow_images_stand_in_the_middle_of_their_cell() -> None:
     sheet = contact_sheet([colored(100, 20, 200)], captions=[""], num_columns=4, cell_width=100)
     columns = np.nonzero((sheet == 200).all(axis=2))[1]
     assert (columns.min(), columns.max()) == (8 + 40, 8 + 59)
     assert sheet.shape[1] == 100 + 2 * 8  # no room for columns that are not there
 
 
-def test_each_picture_has_its_caption_below_it() -> None:
+def test_each_image_has_its_caption_below_it() -> None:
     with_text = contact_sheet([colored(50, 200, 60)], captions=["crowd.jpg"], num_columns=1, cell_width=200)
     without = contact_sheet([colored(50, 200, 60)], captions=[""], num_columns=1, cell_width=200)
     assert with_text.shape == without.shape
@@ -53,7 +53,7 @@ def test_shrinking_keeps_the_shape_and_never_enlarges() -> None:
     assert shrink(colored(1, 5000, 7), 100)[0].shape == (1, 100, 3)
 
 
-def test_faces_are_scaled_with_their_picture() -> None:
+def test_faces_are_scaled_with_their_image() -> None:
     faces = FaceDetections(
         np.array([[10, 20, 30, 40]], np.float32), np.full((1, 5, 2), 8, np.float32), np.array([0.5], np.float32)
     )
@@ -67,7 +67,7 @@ def test_faces_are_scaled_with_their_picture() -> None:
 
 
 @pytest.mark.parametrize("number", [1, 2, 5])
-def test_a_sheet_holds_any_number_of_pictures(number: int) -> None:
+def test_a_sheet_holds_any_number_of_images(number: int) -> None:
     images = [colored(30, 40, 99)] * number
     sheet = contact_sheet(images, captions=["x"] * number, num_columns=2, cell_width=40)
     assert np.count_nonzero((sheet == 99).all(axis=2)) == number * 30 * 40

@@ -26,7 +26,7 @@ def test_a_text_that_fits_is_not_shortened() -> None:
 
 
 def test_a_text_that_is_too_long_loses_its_middle() -> None:
-    text = "a-very-long-folder/a-very-long-name-of-a-picture.jpg"
+    text = "a-very-long-folder/a-very-long-name-of-a-image.jpg"
     short = shorten(text, 150, digit_height=10)
     start, end = short.split("…")
     assert text.startswith(start)

@@ -12,9 +12,9 @@ LOSSES = [3.0 / (1 + step / 100) for step in STEPS]
 
 
 def _height(path: Path) -> int:
-    picture = cv2.imread(str(path))
-    assert picture is not None and np.ptp(picture) > 100
-    return int(picture.shape[0])
+    image = cv2.imread(str(path))
+    assert image is not None and np.ptp(image) > 100
+    return int(image.shape[0])
 
 
 def test_each_kind_of_figure_gets_a_panel(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_each_kind_of_figure_gets_a_panel(tmp_path: Path) -> None:
     assert abs(_height(tmp_path / "four.png") - 4 * _height(tmp_path / "one.png")) < 8
 
 
-def test_a_run_without_figures_yet_gives_an_empty_picture(tmp_path: Path) -> None:
+def test_a_run_without_figures_yet_gives_an_empty_image(tmp_path: Path) -> None:
     draw_curves({}, tmp_path / "none.png", title="nothing yet")
     assert _height(tmp_path / "none.png") > 0
 

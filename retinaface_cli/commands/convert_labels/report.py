@@ -72,7 +72,7 @@ def print_statistics(statistics: LabelStatistics, anchor_sizes: Sequence[float],
         console.print(_size_table(statistics, anchor_sizes))
         num_sized = len(statistics.at_reference.sizes)
         if not num_sized:
-            console.print(f"Sizes at {REFERENCE_SIDE} need the pictures' sizes: name their folder with --images.")
+            console.print(f"Sizes at {REFERENCE_SIDE} need the images' sizes: name their folder with --images.")
         elif statistics.num_below_anchors:
             count = statistics.num_below_anchors
             console.print(
@@ -85,10 +85,10 @@ def print_statistics(statistics: LabelStatistics, anchor_sizes: Sequence[float],
 
 
 def _count_table(statistics: LabelStatistics) -> Table:
-    """Pictures and faces."""
+    """Images and faces."""
     num_faces = statistics.num_faces
     rows = [
-        ("pictures", statistics.num_images, None),
+        ("images", statistics.num_images, None),
         ("  without faces", statistics.num_without_faces, statistics.num_images),
         ("  with ignored faces alone", statistics.num_only_ignored, statistics.num_images),
         ("  of known size", statistics.num_with_size, statistics.num_images),
@@ -108,7 +108,7 @@ def _count_table(statistics: LabelStatistics) -> Table:
 
 
 def _size_table(statistics: LabelStatistics, anchor_sizes: Sequence[float]) -> Table:
-    """The histogram of face sizes, in the original pictures and at the reference size, against the anchors."""
+    """The histogram of face sizes, in the original images and at the reference size, against the anchors."""
     title = "Face sizes (square root of the area, without ignored faces)"
     table = _table(title)
     table.add_column("pixels", justify="right")
@@ -171,7 +171,7 @@ def _attribute_text(name: str, summary: AttributeSummary) -> str:
 def statistics_to_json(statistics: LabelStatistics, findings: Sequence[Finding]) -> dict[str, Any]:
     """Everything that is printed, as plain values."""
     return {
-        "pictures": {
+        "images": {
             "all": statistics.num_images,
             "without_faces": statistics.num_without_faces,
             "with_ignored_faces_alone": statistics.num_only_ignored,
@@ -182,7 +182,7 @@ def statistics_to_json(statistics: LabelStatistics, findings: Sequence[Finding])
             "with_five_landmarks": statistics.num_complete,
             "with_one_to_four_landmarks": statistics.num_partial,
             "ignored": statistics.num_ignored,
-            "largest_number_in_a_picture": int(statistics.faces_per_image.max(initial=0)),
+            "largest_number_in_a_image": int(statistics.faces_per_image.max(initial=0)),
         },
         "face_sizes": {
             "pixels_from": [0, *SIZE_EDGES],

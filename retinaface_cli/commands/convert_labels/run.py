@@ -31,8 +31,8 @@ class _Labels:
     """The labels of all sources, merged.
 
     Attributes:
-        images: pictures with distinct names.
-        image_root: folder that the names are relative to, where the pictures were found.
+        images: images with distinct names.
+        image_root: folder that the names are relative to, where the images were found.
         findings: of all sources.
     """
 
@@ -52,7 +52,7 @@ def run(settings: ConversionSettings) -> None:
     labels = _read_sources(settings, console)
     if settings.subset is not None:
         picked = pick_subset(labels.images, settings.subset, seed=settings.seed)
-        console.print(f"Picked {len(picked):,} of {len(labels.images):,} pictures (--subset, seed {settings.seed})")
+        console.print(f"Picked {len(picked):,} of {len(labels.images):,} images (--subset, seed {settings.seed})")
         labels = _Labels(picked, labels.image_root, labels.findings)
     outputs = _deal_out(labels.images, settings)
     if outputs and to_format is not None:
@@ -110,19 +110,19 @@ def _read_sources(settings: ConversionSettings, console: Console) -> _Labels:
             strict=settings.strict,
         )
         if not labels.images:
-            raise LabelFormatError(f"{source}: holds no labelled pictures")
+            raise LabelFormatError(f"{source}: holds no labelled images")
         num_faces = sum(len(image.faces) for image in labels.images)
         title = READERS[labels.format_name].title
         if labels.label_files:
             title += f" ({' and '.join(os.path.relpath(file, source) for file in labels.label_files)})"
-        counts = f"{len(labels.images):,} pictures, {num_faces:,} faces"
+        counts = f"{len(labels.images):,} images, {num_faces:,} faces"
         console.print(f"Read {_bold(source)}: {escape(title)}, {counts}", soft_wrap=True)
         label_sets.append(labels)
     return _merge(label_sets, strict=settings.strict)
 
 
 def _merge(label_sets: Sequence[LabelSet], *, strict: bool) -> _Labels:
-    """Puts the pictures of all sources one after the other, with names relative to one folder."""
+    """Puts the images of all sources one after the other, with names relative to one folder."""
     findings = merge_findings(labels.findings for labels in label_sets)
     roots = {labels.image_root for labels in label_sets}
     if len(roots) == 1:
@@ -138,7 +138,7 @@ def _merge(label_sets: Sequence[LabelSet], *, strict: bool) -> _Labels:
 
 
 def _rename(labels: LabelSet, root: Path | None) -> Sequence[ImageLabels]:
-    """The pictures of one source with names relative to a folder above its own."""
+    """The images of one source with names relative to a folder above its own."""
     if root is None or labels.image_root is None:
         return labels.images
     prefix = Path(os.path.relpath(os.path.realpath(labels.image_root), root))
@@ -149,7 +149,7 @@ def _rename(labels: LabelSet, root: Path | None) -> Sequence[ImageLabels]:
 
 
 def _deal_out(images: Sequence[ImageLabels], settings: ConversionSettings) -> dict[Path, Sequence[ImageLabels]]:
-    """Which pictures go to which output."""
+    """Which images go to which output."""
     paths = _output_paths(settings)
     parts = hold_out(images, settings.holdout, seed=settings.seed) if settings.holdout else (images,)
     return dict(zip(paths, parts, strict=False))
@@ -167,7 +167,7 @@ def _write_statistics(
             from retinaface_cli.visualization.label_plots import draw_label_statistics  # matplotlib is slow to import
 
             names = ", ".join(source.name or str(source) for source in settings.sources)
-            title = f"{names}: {statistics.num_images:,} pictures, {statistics.num_faces:,} faces"
+            title = f"{names}: {statistics.num_images:,} images, {statistics.num_faces:,} faces"
             with atomic_path(settings.stats_plot) as temporary:
                 draw_label_statistics(statistics, anchor_sizes, temporary, title=title)
     except OSError as error:
@@ -181,11 +181,11 @@ def _print_outputs(
     settings: ConversionSettings,
     console: Console,
 ) -> None:
-    """Says what was written, what could not be held, and where the pictures are expected."""
+    """Says what was written, what could not be held, and where the images are expected."""
     writer = WRITERS[to_format] if to_format is not None else None
     if writer is not None:
         for path, images in outputs.items():
-            counts = f"{len(images):,} pictures, {writer.count_faces(images):,} faces"
+            counts = f"{len(images):,} images, {writer.count_faces(images):,} faces"
             console.print(f"Wrote {_bold(path)}: {writer.title}, {counts}", soft_wrap=True)
         losses = writer.describe_losses(flatten_labels(labels.images))
         if losses:
@@ -196,7 +196,7 @@ def _print_outputs(
     if labels.image_root is not None:
         console.print(f"File names are relative to {_bold(labels.image_root)}", soft_wrap=True)
     elif outputs:
-        console.print("The pictures were not looked for: name their folder with --images to check them.")
+        console.print("The images were not looked for: name their folder with --images to check them.")
 
 
 def _bold(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Which pictures of a set of labels are written: a random subset, and those that are held out."""
+"""Which images of a set of labels are written: a random subset, and those that are held out."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from retinaface_cli.errors import SettingsError
 from retinaface_cli.faces import ImageLabels
 
 _EVENT = re.compile(r"(?:^|/)(\d+--[^/]+)/[^/]+$")
-"""A picture's folder as WIDER FACE names its events: `0--Parade`."""
+"""An image's folder as WIDER FACE names its events: `0--Parade`."""
 
 
 def pick_subset(images: Sequence[ImageLabels], count: int, *, seed: int) -> list[ImageLabels]:
-    """So many pictures at random, in their old order; all of them if there are fewer."""
+    """So many images at random, in their old order; all of them if there are fewer."""
     index = np.random.default_rng(seed).permutation(len(images))[:count]
     return [images[i] for i in sorted(index.tolist())]
 
 
 def event_of(file_name: str) -> str | None:
-    """The WIDER FACE event that a picture belongs to by its name; None for other pictures."""
+    """The WIDER FACE event that an image belongs to by its name; None for other images."""
     match = _EVENT.search(file_name)
     return match[1] if match else None
 
@@ -29,13 +29,13 @@ def event_of(file_name: str) -> str | None:
 def hold_out(
     images: Sequence[ImageLabels], fraction: float, *, seed: int
 ) -> tuple[list[ImageLabels], list[ImageLabels]]:
-    """Splits pictures into those that stay and those that are held out, both in their old order.
+    """Splits images into those that stay and those that are held out, both in their old order.
 
-    Pictures of WIDER FACE are held out by whole events, since those of one event look alike; all others one by one.
+    Images of WIDER FACE are held out by whole events, since those of one event look alike; all others one by one.
 
     Args:
-        images: the pictures.
-        fraction: part of the pictures to hold out, which whole events meet as nearly as they can.
+        images: the images.
+        fraction: part of the images to hold out, which whole events meet as nearly as they can.
         seed: decides which.
 
     Raises:
@@ -54,9 +54,9 @@ def hold_out(
         if abs(len(held) + len(members[name]) - wanted) < abs(len(held) - wanted):
             held.update(members[name])
     if not 0 < len(held) < len(images):
-        kind = "events" if any(events) else "pictures"
+        kind = "events" if any(events) else "images"
         raise SettingsError(
-            f"--holdout {fraction:g}: {len(names)} {kind} of {len(images)} pictures cannot be split like that; "
+            f"--holdout {fraction:g}: {len(names)} {kind} of {len(images)} images cannot be split like that; "
             "take another fraction"
         )
     kept = [image for i, image in enumerate(images) if i not in held]

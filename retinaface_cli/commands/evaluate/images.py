@@ -1,4 +1,4 @@
-"""Where the labelled pictures lie."""
+"""Where the labelled images lie."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 
 from retinaface_cli.commands.evaluate.truth import GroundTruth
 from retinaface_cli.errors import ImageReadError
-from retinaface_cli.formats.image_places import find_pictures
+from retinaface_cli.formats.image_places import find_images
 
 
-def locate_pictures(truth: GroundTruth, images: Path | None) -> dict[str, Path]:
-    """Where the labelled pictures lie; those that are not there are left out.
+def locate_images(truth: GroundTruth, images: Path | None) -> dict[str, Path]:
+    """Where the labelled images lie; those that are not there are left out.
 
     Raises:
         LabelFormatError: the folder does not exist or holds none of them.
@@ -18,12 +18,12 @@ def locate_pictures(truth: GroundTruth, images: Path | None) -> dict[str, Path]:
     """
     names = [image.file_name for image in truth.images]
     if images is not None:
-        place = find_pictures(images, names)
+        place = find_images(images, names)
         candidates = {name: place.root / place.name(name) for name in names}
     elif truth.paths:
         candidates = dict(truth.paths)
     elif truth.image_root is not None:
         candidates = {name: truth.image_root / name for name in names}
     else:
-        raise ImageReadError(f"{truth.name}: does not say where its pictures are; name their folder with --images")
+        raise ImageReadError(f"{truth.name}: does not say where its images are; name their folder with --images")
     return {name: path for name, path in candidates.items() if path.is_file()}

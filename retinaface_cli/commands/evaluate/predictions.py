@@ -1,4 +1,4 @@
-"""The predictions that `evaluate` scores: read, tied to the labelled pictures, and looked at for wrong use."""
+"""The predictions that `evaluate` scores: read, tied to the labelled images, and looked at for wrong use."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Candidate:
 
     Attributes:
         name: what the user called them.
-        images: named as in the labels, at most one a labelled picture.
+        images: named as in the labels, at most one a labelled image.
         notes: what is doubtful about them, one line each.
         run: content of the run.json that `infer` left beside them: weights and settings; empty where there is none.
     """
@@ -39,7 +39,7 @@ class Candidate:
 
     @property
     def num_faces(self) -> int:
-        """Detections on labelled pictures."""
+        """Detections on labelled images."""
         return sum(len(image.faces) for image in self.images)
 
     @property
@@ -54,7 +54,7 @@ class Candidate:
 
     def describe(self) -> str:
         """One line for the user."""
-        line = f"{self.name}: {self.num_faces:,} faces in {len(self.images):,} pictures"
+        line = f"{self.name}: {self.num_faces:,} faces in {len(self.images):,} images"
         if self.run:
             threshold = self.run.get("settings", {}).get("confidence_threshold")
             line += f"; {self.run.get('weights')}, scale {self.scale}, score > {threshold}"
@@ -64,10 +64,10 @@ class Candidate:
 def make_candidate(
     images: Sequence[ImageDetections], truth: GroundTruth, *, name: str, run: Mapping[str, Any]
 ) -> Candidate:
-    """Ties predictions to the labelled pictures.
+    """Ties predictions to the labelled images.
 
     Raises:
-        LabelFormatError: there are none, no picture is in the labels, or two are the same one.
+        LabelFormatError: there are none, no image is in the labels, or two are the same one.
     """
     if not images:
         raise LabelFormatError(f"{name}: holds no predictions")
@@ -76,7 +76,7 @@ def make_candidate(
     paired, unknown = pair_names([image.file_name for image in images], [image.file_name for image in truth.images])
     if not paired:
         raise LabelFormatError(
-            f"{name}: none of its {len(images)} pictures is in {truth.name}: it names {images[0].file_name}, "
+            f"{name}: none of its {len(images)} images is in {truth.name}: it names {images[0].file_name}, "
             f"the labels name {truth.images[0].file_name}"
         )
     owners: dict[str, str] = {}
@@ -87,12 +87,12 @@ def make_candidate(
         if label is not None:
             owners[label] = image.file_name
     known = tuple(replace(image, file_name=paired[image.file_name]) for image in images if image.file_name in paired)
-    notes = [*_picture_notes(unknown, known, truth), *_box_notes(known, truth), *_score_notes(known)]
+    notes = [*_image_notes(unknown, known, truth), *_box_notes(known, truth), *_score_notes(known)]
     return Candidate(name=name, images=known, notes=tuple(f"{name}: {note}" for note in notes), run=run)
 
 
 def pair_names(names: Sequence[str], labels: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Finds the labelled picture of each prediction.
+    """Finds the labelled image of each prediction.
 
     Names are the same, or differ in their ending alone, or one is the end of the other's path
     (`WIDER_val/images/a/x.jpg` and `a/x.jpg`), or both are the same number (COCO ids), as long as only one fits.
@@ -127,7 +127,7 @@ def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _stem(name: str) -> str:
-    """The path without the ending of a picture."""
+    """The path without the ending of an image."""
     head, dot, ending = name.rpartition(".")
     return head if dot and "/" not in ending and len(ending) <= 4 and not ending.isdecimal() else name
 
@@ -144,15 +144,15 @@ def _number(name: str) -> str | None:
     return str(int(last)) if last.isascii() and last.isdecimal() else None
 
 
-def _picture_notes(unknown: Sequence[str], known: Sequence[ImageDetections], truth: GroundTruth) -> list[str]:
-    """Pictures that are only in the predictions, or only in the labels."""
+def _image_notes(unknown: Sequence[str], known: Sequence[ImageDetections], truth: GroundTruth) -> list[str]:
+    """Images that are only in the predictions, or only in the labels."""
     notes = []
     if unknown:
-        notes.append(f"{len(unknown):,} pictures are not in the labels and were left out ({_some(unknown)})")
+        notes.append(f"{len(unknown):,} images are not in the labels and were left out ({_some(unknown)})")
     have = {image.file_name for image in known}
     missing = [image.file_name for image in truth.images if image.file_name not in have]
     if missing:
-        notes.append(f"{len(missing):,} labelled pictures have no predictions and count as none ({_some(missing)})")
+        notes.append(f"{len(missing):,} labelled images have no predictions and count as none ({_some(missing)})")
     return notes
 
 
@@ -176,7 +176,7 @@ def _box_notes(known: Sequence[ImageDetections], truth: GroundTruth) -> list[str
     if not pairs:
         return []
     if max(float(boxes.max()) for boxes, _ in pairs) <= _NORMALIZED_LIMIT:
-        return ["the boxes look like parts of the picture's size; pixels are wanted"]
+        return ["the boxes look like parts of the image's size; pixels are wanted"]
     as_is = _overlap(pairs)
     as_sizes = _overlap([(np.concatenate([b[:, :2], b[:, :2] + b[:, 2:]], axis=1), true) for b, true in pairs])
     as_corners = _overlap([(np.concatenate([b[:, :2], b[:, 2:] - b[:, :2]], axis=1), true) for b, true in pairs])
@@ -190,7 +190,7 @@ def _box_notes(known: Sequence[ImageDetections], truth: GroundTruth) -> list[str
 
 
 def _overlap(pairs: Sequence[tuple[FloatArray, FloatArray]]) -> float:
-    """Mean IoU of each picture's best boxes with the face they overlap most."""
+    """Mean IoU of each image's best boxes with the face they overlap most."""
     best = [
         pair_ious(np.repeat(boxes, len(true), axis=0), np.tile(true, (len(boxes), 1)))
         .reshape(len(boxes), -1)

@@ -31,7 +31,7 @@ def write_report(
         "labels": {
             "path": truth.name,
             "format": truth.format_name,
-            "num_pictures": len(truth.images),
+            "num_images": len(truth.images),
             "num_faces": truth.num_faces,
             "num_ignored": truth.num_ignored,
             "fingerprint": truth.fingerprint,
@@ -61,7 +61,7 @@ def _describe_scores(scores: Scores) -> dict[str, Any]:
     result["scale"] = candidate.scale
     result["predictions"] = {
         "path": candidate.name,
-        "num_pictures": len(candidate.images),
+        "num_images": len(candidate.images),
         "num_faces": candidate.num_faces,
         "weights": candidate.run.get("weights"),
         "weights_sha256": candidate.run.get("weights_sha256"),

@@ -52,7 +52,7 @@ class EvaluateReport:
 
 @dataclass(frozen=True, eq=False)
 class _Material:
-    """What is scored: labels, predictions, and where the pictures lie, where that is needed."""
+    """What is scored: labels, predictions, and where the images lie, where that is needed."""
 
     truth: GroundTruth
     candidates: tuple[Candidate, ...]
@@ -70,7 +70,7 @@ def run(settings: EvaluateSettings, *, console: Console | None = None) -> Evalua
         The scores; None in all processes of a distributed run but the first.
 
     Raises:
-        RetinaFaceError: labels, predictions, weights or pictures that cannot be used; anything doubtful if strict.
+        RetinaFaceError: labels, predictions, weights or images that cannot be used; anything doubtful if strict.
     """
     started = time.monotonic()
     console = console or Console(stderr=True, quiet=not is_first_process())
@@ -137,7 +137,7 @@ def _read_material(settings: EvaluateSettings, console: Console) -> _Material:
 
 
 def _detect_material(settings: EvaluateSettings, output: Path, console: Console) -> _Material | None:
-    """Labels, and what a detector finds on their pictures; None in all processes but the first."""
+    """Labels, and what a detector finds on their images; None in all processes but the first."""
     from retinaface_cli.commands.evaluate.detection import detect
 
     training = _training(settings)
@@ -182,9 +182,9 @@ def _read_truth(settings: EvaluateSettings) -> GroundTruth:
 
 
 def _locate(truth: GroundTruth, settings: EvaluateSettings) -> dict[str, Path]:
-    from retinaface_cli.commands.evaluate.images import locate_pictures
+    from retinaface_cli.commands.evaluate.images import locate_images
 
-    return locate_pictures(truth, settings.images)
+    return locate_images(truth, settings.images)
 
 
 def _introduce(truth: GroundTruth, settings: EvaluateSettings, console: Console) -> None:
@@ -236,15 +236,15 @@ def _draw_curves(scores: Sequence[Scores], truth: GroundTruth, path: Path) -> No
 
 
 def _draw_worst(scores: Scores, material: _Material, count: int, path: Path, console: Console) -> bool:
-    """Draws the pictures with most mistakes, and says what the colours mean; False where there is none to draw."""
+    """Draws the images with most mistakes, and says what the colours mean; False where there is none to draw."""
     from retinaface_cli.commands.evaluate.worst import draw_worst
 
     mistakes = find_worst(scores, count)
-    shown = [picture for picture in mistakes if picture.file_name in material.paths]
+    shown = [image for image in mistakes if image.file_name in material.paths]
     for failure in draw_worst(scores, shown, material.paths, path):
         _say(console, f"note         {failure}")
     if not shown:
-        _say(console, "note         there are no mistakes to draw, or their pictures are missing")
+        _say(console, "note         there are no mistakes to draw, or their images are missing")
         return False
     threshold = scores.ap50.best_f1_score
     _say(console, f"{path.name}: missed faces blue, false orange, right green, at score >= {threshold:.3f} (best F1)")

@@ -49,11 +49,11 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class PictureMistakes:
-    """Mistakes in one picture at the score threshold of the best F1.
+class ImageMistakes:
+    """Mistakes in one image at the score threshold of the best F1.
 
     Attributes:
-        file_name: of the picture.
+        file_name: of the image.
         num_missed: faces that count and were not found.
         num_false: detections on no face, or on one that was found already.
     """
@@ -128,19 +128,19 @@ def start_scores(
     return ScoresInProgress(ready, groups, coco)
 
 
-def find_worst(scores: Scores, count: int) -> list[PictureMistakes]:
-    """The pictures with most missed faces and false detections, at the score that gives the best F1."""
+def find_worst(scores: Scores, count: int) -> list[ImageMistakes]:
+    """The images with most missed faces and false detections, at the score that gives the best F1."""
     matches = scores.matches
     counted = ~matches.faces.ignore
     is_true, is_counted = matches.judge(counted)
     is_shown = matches.scores >= scores.ap50.best_f1_score
-    num_pictures = len(matches.file_names)
-    num_false = np.bincount(matches.detection_images[is_shown & is_counted & ~is_true], minlength=num_pictures)
-    num_found = np.bincount(matches.detection_images[is_shown & is_true], minlength=num_pictures)
-    num_missed = np.bincount(matches.face_images[counted], minlength=num_pictures) - num_found
+    num_images = len(matches.file_names)
+    num_false = np.bincount(matches.detection_images[is_shown & is_counted & ~is_true], minlength=num_images)
+    num_found = np.bincount(matches.detection_images[is_shown & is_true], minlength=num_images)
+    num_missed = np.bincount(matches.face_images[counted], minlength=num_images) - num_found
     order = np.argsort(-(num_missed + num_false), kind="stable")[:count]
     return [
-        PictureMistakes(matches.file_names[i], int(num_missed[i]), int(num_false[i]))
+        ImageMistakes(matches.file_names[i], int(num_missed[i]), int(num_false[i]))
         for i in order.tolist()
         if num_missed[i] + num_false[i]
     ]

@@ -103,7 +103,7 @@ def _sections(scores: Scores, groups: Mapping[str, Sequence[str]]) -> list[Secti
             Figure("AP medium", coco.ap_medium),
             Figure("AP large, > 96² px", coco.ap_large),
         )
-        sections.append(Section(f"COCO, best {coco.max_detections} of a picture", figures))
+        sections.append(Section(f"COCO, best {coco.max_detections} of an image", figures))
     if scores.landmarks is not None:
         sections.append(_landmark_section(scores))
     for kind, names in groups.items():

@@ -69,34 +69,34 @@ def read_training(path: Path) -> TrainingRun:
 
 
 def read_validation(run: TrainingRun) -> GroundTruth:
-    """The validation pictures of a run, read from its label files or held out of its training pictures.
+    """The validation images of a run, read from its label files or held out of its training images.
 
     Raises:
         SettingsError: the run has none.
         LabelFormatError: a label file cannot be understood.
-        ImageReadError: pictures are missing.
+        ImageReadError: images are missing.
     """
     from retinaface_cli.data.images import load_training_data
 
     sources = load_training_data(run.settings.data).validation
-    pictures = [(source.labels, picture) for source in sources for picture in source.pictures]
-    if not pictures:
-        raise SettingsError(f"{run.config}: the run has no validation pictures; name --labels and --images")
-    names = _distinct_names([(labels, picture.file_name) for labels, picture in pictures])
+    images_found = [(source.labels, one_image) for source in sources for one_image in source.images]
+    if not images_found:
+        raise SettingsError(f"{run.config}: the run has no validation images; name --labels and --images")
+    names = _distinct_names([(labels, one_image.file_name) for labels, one_image in images_found])
     images = [
-        ImageLabels(name, picture.faces, width=picture.size[1], height=picture.size[0])
-        for name, (_, picture) in zip(names, pictures, strict=True)
+        ImageLabels(name, one_image.faces, width=one_image.size[1], height=one_image.size[0])
+        for name, (_, one_image) in zip(names, images_found, strict=True)
     ]
     return make_truth(
         images,
         name=f"validation data of {run.config}",
         format_name=", ".join(sorted({source.format_name for source in sources})),
         notes=tuple(dict.fromkeys(finding for source in sources for finding in source.findings)),
-        paths={name: picture.path for name, (_, picture) in zip(names, pictures, strict=True)},
+        paths={name: one_image.path for name, (_, one_image) in zip(names, images_found, strict=True)},
     )
 
 
 def _distinct_names(named: Sequence[tuple[Path, str]]) -> list[str]:
-    """Names of pictures; where several label files have the same one, with the label file's folder in front."""
+    """Names of images; where several label files have the same one, with the label file's folder in front."""
     counts = Counter(name for _, name in named)
     return [name if counts[name] == 1 else f"{labels.parent.name}/{labels.stem}/{name}" for labels, name in named]

@@ -1,4 +1,4 @@
-"""The true faces that `evaluate` scores against: which pictures, which faces count, and for which subsets."""
+"""The true faces that `evaluate` scores against: which images, which faces count, and for which subsets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WIDER_FILES = tuple(f"wider_{name}_val.mat" for name in ("face", *DIFFICULTIES))
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """Labelled pictures.
+    """Labelled images.
 
     Attributes:
         name: what the user called it.
@@ -28,7 +28,7 @@ class GroundTruth:
         images: with distinct names.
         subsets: name -> (F,) which of all faces count in the WIDER FACE protocol.
         notes: what is doubtful about the labels, one line each.
-        paths: name of a picture -> where it lies, where that is known.
+        paths: name of an image -> where it lies, where that is known.
         image_root: folder that the names are relative to, where it is known.
     """
 
@@ -76,7 +76,7 @@ class GroundTruth:
     def describe(self) -> str:
         """One line for the user."""
         ignored = f", {self.num_ignored:,} of them ignored" if self.num_ignored else ""
-        return f"{self.name} ({self.format_name}): {len(self.images):,} pictures, {self.num_faces:,} faces{ignored}"
+        return f"{self.name} ({self.format_name}): {len(self.images):,} images, {self.num_faces:,} faces{ignored}"
 
 
 def read_truth(labels: Path, *, format_name: str | None = None, images: Path | None = None) -> GroundTruth:
@@ -85,10 +85,10 @@ def read_truth(labels: Path, *, format_name: str | None = None, images: Path | N
     Args:
         labels: file or folder.
         format_name: of the labels; None: found out by looking.
-        images: folder of the pictures, for formats that cannot be understood without them.
+        images: folder of the images, for formats that cannot be understood without them.
 
     Raises:
-        LabelFormatError: they cannot be understood, name a picture twice, or hold no face that counts.
+        LabelFormatError: they cannot be understood, name an image twice, or hold no face that counts.
     """
     folder = _wider_folder(labels) if format_name is None else None
     if folder is not None:
@@ -129,7 +129,7 @@ def make_truth(
 
 
 def _read_any(labels: Path, format_name: str | None, images: Path | None) -> LabelSet:
-    """Labels with the names that they give to pictures; only where that fails with those of the picture folder."""
+    """Labels with the names that they give to images; only where that fails with those of the image folder."""
     try:
         return read_labels(labels, format_name=format_name)
     except LabelFormatError:
@@ -148,7 +148,7 @@ def _wider_folder(labels: Path) -> Path | None:
 
 def _read_wider(folder: Path, *, name: str) -> GroundTruth:
     """Every box as it is labelled, nothing clipped or left out, for the official figures."""
-    pictures = read_wider_ground_truth(folder)
+    images_found = read_wider_ground_truth(folder)
     table = read_wider_mat(folder / WIDER_FILES[0])
     boxes = table.boxes.astype(np.float32)
     has_area = np.logical_and.reduce(boxes[:, 2:] > boxes[:, :2], axis=1)
@@ -166,7 +166,8 @@ def _read_wider(folder: Path, *, name: str) -> GroundTruth:
         for file_name, end, count in zip(table.file_names, ends, table.num_faces.tolist(), strict=True)
     ]
     subsets = {
-        level: np.concatenate([picture.is_counted[level] for picture in pictures.values()]) for level in DIFFICULTIES
+        level: np.concatenate([one_image.is_counted[level] for one_image in images_found.values()])
+        for level in DIFFICULTIES
     }
     return GroundTruth(name=name, format_name="WIDER FACE ground truth", images=tuple(images), subsets=subsets)
 
@@ -176,9 +177,9 @@ def _check(truth: GroundTruth) -> None:
     counts = Counter(image.file_name for image in truth.images)
     name, count = counts.most_common(1)[0] if counts else ("", 0)
     if count > 1:
-        raise LabelFormatError(f"{truth.name}: picture {name} appears {count} times")
+        raise LabelFormatError(f"{truth.name}: image {name} appears {count} times")
     if not truth.images:
-        raise LabelFormatError(f"{truth.name}: holds no pictures")
+        raise LabelFormatError(f"{truth.name}: holds no images")
     if not any(mask.any() for mask in truth.subsets.values()):
         raise LabelFormatError(
             f"{truth.name}: no face counts: {truth.num_faces} faces, {truth.num_ignored} of them ignored; "

@@ -1,4 +1,4 @@
-"""The pictures with most mistakes, drawn on a contact sheet."""
+"""The images with most mistakes, drawn on a contact sheet."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from retinaface_cli.commands.evaluate.scores import PictureMistakes, Scores
+from retinaface_cli.commands.evaluate.scores import ImageMistakes, Scores
 from retinaface_cli.data.preprocessing import RgbImage, load_rgb
 from retinaface_cli.errors import ImageReadError
 from retinaface_cli.visualization.drawing import LABEL_STYLE, PREDICTION_STYLE, draw_faces
@@ -23,29 +23,27 @@ _CELL_WIDTH = 800
 _NUM_COLUMNS = 3
 
 
-def draw_worst(
-    scores: Scores, mistakes: Sequence[PictureMistakes], paths: Mapping[str, Path], output: Path
-) -> list[str]:
+def draw_worst(scores: Scores, mistakes: Sequence[ImageMistakes], paths: Mapping[str, Path], output: Path) -> list[str]:
     """Draws missed faces blue, false detections orange with their scores, right ones green, ignored faces dashed.
 
     Args:
         scores: with the detections; those below the score of the best F1 are not drawn.
-        mistakes: the pictures to draw.
-        paths: name of a picture -> where it lies.
+        mistakes: the images to draw.
+        paths: name of an image -> where it lies.
         output: of the sheet.
 
     Returns:
-        Pictures that could not be read, with the reason.
+        Images that could not be read, with the reason.
     """
     cells, captions, failures = [], [], []
-    for picture in mistakes:
+    for one_image in mistakes:
         try:
-            image = load_rgb(paths[picture.file_name])
+            image = load_rgb(paths[one_image.file_name])
         except ImageReadError as error:
             failures.append(str(error))
             continue
-        cells.append(_draw(image, picture.file_name, scores))
-        captions.append(f"{picture.file_name}: {picture.num_missed} missed, {picture.num_false} false")
+        cells.append(_draw(image, one_image.file_name, scores))
+        captions.append(f"{one_image.file_name}: {one_image.num_missed} missed, {one_image.num_false} false")
     if cells:
         sheet = contact_sheet(cells, captions=captions, num_columns=_NUM_COLUMNS, cell_width=_CELL_WIDTH)
         save_image(output, sheet)
@@ -53,17 +51,17 @@ def draw_worst(
 
 
 def _draw(image: RgbImage, file_name: str, scores: Scores) -> RgbImage:
-    """One picture at the size of a cell."""
+    """One image at the size of a cell."""
     matches = scores.matches
     number = matches.file_names.index(file_name)
-    of_picture = np.flatnonzero(matches.face_images == number)
+    of_image = np.flatnonzero(matches.face_images == number)
     is_shown = (matches.detection_images == number) & (matches.scores >= scores.ap50.best_f1_score)
     is_true, is_counted = matches.judge(~matches.faces.ignore)
     found = np.unique(matches.claims[is_shown & is_true])
-    is_missed = ~np.isin(of_picture, found)
+    is_missed = ~np.isin(of_image, found)
     canvas, factor = shrink(image, _CELL_WIDTH)
     right = matches.detections.select(np.flatnonzero(is_shown & is_true))
     wrong = matches.detections.select(np.flatnonzero(is_shown & is_counted & ~is_true))
     canvas = draw_faces(canvas, scale_faces(right, factor), style=RIGHT_STYLE)
-    canvas = draw_faces(canvas, scale_faces(matches.faces.select(of_picture[is_missed]), factor), style=MISSED_STYLE)
+    canvas = draw_faces(canvas, scale_faces(matches.faces.select(of_image[is_missed]), factor), style=MISSED_STYLE)
     return draw_faces(canvas, scale_faces(wrong, factor), style=FALSE_STYLE)

@@ -69,8 +69,8 @@ def _from_special_options(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe_run(settings: InferSettings) -> str:
-    """The settings in force as YAML, and how many pictures and videos they name."""
+    """The settings in force as YAML, and how many images and videos they name."""
     sources = find_sources(settings.inputs)
     num_videos = sum(source.is_video for source in sources)
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    return f"{text}# {len(sources) - num_videos} pictures and {num_videos} videos"
+    return f"{text}# {len(sources) - num_videos} images and {num_videos} videos"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from retinaface_cli.data.reading import UnreadablePicture
+from retinaface_cli.data.reading import UnreadableImage
 from retinaface_cli.data.sources import Source
 from retinaface_cli.detection.writer import OutputFolder
 from retinaface_cli.errors import SettingsError
@@ -76,7 +76,7 @@ def open_output(settings: InferSettings, *, weights_sha256: str) -> Path:
 
 
 def gather_results(
-    folder: OutputFolder, sources: Sequence[Source], failures: Sequence[UnreadablePicture], *, extra: PredictionFormat
+    folder: OutputFolder, sources: Sequence[Source], failures: Sequence[UnreadableImage], *, extra: PredictionFormat
 ) -> None:
     """Writes predictions.json (and the extra format) from the label files, in input order, and errors.json."""
     failed = {failure.name for failure in failures}
@@ -93,7 +93,7 @@ def gather_results(
 
 
 def _results(folder: OutputFolder, sources: Sequence[Source]) -> Iterator[ImageDetections]:
-    """The detections of finished pictures and frames, read back one at a time."""
+    """The detections of finished images and frames, read back one at a time."""
     for source in sources:
         for path in folder.finished_labels(source):
             yield from read_predictions(path)

@@ -15,7 +15,7 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class InferProgress(pl.Callback):
-    """Shows pictures done, pictures a second, faces and the time left; of the first process only."""
+    """Shows images done, images a second, faces and the time left; of the first process only."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -46,10 +46,10 @@ class InferProgress(pl.Callback):
         if self._task is None:
             return
         tally: PredictionTally = outputs
-        done = tally.num_pictures + len(tally.failures)
+        done = tally.num_images + len(tally.failures)
         now = time.monotonic()
         rate = done / max(now - self._started, 1e-9)
-        figures = f"{rate:.1f} pictures/s, {tally.num_faces} faces"
+        figures = f"{rate:.1f} images/s, {tally.num_faces} faces"
         self._bar.update(self._task, completed=done, figures=figures)
         if not self._console.is_terminal and now - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = now

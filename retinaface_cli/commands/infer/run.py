@@ -1,4 +1,4 @@
-"""`retinaface infer`: finds the faces of many pictures and writes them down."""
+"""`retinaface infer`: finds the faces of many images and writes them down."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from retinaface_cli.commands.infer.output import check_output, gather_results, o
 from retinaface_cli.commands.infer.progress import InferProgress
 from retinaface_cli.commands.weights import load_weights_with_progress
 from retinaface_cli.data.preprocessing import TestScale
-from retinaface_cli.data.reading import UnreadablePicture
+from retinaface_cli.data.reading import UnreadableImage
 from retinaface_cli.data.sources import Source, find_sources
 from retinaface_cli.detection.prediction_module import PredictionModule, PredictionPlan
 from retinaface_cli.detection.tta import TestTimeAugmentation
@@ -41,30 +41,30 @@ class InferReport:
 
     Attributes:
         output: the folder with the results.
-        num_pictures: pictures and video frames done in this run.
+        num_images: images and video frames done in this run.
         num_faces: found in them.
-        num_done_before: pictures and videos that an earlier run had done.
+        num_done_before: images and videos that an earlier run had done.
         failures: what could not be read.
-        seconds: from the first picture to the last.
+        seconds: from the first image to the last.
         network: library and precision that ran the network.
         interrupted: whether it was stopped before the end.
     """
 
     output: Path
-    num_pictures: int
+    num_images: int
     num_faces: int
     num_done_before: int
-    failures: Sequence[UnreadablePicture]
+    failures: Sequence[UnreadableImage]
     seconds: float
     network: str
     interrupted: bool
 
     @property
     def exit_code(self) -> int:
-        """0 if any picture was processed, 1 if none, 130 after an interruption; see also InferSettings.strict."""
+        """0 if any image was processed, 1 if none, 130 after an interruption; see also InferSettings.strict."""
         if self.interrupted:
             return 130
-        return 0 if self.num_pictures + self.num_done_before > 0 else 1
+        return 0 if self.num_images + self.num_done_before > 0 else 1
 
 
 def run(
@@ -74,7 +74,7 @@ def run(
 
     Args:
         settings: what to do.
-        sources: pictures and videos with the names that results are to have; None: what the inputs name.
+        sources: images and videos with the names that results are to have; None: what the inputs name.
         console: for progress and messages; None: standard error.
 
     Raises:
@@ -93,7 +93,7 @@ def run(
     tally = module.tally
     report = InferReport(
         output=module.folder.root,
-        num_pictures=tally.num_pictures,
+        num_images=tally.num_images,
         num_faces=tally.num_faces,
         num_done_before=tally.num_done_before,
         failures=tally.failures,
@@ -162,7 +162,7 @@ def _make_trainer(settings: InferSettings, console: Console) -> pl.Trainer:
 
 @contextmanager
 def _stop_on_signals(stop: threading.Event) -> Iterator[None]:
-    """Lets Ctrl-C and SIGTERM end the run after the pictures in flight; a second one ends it at once."""
+    """Lets Ctrl-C and SIGTERM end the run after the images in flight; a second one ends it at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -183,9 +183,9 @@ def _stop_on_signals(stop: threading.Event) -> Iterator[None]:
 
 
 def _print_summary(report: InferReport, console: Console) -> None:
-    rate = report.num_pictures / max(report.seconds, 1e-9)
-    line = f"{report.num_faces} faces in {report.num_pictures} pictures, {report.seconds:.1f} s"
-    line += f" ({rate:.1f} pictures/s; {report.network})"
+    rate = report.num_images / max(report.seconds, 1e-9)
+    line = f"{report.num_faces} faces in {report.num_images} images, {report.seconds:.1f} s"
+    line += f" ({rate:.1f} images/s; {report.network})"
     if report.num_done_before:
         line += f"; {report.num_done_before} were done before"
     console.print(line, highlight=False)

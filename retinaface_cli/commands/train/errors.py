@@ -36,7 +36,7 @@ def _advise_on_loss(settings: TrainSettings, last: Path | None) -> str:
     kept = f"the checkpoint before it is kept: {last}; " if last is not None and last.is_file() else ""
     clip = "" if settings.trainer.gradient_clip_norm else ", set trainer.gradient_clip_norm=10"
     return (
-        f"{kept}look at the pictures and labels of the batch, lower optimizer.lr (now {settings.optimizer.lr:g})"
+        f"{kept}look at the images and labels of the batch, lower optimizer.lr (now {settings.optimizer.lr:g})"
         f"{clip}, or lengthen scheduler.warmup_epochs, then go on with --resume last"
     )
 
@@ -53,7 +53,7 @@ def _advise_on_memory(settings: TrainSettings) -> str:
     validation = max(1, settings.data.validation_batch_size // 2)
     advice.append(f"data.validation_batch_size={validation} if it was in the validation")
     return (
-        f"out of memory with {batch} pictures of {size} x {size} a step on each device; "
+        f"out of memory with {batch} images of {size} x {size} a step on each device; "
         f"lower by --set: {'; or '.join(advice)}"
     )
 

@@ -37,7 +37,7 @@ def print_notes(console: Console, notes: Sequence[Note], *, source: str) -> None
 
 
 def print_data(console: Console, data: TrainingData) -> None:
-    """Label files, numbers of pictures and faces, and what is doubtful about them."""
+    """Label files, numbers of images and faces, and what is doubtful about them."""
     for source in data.train:
         console.print(f"training    {source.summary}", markup=False)
     for source in data.validation:
@@ -62,11 +62,11 @@ def print_steps(console: Console, settings: TrainSettings, *, num_batches: int) 
     """Size and number of the steps, and the learning rate that follows from it."""
     batch, accumulated = settings.data.batch_size, settings.trainer.accumulate_grad_batches
     processes = count_processes(settings.trainer)
-    pictures = batch * processes * accumulated
-    lr = scale_learning_rate(settings.optimizer, global_batch_size=pictures)
+    images = batch * processes * accumulated
+    lr = scale_learning_rate(settings.optimizer, global_batch_size=images)
     product = f" ({batch} x {processes} devices x {accumulated} accumulated)" if processes * accumulated > 1 else ""
     scaled = "" if lr == settings.optimizer.lr else f", scaled from {settings.optimizer.lr:g} to the global batch"
-    console.print(f"steps       {num_batches} batches an epoch, {pictures} pictures a step{product}; lr {lr:g}{scaled}")
+    console.print(f"steps       {num_batches} batches an epoch, {images} images a step{product}; lr {lr:g}{scaled}")
 
 
 def print_result(
@@ -77,4 +77,4 @@ def print_result(
         score = "" if keeper.best_score is None else f" ({settings.checkpoint.monitor} {keeper.best_score:.4f})"
         console.print(f"best epoch {keeper.best_epoch + 1}{score}, {format_duration(seconds)} in all")
     console.print(f"{folder.path}: checkpoints, {folder.best_weights.name}, {folder.curves.name}, {folder.report.name}")
-    console.print(f"next: retinaface infer PICTURES -w {folder.best_weights}")
+    console.print(f"next: retinaface infer IMAGES -w {folder.best_weights}")

@@ -93,8 +93,8 @@ def run(request: TrainRequest) -> None:
 
 def _check_validation(settings: TrainSettings, data: TrainingData) -> None:
     """Raises SettingsError if early stopping has nothing to judge by."""
-    has_pictures = any(source.pictures for source in data.validation)
-    is_measured = has_pictures and settings.trainer.limit_val_batches > 0
+    has_images = any(source.images for source in data.validation)
+    is_measured = has_images and settings.trainer.limit_val_batches > 0
     if settings.early_stopping.patience is not None and not is_measured:
         raise SettingsError(
             "early_stopping.patience: there is no validation to judge by; name data.validation or set data.held_out=0.1"

@@ -16,7 +16,7 @@ from retinaface_cli.settings.trainer import TrainerSettings
 from retinaface_cli.settings.training import TrainSettings
 from retinaface_cli.training.callbacks.checkpoints import AtomicCheckpointIO, CheckpointKeeper
 from retinaface_cli.training.callbacks.guards import LossGuard, SignalGuard
-from retinaface_cli.training.callbacks.image_reports import PictureReports
+from retinaface_cli.training.callbacks.image_reports import ImageReports
 from retinaface_cli.training.callbacks.learning_rate import LearningRateRecord
 from retinaface_cli.training.callbacks.progress import TrainingProgress
 from retinaface_cli.training.loggers import RunLogger
@@ -36,7 +36,7 @@ def build_callbacks(
     callbacks: list[Callback] = [
         LossGuard(check_every_n_steps=settings.trainer.log_every_n_steps),
         LearningRateRecord(log_every_n_steps=_log_period(settings.trainer, num_batches)),
-        TrainingProgress(pictures_per_batch=settings.data.batch_size, monitor=monitor, console=console),
+        TrainingProgress(images_per_batch=settings.data.batch_size, monitor=monitor, console=console),
     ]
     if settings.early_stopping.patience is not None:
         callbacks.append(
@@ -50,7 +50,7 @@ def build_callbacks(
             )
         )
     if folder is not None and keeper is not None:
-        callbacks += [PictureReports(folder, title=settings.experiment_name), SignalGuard(keeper), keeper]
+        callbacks += [ImageReports(folder, title=settings.experiment_name), SignalGuard(keeper), keeper]
     return callbacks
 
 
@@ -71,7 +71,7 @@ def build_trainer(
         callbacks: see build_callbacks.
         loggers: where figures go.
         num_batches: training batches an epoch, so that short epochs are logged, too.
-        has_validation: whether there are pictures to measure on.
+        has_validation: whether there are images to measure on.
     """
     trainer = settings.trainer
     return pl.Trainer(
@@ -91,7 +91,7 @@ def build_trainer(
         limit_val_batches=trainer.limit_val_batches if has_validation else 0,
         fast_dev_run=trainer.fast_dev_run,
         num_sanity_val_steps=trainer.num_sanity_val_steps,
-        use_distributed_sampler=False,  # the data module shares pictures out itself
+        use_distributed_sampler=False,  # the data module shares images out itself
         callbacks=list(callbacks),
         logger=list(loggers) or False,
         default_root_dir=None if folder is None else folder.path,

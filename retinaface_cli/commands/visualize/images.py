@@ -1,4 +1,4 @@
-"""Which pictures `visualize` draws on, and which entries of the label and prediction files belong to them."""
+"""Which images `visualize` draws on, and which entries of the label and prediction files belong to them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _Entry = TypeVar("_Entry", ImageLabels, ImageDetections)
 
 
 @dataclass(frozen=True)
-class PictureFaces:
-    """A picture with the faces to draw on it.
+class ImageFaces:
+    """An image with the faces to draw on it.
 
     Attributes:
-        source: the picture.
-        labels: true faces; None where no label file was given or it has no entry for the picture.
+        source: the image.
+        labels: true faces; None where no label file was given or it has no entry for the image.
         predictions: detected faces that score enough; None likewise.
     """
 
@@ -43,11 +43,11 @@ class PictureFaces:
         return tuple(faces for faces in (self.labels, self.predictions) if faces is not None)
 
 
-def collect_pictures(settings: VisualizeSettings, console: Console) -> list[PictureFaces]:
-    """The pictures that any of the files has an entry for, in input order; says what is left out.
+def collect_images(settings: VisualizeSettings, console: Console) -> list[ImageFaces]:
+    """The images that any of the files has an entry for, in input order; says what is left out.
 
     Raises:
-        RetinaFaceError: no pictures, or labels or predictions that cannot be read or name none of the pictures.
+        RetinaFaceError: no images, or labels or predictions that cannot be read or name none of the images.
     """
     found = find_sources(settings.images)
     sources = [source for source in found if not source.is_video]
@@ -66,7 +66,7 @@ def collect_pictures(settings: VisualizeSettings, console: Console) -> list[Pict
     if num_weak:
         say(console, f"{num_weak:,} predictions under {settings.min_score:g} are left out (--min-score)")
     return [
-        PictureFaces(
+        ImageFaces(
             source,
             None if truth is None else truth.faces,
             None if guess is None else guess.faces.select(np.flatnonzero(guess.faces.scores >= settings.min_score)),
@@ -77,18 +77,18 @@ def collect_pictures(settings: VisualizeSettings, console: Console) -> list[Pict
 
 
 def match_entries(sources: Sequence[Source], names: Sequence[str]) -> list[int | None]:
-    """Finds for each picture the entry that means it.
+    """Finds for each image the entry that means it.
 
-    An entry means a picture if it names its path relative to the input root. What is left is matched by the longest
-    entry that the picture's full path ends with, then likewise without the ending (older text files have none); an
-    entry that would fit several pictures in this way fits none of them.
+    An entry means an image if it names its path relative to the input root. What is left is matched by the longest
+    entry that the image's full path ends with, then likewise without the ending (older text files have none); an
+    entry that would fit several images in this way fits none of them.
 
     Args:
-        sources: the pictures.
+        sources: the images.
         names: of the entries, with forward slashes.
 
     Returns:
-        For each picture the index of its entry; None where there is none.
+        For each image the index of its entry; None where there is none.
     """
     by_name = {name: index for index, name in enumerate(names)}
     exact = [by_name.get(source.name) for source in sources]
@@ -110,7 +110,7 @@ def say(console: Console, text: str) -> None:
 
 
 def _read_labels(path: Path, settings: VisualizeSettings) -> LabelSet:
-    """Reads labels; where they cannot be understood without pictures (YOLO), with those of the input folder."""
+    """Reads labels; where they cannot be understood without images (YOLO), with those of the input folder."""
     try:
         return read_labels(path, format_name=settings.labels_format)
     except LabelFormatError:
@@ -121,7 +121,7 @@ def _read_labels(path: Path, settings: VisualizeSettings) -> LabelSet:
 
 
 def _assign(sources: Sequence[Source], entries: Sequence[_Entry], path: Path, console: Console) -> list[_Entry | None]:
-    """Each picture's entry in a file; says which have none.
+    """Each image's entry in a file; says which have none.
 
     Raises:
         SettingsError: none has.
@@ -129,19 +129,19 @@ def _assign(sources: Sequence[Source], entries: Sequence[_Entry], path: Path, co
     matches = match_entries(sources, [entry.file_name for entry in entries])
     missing = [source.name for source, match in zip(sources, matches, strict=True) if match is None]
     if len(missing) == len(sources):
-        names = f"the pictures are {_listed(missing)}; " if missing else ""
+        names = f"the images are {_listed(missing)}; " if missing else ""
         entry_names = _listed([entry.file_name for entry in entries]) or "none"
         raise SettingsError(
-            f"{path}: has no entry for any of the {len(sources)} pictures: {names}its entries are {entry_names}. "
-            "They must name pictures relative to the folder that is given, or by the end of their full path"
+            f"{path}: has no entry for any of the {len(sources)} images: {names}its entries are {entry_names}. "
+            "They must name images relative to the folder that is given, or by the end of their full path"
         )
     if missing:
-        say(console, f"{len(missing)} of {len(sources)} pictures have no entry in {path}: {_listed(missing)}")
+        say(console, f"{len(missing)} of {len(sources)} images have no entry in {path}: {_listed(missing)}")
     return [None if match is None else entries[match] for match in matches]
 
 
 def _find_by_path(source: Source, by_name: Mapping[str, int]) -> int | None:
-    """The entry named by the longest end of the picture's full path."""
+    """The entry named by the longest end of the image's full path."""
     path = PurePosixPath(source.path.absolute().as_posix())
     for candidate in (path, path.with_suffix("")):
         found = next((by_name[tail] for tail in _tails(candidate) if tail in by_name), None)

@@ -1,4 +1,4 @@
-"""`retinaface visualize`: draws true and detected faces on pictures."""
+"""`retinaface visualize`: draws true and detected faces on images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from retinaface_cli.commands.visualize.images import PictureFaces, collect_pictures, say
+from retinaface_cli.commands.visualize.images import ImageFaces, collect_images, say
 from retinaface_cli.data.preprocessing import RgbImage, load_rgb
 from retinaface_cli.errors import RetinaFaceError, SettingsError
 from retinaface_cli.faces import FaceDetections, FaceLabels
@@ -42,23 +42,23 @@ _MIN_CELL_WIDTH, _MAX_CELL_WIDTH = 160, 640
 
 
 class DrawingJob(NamedTuple):
-    """A file to write: one picture, or a sheet of several."""
+    """A file to write: one image, or a sheet of several."""
 
     path: Path
-    pictures: tuple[PictureFaces, ...]
+    images: tuple[ImageFaces, ...]
 
 
 class Failure(NamedTuple):
-    """A picture that could not be drawn, and why."""
+    """An image that could not be drawn, and why."""
 
     name: str
     reason: str
 
 
 class _Outcome(NamedTuple):
-    """What became of a job's pictures."""
+    """What became of a job's images."""
 
-    drawn: tuple[PictureFaces, ...]
+    drawn: tuple[ImageFaces, ...]
     failures: tuple[Failure, ...]
 
 
@@ -67,63 +67,63 @@ class VisualizeReport:
     """How a run went.
 
     Attributes:
-        output: the folder with the drawn pictures.
-        num_pictures: pictures that were drawn.
+        output: the folder with the drawn images.
+        num_images: images that were drawn.
         num_labels: true faces on them.
         num_predictions: detected faces on them.
-        failures: pictures that could not be read or written.
+        failures: images that could not be read or written.
     """
 
     output: Path
-    num_pictures: int
+    num_images: int
     num_labels: int
     num_predictions: int
     failures: tuple[Failure, ...]
 
     @property
     def exit_code(self) -> int:
-        """0 if any picture was drawn, else 1."""
-        return 0 if self.num_pictures else 1
+        """0 if any image was drawn, else 1."""
+        return 0 if self.num_images else 1
 
 
 def run(settings: VisualizeSettings, *, console: Console | None = None) -> VisualizeReport:
     """Runs the whole workflow.
 
     Raises:
-        RetinaFaceError: no pictures, labels or predictions that cannot be read or name none of the pictures, or files
-            in the way of the drawn pictures.
+        RetinaFaceError: no images, labels or predictions that cannot be read or name none of the images, or files
+            in the way of the drawn images.
     """
     console = console or Console(stderr=True)
-    pictures = collect_pictures(settings, console)
+    images = collect_images(settings, console)
     if settings.output is not None:
-        _check_targets(_plan_jobs(settings, pictures, settings.output), overwrite=settings.overwrite)
+        _check_targets(_plan_jobs(settings, images, settings.output), overwrite=settings.overwrite)
     output = settings.output or next_run_folder(RUNS_FOLDER)
-    outcomes = _run_jobs(_plan_jobs(settings, pictures, output), settings, console)
-    drawn = [picture for outcome in outcomes for picture in outcome.drawn]
+    outcomes = _run_jobs(_plan_jobs(settings, images, output), settings, console)
+    drawn = [image for outcome in outcomes for image in outcome.drawn]
     report = VisualizeReport(
         output=output,
-        num_pictures=len(drawn),
-        num_labels=sum(len(picture.labels) for picture in drawn if picture.labels is not None),
-        num_predictions=sum(len(picture.predictions) for picture in drawn if picture.predictions is not None),
+        num_images=len(drawn),
+        num_labels=sum(len(image.labels) for image in drawn if image.labels is not None),
+        num_predictions=sum(len(image.predictions) for image in drawn if image.predictions is not None),
         failures=tuple(failure for outcome in outcomes for failure in outcome.failures),
     )
     _print_summary(report, settings, console)
     return report
 
 
-def draw_picture(picture: PictureFaces, settings: VisualizeSettings, *, max_side: int | None = None) -> RgbImage:
-    """Reads a picture and draws its faces.
+def draw_image(one_image: ImageFaces, settings: VisualizeSettings, *, max_side: int | None = None) -> RgbImage:
+    """Reads an image and draws its faces.
 
     Args:
-        picture: the picture and its faces.
+        one_image: the image and its faces.
         settings: how they look.
-        max_side: length in pixels to which a larger picture is shrunk before drawing; None: it keeps its size.
+        max_side: length in pixels to which a larger image is shrunk before drawing; None: it keeps its size.
 
     Raises:
-        ImageReadError: the picture cannot be read.
+        ImageReadError: the image cannot be read.
     """
-    image = load_rgb(picture.source.path)
-    present = picture.present
+    image = load_rgb(one_image.source.path)
+    present = one_image.present
     if max_side is not None:
         image, factor = shrink(image, max_side)
         present = tuple(scale_faces(faces, factor) for faces in present)
@@ -148,13 +148,13 @@ def _choose_style(faces: FaceLabels | FaceDetections, settings: VisualizeSetting
     )
 
 
-def _plan_jobs(settings: VisualizeSettings, pictures: Sequence[PictureFaces], output: Path) -> list[DrawingJob]:
-    """One job a picture, or one a sheet."""
+def _plan_jobs(settings: VisualizeSettings, images: Sequence[ImageFaces], output: Path) -> list[DrawingJob]:
+    """One job an image, or one a sheet."""
     suffix = f".{settings.format}"
     if settings.grid is None:
-        return [DrawingJob(output / output_name(picture.source.name, suffix), (picture,)) for picture in pictures]
+        return [DrawingJob(output / output_name(image.source.name, suffix), (image,)) for image in images]
     size = settings.grid**2
-    sheets = [tuple(pictures[start : start + size]) for start in range(0, len(pictures), size)]
+    sheets = [tuple(images[start : start + size]) for start in range(0, len(images), size)]
     return [DrawingJob(output / f"sheet_{number:03d}{suffix}", sheet) for number, sheet in enumerate(sheets, 1)]
 
 
@@ -162,12 +162,12 @@ def _check_targets(jobs: Sequence[DrawingJob], *, overwrite: bool) -> None:
     """Sees to it that nothing is lost.
 
     Raises:
-        SettingsError: a drawn picture would replace the picture that it is drawn from, or another file unasked.
+        SettingsError: a drawn image would replace the image that it is drawn from, or another file unasked.
     """
-    originals = {picture.source.path.resolve() for job in jobs for picture in job.pictures}
+    originals = {image.source.path.resolve() for job in jobs for image in job.images}
     for job in jobs:
         if job.path.resolve() in originals:
-            raise SettingsError(f"{job.path}: would replace an original picture; name another folder with --output")
+            raise SettingsError(f"{job.path}: would replace an original image; name another folder with --output")
         if job.path.exists() and not overwrite:
             raise SettingsError(f"{job.path}: exists already; --overwrite to replace it, or another --output")
 
@@ -189,39 +189,39 @@ def _run_jobs(jobs: Sequence[DrawingJob], settings: VisualizeSettings, console: 
 
 
 def _run_job(job: DrawingJob, settings: VisualizeSettings) -> _Outcome:
-    """Draws a job's pictures and writes its file; what cannot be drawn is reported, not raised."""
+    """Draws a job's images and writes its file; what cannot be drawn is reported, not raised."""
     cell_width = None
     if settings.grid is not None:
         cell_width = max(_MIN_CELL_WIDTH, min(_MAX_CELL_WIDTH, _SHEET_WIDTH // settings.grid))
     images: list[RgbImage] = []
-    drawn: list[PictureFaces] = []
+    drawn: list[ImageFaces] = []
     failures: list[Failure] = []
-    for picture in job.pictures:
+    for one_image in job.images:
         try:
-            images.append(draw_picture(picture, settings, max_side=cell_width))
-            drawn.append(picture)
+            images.append(draw_image(one_image, settings, max_side=cell_width))
+            drawn.append(one_image)
         except RetinaFaceError as error:
-            failures.append(Failure(picture.source.name, str(error)))
+            failures.append(Failure(one_image.source.name, str(error)))
     try:
         if drawn and cell_width is None:
             save_image(job.path, images[0])
         elif drawn and cell_width is not None:
-            captions = [_caption(picture) for picture in drawn]
+            captions = [_caption(one_image) for one_image in drawn]
             sheet = contact_sheet(images, captions=captions, num_columns=settings.grid or 1, cell_width=cell_width)
             save_image(job.path, sheet)
     except RetinaFaceError as error:
-        failures += [Failure(picture.source.name, str(error)) for picture in drawn]
+        failures += [Failure(one_image.source.name, str(error)) for one_image in drawn]
         drawn = []
     return _Outcome(tuple(drawn), tuple(failures))
 
 
-def _caption(picture: PictureFaces) -> str:
-    """The picture's name and how many faces of each kind are on it."""
-    parts = [picture.source.name]
-    if picture.labels is not None:
-        parts.append(_count(len(picture.labels), "label"))
-    if picture.predictions is not None:
-        parts.append(_count(len(picture.predictions), "prediction"))
+def _caption(image: ImageFaces) -> str:
+    """The image's name and how many faces of each kind are on it."""
+    parts = [image.source.name]
+    if image.labels is not None:
+        parts.append(_count(len(image.labels), "label"))
+    if image.predictions is not None:
+        parts.append(_count(len(image.predictions), "prediction"))
     return " · ".join(parts)
 
 
@@ -230,7 +230,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _print_summary(report: VisualizeReport, settings: VisualizeSettings, console: Console) -> None:
-    counts = [_count(report.num_pictures, "picture")]
+    counts = [_count(report.num_images, "image")]
     if settings.labels is not None:
         counts.append(_count(report.num_labels, "label"))
     if settings.predictions is not None:
@@ -243,6 +243,6 @@ def _print_summary(report: VisualizeReport, settings: VisualizeSettings, console
         }
         say(console, "; ".join(itertools.compress(legend, legend.values())))
     if report.failures:
-        say(console, f"{_count(len(report.failures), 'picture')} could not be drawn:")
+        say(console, f"{_count(len(report.failures), 'image')} could not be drawn:")
         for failure in report.failures[:_MAX_LISTED_FAILURES]:
             say(console, f"  {failure.name}: {failure.reason}")

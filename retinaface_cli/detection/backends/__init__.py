@@ -1,4 +1,4 @@
-"""The libraries that can run a network over pictures, behind one call."""
+"""The libraries that can run a network over images, behind one call."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class ForwardPass(Protocol):
     them."""
 
     prefers_few_shapes: bool
-    """Whether a number of pictures that it has not had before costs it time."""
+    """Whether a number of images that it has not had before costs it time."""
 
     def __call__(self, images: Sequence[RgbImage]) -> Iterator[tuple[HeadOutputs, Tensor]]:
-        """Runs pictures (H, W, 3) uint8 RGB of any sizes.
+        """Runs images (H, W, 3) uint8 RGB of any sizes.
 
         Returns:
             In their order, the outputs of one or several of them together with the anchors (A, 4) as (cx, cy, w, h)
-            that they refer to, in pixels of the pictures.
+            that they refer to, in pixels of the images.
         """
 
 
@@ -95,7 +95,7 @@ def build_forward_pass(
         backend: which library runs it.
         device: where.
         precision: number format in the network; see resolve_precision for "auto".
-        in_parallel: whether several threads will call it at once, where the backend is faster so; the pictures then
+        in_parallel: whether several threads will call it at once, where the backend is faster so; the images then
             take longer one by one, and less all together.
 
     Raises:
@@ -113,7 +113,7 @@ def build_forward_pass(
 
 
 class TorchForward:
-    """PyTorch: all pictures of a call as one padded batch, on as many threads as the calling thread has."""
+    """PyTorch: all images of a call as one padded batch, on as many threads as the calling thread has."""
 
     def __init__(
         self, weights: LoadedWeights, *, device: torch.device, precision: Precision, in_parallel: bool
@@ -126,5 +126,5 @@ class TorchForward:
         self.prefers_few_shapes = device.type == "cpu"  # oneDNN prepares itself for each
 
     def __call__(self, images: Sequence[RgbImage]) -> Iterator[tuple[HeadOutputs, Tensor]]:
-        """Runs the pictures; see ForwardPass."""
+        """Runs the images; see ForwardPass."""
         yield self._network(images)

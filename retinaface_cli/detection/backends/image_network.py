@@ -1,4 +1,4 @@
-"""The network from RGB pictures to raw outputs, in the shape in which it is handed to other libraries."""
+"""The network from RGB images to raw outputs, in the shape in which it is handed to other libraries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HEAD_SIZES = (2, 4, 2 * NUM_LANDMARKS)
 """Values an anchor of the parts of HeadOutputs."""
 
 
-class PictureNetwork(nn.Module):
+class ImageNetwork(nn.Module):
     """The folded network with one head a level that does the work of three."""
 
     mean: Tensor
@@ -33,7 +33,7 @@ class PictureNetwork(nn.Module):
         self.register_buffer("mean", torch.tensor(preprocessing.mean_rgb)[:, None, None])
 
     def forward(self, images: UInt8[Tensor, "B H W 3"]) -> HeadOutputs:
-        """The outputs for pictures of one size."""
+        """The outputs for images of one size."""
         planes = images.permute(0, 3, 1, 2).float()  # (B, 3, H, W): OpenVINO subtracts much faster so
         levels = self.network.features(planes - self.mean)
         merged = [head(level).permute(0, 2, 3, 1) for head, level in zip(self.heads, levels, strict=True)]
@@ -58,14 +58,14 @@ def _concatenate(convolutions: Sequence[nn.Module]) -> nn.Conv2d:
     return merged
 
 
-def example_picture() -> UInt8[Tensor, "1 H W 3"]:
-    """A picture to go through the network once, so that its operations can be written down."""
+def example_image() -> UInt8[Tensor, "1 H W 3"]:
+    """An image to go through the network once, so that its operations can be written down."""
     return torch.zeros(1, 64, 96, 3, dtype=torch.uint8)
 
 
 def trace(weights: LoadedWeights) -> torch.jit.ScriptModule:
-    """PictureNetwork as a graph for pictures of any size."""
+    """ImageNetwork as a graph for images of any size."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # tracing warns of itself and of each size that is read
-        network = PictureNetwork(weights).eval()
-        return torch.jit.trace(network, example_picture(), check_trace=False)  # type: ignore[no-any-return,no-untyped-call]
+        network = ImageNetwork(weights).eval()
+        return torch.jit.trace(network, example_image(), check_trace=False)  # type: ignore[no-any-return,no-untyped-call]

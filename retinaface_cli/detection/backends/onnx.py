@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from retinaface_cli.data.preprocessing import RgbImage
-from retinaface_cli.detection.backends.image_network import PictureNetwork, example_picture
+from retinaface_cli.detection.backends.image_network import ImageNetwork, example_image
 from retinaface_cli.detection.cpu_threads import num_parallel_calls, threads_a_call
 from retinaface_cli.errors import SettingsError
 from retinaface_cli.geometry.anchors import generate_anchors
@@ -22,9 +22,9 @@ _ERRORS_ONLY = 3
 
 
 class OnnxForward:
-    """ONNX Runtime on the CPU: one picture after another, as it is, on as many threads as torch has."""
+    """ONNX Runtime on the CPU: one image after another, as it is, on as many threads as torch has."""
 
-    prefers_few_shapes = False  # pictures go one by one
+    prefers_few_shapes = False  # images go one by one
 
     description = "ONNX Runtime, 32"
 
@@ -43,7 +43,7 @@ class OnnxForward:
         )
 
     def __call__(self, images: Sequence[RgbImage]) -> Iterator[tuple[HeadOutputs, Tensor]]:
-        """Runs the pictures; see ForwardPass."""
+        """Runs the images; see ForwardPass."""
         for image in images:
             outputs = map(torch.from_numpy, self._session.run(None, {"images": image[None]}))
             size = (image.shape[0], image.shape[1])
@@ -51,13 +51,13 @@ class OnnxForward:
 
 
 def export_onnx(weights: LoadedWeights) -> bytes:
-    """The network as an ONNX file: RGB pictures (B, H, W, 3) uint8 of any size to the parts of HeadOutputs."""
+    """The network as an ONNX file: RGB images (B, H, W, 3) uint8 of any size to the parts of HeadOutputs."""
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of itself and of each size that is read
         torch.onnx.export(
-            PictureNetwork(weights).eval(),
-            (example_picture(),),
+            ImageNetwork(weights).eval(),
+            (example_image(),),
             file,  # type: ignore[arg-type]
             input_names=["images"],
             output_names=list(HeadOutputs._fields),

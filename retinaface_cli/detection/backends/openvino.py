@@ -20,9 +20,9 @@ _PRECISIONS = {"32": "f32", "bf16": "bf16"}
 
 
 class OpenVinoForward:
-    """OpenVINO on the CPU: one picture after another, as it is, on as many threads as torch has."""
+    """OpenVINO on the CPU: one image after another, as it is, on as many threads as torch has."""
 
-    prefers_few_shapes = False  # pictures go one by one
+    prefers_few_shapes = False  # images go one by one
 
     def __init__(self, weights: LoadedWeights, *, precision: str, in_parallel: bool) -> None:
         self.description = f"OpenVINO, {precision}"
@@ -31,14 +31,14 @@ class OpenVinoForward:
             "PERFORMANCE_HINT": "THROUGHPUT" if in_parallel else "LATENCY",
             "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "ENABLE_CPU_PINNING": False,  # the threads that read pictures would wait for a core
+            "ENABLE_CPU_PINNING": False,  # the threads that read images would wait for a core
         }
         self._model = _core().compile_model(_convert(weights), "CPU", settings)
         self._requests = threading.local()
         self.num_parallel = int(self._model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")) if in_parallel else 1
 
     def __call__(self, images: Sequence[RgbImage]) -> Iterator[tuple[HeadOutputs, Tensor]]:
-        """Runs the pictures; see ForwardPass. The outputs of a picture hold until the next one is asked for."""
+        """Runs the images; see ForwardPass. The outputs of an image hold until the next one is asked for."""
         request = self._request()
         for image in images:
             request.infer([image[None]], share_inputs=True)
@@ -66,7 +66,7 @@ def _core() -> Any:
 
 
 def _convert(weights: LoadedWeights) -> Any:
-    """The network as a model of OpenVINO for one picture of any size.
+    """The network as a model of OpenVINO for one image of any size.
 
     By way of the frontend, since openvino.convert_model reports each conversion to its makers, from processes that it
     starts for that.

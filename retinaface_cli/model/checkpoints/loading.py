@@ -182,7 +182,7 @@ def _load_old(
         name = BACKBONES[backbone].preprocessing
         other = next(key for key in PREPROCESSINGS if key != name)
         notes.append(
-            f"{path.name}: the file does not say how its pictures were prepared; assuming {name}, the habit of "
+            f"{path.name}: the file does not say how its images were prepared; assuming {name}, the habit of "
             f"{backbone} checkpoints. If faces are missed, try --preprocessing {other}"
         )
     network = NetworkSettings(

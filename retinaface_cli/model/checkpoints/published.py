@@ -32,7 +32,7 @@ class PublishedWeights:
         preprocessing: a name in PREPROCESSINGS.
         url: where its publisher keeps it.
         megabytes: about how large it is (10^6 bytes).
-        wider_face_ap: AP on WIDER FACE val at original picture size, single scale, as its publisher states it
+        wider_face_ap: AP on WIDER FACE val at original image size, single scale, as its publisher states it
             (easy, medium, hard in per cent); None where none is stated.
         sha256: of the file; None where nobody has stated or measured it.
         licence: of the publisher's repository.

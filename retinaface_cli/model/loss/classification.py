@@ -37,9 +37,9 @@ class ClassificationLoss(Protocol):
 
 
 class HardNegativeCrossEntropy:
-    """Cross-entropy over the positives and the hardest negatives of each picture; see CrossEntropySettings.
+    """Cross-entropy over the positives and the hardest negatives of each image; see CrossEntropySettings.
 
-    A picture counts in the normaliser with its positives; with fewer than min_negatives ask for, as if it had enough.
+    An image counts in the normaliser with its positives; with fewer than min_negatives ask for, as if it had enough.
     """
 
     wants_quality = False

@@ -44,7 +44,7 @@ class FaceLoss:
 
     Boxes and classes are divided by the number of positive anchors, landmarks by a fifth of the number of known points;
     both are counted over all processes, and what comes out is such that its mean over the processes is the loss of one
-    process with all the pictures. DistributedDataParallel takes that mean of the gradients.
+    process with all the images. DistributedDataParallel takes that mean of the gradients.
     """
 
     def __init__(self, settings: LossSettings, anchors: AnchorSettings) -> None:
@@ -59,7 +59,7 @@ class FaceLoss:
         """The loss.
 
         Args:
-            outputs: of the network for pictures of one size.
+            outputs: of the network for images of one size.
             targets: their faces.
             image_size: (height, width) of the network input in pixels.
         """

@@ -25,7 +25,7 @@ class Candidates(NamedTuple):
     """The K anchors that each of F faces is compared with.
 
     Attributes:
-        anchor_index: (F, K) numbers of anchors in a picture.
+        anchor_index: (F, K) numbers of anchors in an image.
         iou: (F, K) overlap with the face; 0 for places without an anchor.
         is_anchor: (F, K) False where fewer than K anchors were to be had.
     """

@@ -1,6 +1,6 @@
 """Matching: which anchors are positive for which face, which are background, and which are left out.
 
-All pictures of a batch are matched at once, and nothing waits for the device: shapes follow from the settings and from
+All images of a batch are matched at once, and nothing waits for the device: shapes follow from the settings and from
 the number of faces.
 """
 
@@ -44,7 +44,7 @@ class Matcher(Protocol):
     """Gives the faces of a batch to anchors."""
 
     def __call__(self, targets: FaceTargets, grid: AnchorGrid, *, batch_size: int) -> Matches:
-        """Matches for a batch of pictures that all have the grid's size."""
+        """Matches for a batch of images that all have the grid's size."""
 
 
 class IouMatcher:
@@ -59,7 +59,7 @@ class IouMatcher:
 
     @torch.no_grad()
     def __call__(self, targets: FaceTargets, grid: AnchorGrid, *, batch_size: int) -> Matches:
-        """Matches for a batch of pictures that all have the grid's size."""
+        """Matches for a batch of images that all have the grid's size."""
         settings = self.settings
         num_candidates = num_overlapping(grid, settings.background_iou_threshold)
         table = _AnchorTable(batch_size, grid.num_anchors, targets)
@@ -94,7 +94,7 @@ class AtssMatcher:
 
     @torch.no_grad()
     def __call__(self, targets: FaceTargets, grid: AnchorGrid, *, batch_size: int) -> Matches:
-        """Matches for a batch of pictures that all have the grid's size."""
+        """Matches for a batch of images that all have the grid's size."""
         num_candidates = num_nearest(grid, self.settings.num_nearest)
         table = _AnchorTable(batch_size, grid.num_anchors, targets)
         for part in _parts(len(targets.boxes), num_candidates):

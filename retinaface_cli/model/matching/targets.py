@@ -9,14 +9,14 @@ from torch import Tensor
 
 
 class FaceTargets(NamedTuple):
-    """The faces of all pictures of a batch, one after another, in pixels of the network input.
+    """The faces of all images of a batch, one after another, in pixels of the network input.
 
     Attributes:
         boxes: (F, 4) x_min, y_min, x_max, y_max; a box without area is never matched.
         landmarks: (F, 5, 2) x, y; any value where missing.
         has_landmarks: (F, 5) whether each point is known.
         ignore: (F,) faces that are neither positive nor background.
-        image_index: (F,) position in the batch of the picture that each face belongs to.
+        image_index: (F,) position in the batch of the image that each face belongs to.
     """
 
     boxes: Float[Tensor, "F 4"]

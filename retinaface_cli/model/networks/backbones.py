@@ -1,4 +1,4 @@
-"""The backbones: networks that turn pictures into three feature maps of strides 8, 16 and 32.
+"""The backbones: networks that turn images into three feature maps of strides 8, 16 and 32.
 
 BACKBONES is the table of them all; a new one is one entry.
 """

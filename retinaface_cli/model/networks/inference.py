@@ -1,4 +1,4 @@
-"""A network made ready to run fast: the same function as the trained one, for upright uint8 RGB pictures."""
+"""A network made ready to run fast: the same function as the trained one, for upright uint8 RGB images."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class InferenceNetwork(nn.Module):
 
     Only the mean is left to be subtracted, on the device: with zero padding in the convolution it cannot be folded.
 
-    Every batch is padded to the right and bottom to multiples of 32, so that few shapes occur and pictures of different
+    Every batch is padded to the right and bottom to multiples of 32, so that few shapes occur and images of different
     sizes go together. Before each layer that looks beyond its cell the padding is set to zero again, which is what the
-    layer's own padding would be; so each picture's outputs are those that it has alone and unpadded.
+    layer's own padding would be; so each image's outputs are those that it has alone and unpadded.
 
     Several threads may call it at once.
     """
@@ -48,11 +48,11 @@ class InferenceNetwork(nn.Module):
         self.dtype = dtype
 
     def forward(self, images: Sequence[npt.NDArray[np.uint8]]) -> tuple[HeadOutputs, Float[Tensor, "A 4"]]:
-        """Runs pictures (H, W, 3) uint8 RGB of any sizes as one batch.
+        """Runs images (H, W, 3) uint8 RGB of any sizes as one batch.
 
         Returns:
             The outputs, and the anchors (cx, cy, w, h) that they refer to, in pixels of the padded batch. Anchors of
-            cells that lie in a picture's padding have a face logit of minus infinity.
+            cells that lie in an image's padding have a face logit of minus infinity.
         """
         sizes = [(image.shape[0], image.shape[1]) for image in images]
         batch = self._collate(images, padded_size((max(size[0] for size in sizes), max(size[1] for size in sizes))))
@@ -77,7 +77,7 @@ class InferenceNetwork(nn.Module):
 
 
 class _PaddingEraser(threading.local):
-    """A forward pre-hook that sets what lies beyond each picture to zero, in place; each thread has its own."""
+    """A forward pre-hook that sets what lies beyond each image to zero, in place; each thread has its own."""
 
     def __init__(self) -> None:
         self._height = 0
@@ -85,7 +85,7 @@ class _PaddingEraser(threading.local):
         self._masks: dict[int, Tensor] = {}
 
     def begin(self, batch: Float[Tensor, "B 3 H W"], sizes: Sequence[tuple[int, int]]) -> None:
-        """Notes the (height, width) of the pictures in a batch that is about to go through the network."""
+        """Notes the (height, width) of the images in a batch that is about to go through the network."""
         self._height = batch.shape[2]
         self._sizes = sizes
         self._masks.clear()
@@ -101,7 +101,7 @@ class _PaddingEraser(threading.local):
             features.mul_(self._mask(features, stride))
 
     def _mask(self, features: Float[Tensor, "B C H W"], stride: int) -> Float[Tensor, "B 1 H W"]:
-        """1 inside each picture, 0 beyond, at the features' stride."""
+        """1 inside each image, 0 beyond, at the features' stride."""
         if stride not in self._masks:
             mask = features.new_zeros(len(self._sizes), 1, *features.shape[2:])
             for row, (height, width) in zip(mask, self._sizes, strict=True):

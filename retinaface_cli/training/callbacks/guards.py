@@ -33,7 +33,7 @@ class NonFiniteLossError(RetinaFaceError):
 
 
 class LossGuard(Callback):
-    """Stops the training when a loss is not finite, and names the pictures of its batch.
+    """Stops the training when a loss is not finite, and names the images of its batch.
 
     The losses are looked at every few steps, so that a GPU never waits, and always before a checkpoint is written: no
     checkpoint is ever made of spoilt weights. The loss is that of all processes, so that they stop together.
@@ -74,7 +74,7 @@ class LossGuard(Callback):
 
 
 def _gather(file_names: tuple[str, ...]) -> list[str]:
-    """The pictures of the batches of all processes, which come here together."""
+    """The images of the batches of all processes, which come here together."""
     if not (dist.is_available() and dist.is_initialized()):
         return list(file_names)
     parts: list[tuple[str, ...]] = [()] * dist.get_world_size()

@@ -1,4 +1,4 @@
-"""The pictures of a training run: what goes into the network, what it finds, and how the figures move."""
+"""The images of a training run: what goes into the network, what it finds, and how the figures move."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from retinaface_cli.visualization.training_plots import Curve, draw_curves
 
 Faces = TypeVar("Faces", FaceLabels, FaceDetections)
 
-_NUM_PICTURES = 12
+_NUM_IMAGES = 12
 _NUM_COLUMNS = 4
 _CELL_WIDTH = 480
 _SECONDS_BETWEEN_CURVES = 60.0
 _MIN_DRAWN_SCORE = 0.3
 _MAX_FALSE_DRAWN = 5
-"""Drawn beside twice the true number; a network that has hardly learned finds hundreds, which hide the picture."""
+"""Drawn beside twice the true number; a network that has hardly learned finds hundreds, which hide the image."""
 
 
-class PictureReports(Callback):
-    """Writes train_batch.jpg, val_predictions.jpg and curves.png, and gives them to the loggers that take pictures."""
+class ImageReports(Callback):
+    """Writes train_batch.jpg, val_predictions.jpg and curves.png, and gives them to the loggers that take images."""
 
     def __init__(self, folder: RunFolder, *, title: str) -> None:
         self._folder = folder
@@ -55,7 +55,7 @@ class PictureReports(Callback):
             return
         self._is_batch_drawn = True
         assert isinstance(batch, TrainingBatch)
-        pairs = batch_to_images_and_labels(batch)[:_NUM_PICTURES]
+        pairs = batch_to_images_and_labels(batch)[:_NUM_IMAGES]
         cells = [
             (_draw(image, faces), f"{Path(name).name}  {len(faces)} faces")
             for (image, faces), name in zip(pairs, batch.file_names, strict=False)
@@ -72,9 +72,9 @@ class PictureReports(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Draws what was found in the first few pictures."""
+        """Draws what was found in the first few images."""
         del pl_module, batch_idx, dataloader_idx
-        if trainer.sanity_checking or len(self._cells) >= _NUM_PICTURES:
+        if trainer.sanity_checking or len(self._cells) >= _NUM_IMAGES:
             return
         assert isinstance(batch, ValidationBatch)
         detections: Sequence[FaceDetections] = outputs
@@ -93,7 +93,7 @@ class PictureReports(Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes what was found."""
         del pl_module
-        cells, self._cells = self._cells[:_NUM_PICTURES], []
+        cells, self._cells = self._cells[:_NUM_IMAGES], []
         if cells:
             self._write_sheet(trainer, self._folder.val_predictions, cells)
 
@@ -136,11 +136,11 @@ class PictureReports(Callback):
     def _send(self, trainer: pl.Trainer, path: Path) -> None:
         for logger in trainer.loggers:
             if isinstance(logger, RunLogger):
-                logger.log_picture(f"pictures/{path.stem}", path, step=trainer.global_step)
+                logger.log_image(f"images/{path.stem}", path, step=trainer.global_step)
 
 
 def _draw(image: RgbImage, labels: FaceLabels, detections: FaceDetections | None = None) -> RgbImage:
-    """The picture, shrunk to a cell, with faces in its pixels drawn on it."""
+    """The image, shrunk to a cell, with faces in its pixels drawn on it."""
     small, factor = shrink(image, _CELL_WIDTH)
     small = draw_faces(small, scale_faces(labels, factor))
     return small if detections is None else draw_faces(small, scale_faces(detections, factor))

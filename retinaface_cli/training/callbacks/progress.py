@@ -18,7 +18,7 @@ _SMOOTHING = 0.9
 _BAR_WIDTH = 52
 """Columns that epoch, bar and count take at most."""
 
-_EXPENDABLE = ("box ", "class ", "landmark ", "step/s", "lr ", "pictures/s")
+_EXPENDABLE = ("box ", "class ", "landmark ", "step/s", "lr ", "images/s")
 """Figures that a narrow terminal does without, the first to go first."""
 
 
@@ -47,12 +47,12 @@ class StepTimer:
 
 
 class TrainingProgress(ProgressBar):
-    """Epoch, step/s, pictures/s, losses, learning rate, AP and the time that is left."""
+    """Epoch, step/s, images/s, losses, learning rate, AP and the time that is left."""
 
-    def __init__(self, *, pictures_per_batch: int, monitor: str, console: Console | None = None) -> None:
+    def __init__(self, *, images_per_batch: int, monitor: str, console: Console | None = None) -> None:
         super().__init__()
         self._console = console or Console(highlight=False)
-        self._pictures_per_batch = pictures_per_batch
+        self._images_per_batch = images_per_batch
         self._monitor = monitor
         self._timer = StepTimer()
         self._validation_seconds = 0.0
@@ -191,7 +191,7 @@ class TrainingProgress(ProgressBar):
         if self._timer.seconds:
             per_second = 1 / self._timer.seconds
             parts.append(f"{per_second:.2f} step/s")
-            parts.append(f"{per_second * self._pictures_per_batch * trainer.world_size:.1f} pictures/s")
+            parts.append(f"{per_second * self._images_per_batch * trainer.world_size:.1f} images/s")
             parts.append(f"{format_duration(self._seconds_left(trainer))} left")
         return parts
 

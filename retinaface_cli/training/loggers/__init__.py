@@ -1,4 +1,4 @@
-"""Where figures and pictures of a training go: a CSV file, TensorBoard, and the services that log runs."""
+"""Where figures and images of a training go: a CSV file, TensorBoard, and the services that log runs."""
 
 from __future__ import annotations
 

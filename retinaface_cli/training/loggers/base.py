@@ -38,7 +38,7 @@ class RunIds:
 
 
 class RunLogger(Logger):
-    """A logger that also takes pictures and is opened at the first use, in the first process only."""
+    """A logger that also takes images and is opened at the first use, in the first process only."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -86,10 +86,10 @@ class RunLogger(Logger):
         self._write_metrics({name: float(value) for name, value in metrics.items()}, step or 0)
 
     @rank_zero_only
-    def log_picture(self, name: str, path: Path, *, step: int) -> None:
-        """Takes a picture file."""
+    def log_image(self, name: str, path: Path, *, step: int) -> None:
+        """Takes an image file."""
         self.open()
-        self._write_picture(name, path, step)
+        self._write_image(name, path, step)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -109,8 +109,8 @@ class RunLogger(Logger):
     def _write_settings(self, settings: dict[str, Any]) -> None:
         """Writes the settings; a place that has no room for them passes them over."""
 
-    def _write_picture(self, name: str, path: Path, step: int) -> None:
-        """Writes a picture; a place that has no room for pictures passes it over."""
+    def _write_image(self, name: str, path: Path, step: int) -> None:
+        """Writes an image; a place that has no room for images passes it over."""
 
     def _close(self, *, succeeded: bool) -> None:
         """Ends the run."""

@@ -62,7 +62,7 @@ class CometRun(RunLogger):
         epoch = metrics.get("epoch")
         self._experiment.log_metrics(metrics, step=step, epoch=None if epoch is None else int(epoch))
 
-    def _write_picture(self, name: str, path: Path, step: int) -> None:
+    def _write_image(self, name: str, path: Path, step: int) -> None:
         self._experiment.log_image(str(path), name=name, step=step)
 
     def _close(self, *, succeeded: bool) -> None:

@@ -69,7 +69,7 @@ class MlflowRun(RunLogger):
         for name, value in metrics.items():
             self._client.log_metric(self._run_id, name, value, step=step)
 
-    def _write_picture(self, name: str, path: Path, step: int) -> None:
+    def _write_image(self, name: str, path: Path, step: int) -> None:
         del step
         self._client.log_artifact(self._run_id, str(path), artifact_path=name.rpartition("/")[0] or None)
 

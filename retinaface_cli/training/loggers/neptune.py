@@ -59,7 +59,7 @@ class NeptuneRun(RunLogger):
         for name, value in metrics.items():
             self._run[name].append(value, step=step)
 
-    def _write_picture(self, name: str, path: Path, step: int) -> None:
+    def _write_image(self, name: str, path: Path, step: int) -> None:
         del step
         self._run[name].upload(str(path))
 

@@ -44,9 +44,9 @@ class TensorBoardRun(RunLogger):
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
 
-    def _write_picture(self, name: str, path: Path, step: int) -> None:
-        picture = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-        self._writer.add_image(name, picture, step, dataformats="HWC")
+    def _write_image(self, name: str, path: Path, step: int) -> None:
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+        self._writer.add_image(name, image, step, dataformats="HWC")
 
     def _close(self, *, succeeded: bool) -> None:
         del succeeded

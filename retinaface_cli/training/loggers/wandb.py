@@ -50,7 +50,7 @@ class WandbRun(RunLogger):
     def _write_metrics(self, metrics: dict[str, float], step: int) -> None:
         self._run.log({**metrics, "global_step": step})
 
-    def _write_picture(self, name: str, path: Path, step: int) -> None:
+    def _write_image(self, name: str, path: Path, step: int) -> None:
         import wandb
 
         self._run.log({name: wandb.Image(str(path)), "global_step": step})

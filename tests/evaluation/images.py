@@ -41,18 +41,18 @@ def detected(*faces: tuple[float, Box], name: str = "a.jpg") -> ImageDetections:
     )
 
 
-def random_pictures(
-    seed: int, *, num_pictures: int = 8, max_faces: int = 12, max_detections: int = 40
+def random_images(
+    seed: int, *, num_images: int = 8, max_faces: int = 12, max_detections: int = 40
 ) -> tuple[list[ImageLabels], list[ImageDetections]]:
-    """Whole-number boxes in a small picture and few different scores, so that everything happens: ties, duplicates."""
+    """Whole-number boxes in a small image and few different scores, so that everything happens: ties, duplicates."""
     rng = np.random.default_rng(seed)
     labels, detections = [], []
-    for number in range(num_pictures):
+    for number in range(num_images):
         faces = _random_boxes(rng, int(rng.integers(1, max_faces)))
         ignore = (rng.random(len(faces)) < 0.3).tolist()
         labels.append(labelled(*faces.tolist(), name=f"{number}.jpg", ignore=ignore))
         if number == 2:
-            continue  # a picture without predictions
+            continue  # an image without predictions
         near = faces[rng.integers(0, len(faces), max_detections // 2)] + rng.integers(-3, 4, (max_detections // 2, 4))
         boxes = np.concatenate([near, _random_boxes(rng, max_detections // 2)])
         scores = rng.integers(1, 30, len(boxes)) / 32
@@ -67,7 +67,7 @@ def _random_boxes(rng: np.random.Generator, count: int) -> npt.NDArray[np.float6
 
 
 def wider_dev_labels(shared: Path) -> tuple[list[ImageLabels], dict[str, list[BoolArray]]]:
-    """The official ground truth of the shared pictures and its three subsets, read on its own."""
+    """The official ground truth of the shared images and its three subsets, read on its own."""
     folder = shared / "data/wider_dev/ground_truth"
     truth: dict[str, Any] = scipy.io.loadmat(str(folder / "wider_face_val.mat"))
     lists = {name: scipy.io.loadmat(str(folder / f"wider_{name}_val.mat"))["gt_list"] for name in SUBSETS}
