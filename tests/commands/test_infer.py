@@ -126,8 +126,8 @@ def test_drawings_crops_and_hidden_faces_are_written_where_asked(tmp_path: Path,
 )
 def test_other_formats_hold_the_same_faces(tmp_path: Path, images: Path, weights: Path, name: str, file: str) -> None:
     report = infer(images, weights, tmp_path / "out", format=name)
-    images = read_predictions(tmp_path / "out" / file)
-    assert sum(len(image.faces) for image in images) == report.num_faces > 0
+    found = read_predictions(tmp_path / "out" / file)
+    assert sum(len(image.faces) for image in found) == report.num_faces > 0
 
 
 def test_images_that_cannot_be_read_are_reported_and_the_run_goes_on(
