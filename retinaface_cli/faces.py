@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.intp]
 
 NUM_LANDMARKS = 5
 
@@ -25,7 +26,7 @@ LANDMARK_MIRROR_ORDER = (1, 0, 2, 4, 3)
 """Position i of a mirrored face takes the point at LANDMARK_MIRROR_ORDER[i]: eyes swap, mouth corners swap."""
 
 
-def _frozen(array: npt.ArrayLike, dtype: npt.DTypeLike, shape: tuple[int, ...], name: str) -> npt.NDArray[Any]:
+def frozen_array(array: npt.ArrayLike, dtype: npt.DTypeLike, shape: tuple[int, ...], name: str) -> npt.NDArray[Any]:
     """Returns a read-only view of the array in the given type, after checking its shape (-1 matches any length)."""
     result: npt.NDArray[Any] = np.asarray(array, dtype=dtype)
     if result.size == 0 and result.ndim != len(shape):
@@ -58,11 +59,11 @@ class FaceLabels:
     def __post_init__(self) -> None:
         n = len(self.boxes)
         fields = {
-            "boxes": _frozen(self.boxes, np.float32, (-1, 4), "boxes"),
-            "landmarks": _frozen(self.landmarks, np.float32, (n, NUM_LANDMARKS, 2), "landmarks"),
-            "has_landmarks": _frozen(self.has_landmarks, np.bool_, (n, NUM_LANDMARKS), "has_landmarks"),
-            "ignore": _frozen(self.ignore, np.bool_, (n,), "ignore"),
-            "attributes": {k: _frozen(v, np.float32, (n,), k) for k, v in self.attributes.items()},
+            "boxes": frozen_array(self.boxes, np.float32, (-1, 4), "boxes"),
+            "landmarks": frozen_array(self.landmarks, np.float32, (n, NUM_LANDMARKS, 2), "landmarks"),
+            "has_landmarks": frozen_array(self.has_landmarks, np.bool_, (n, NUM_LANDMARKS), "has_landmarks"),
+            "ignore": frozen_array(self.ignore, np.bool_, (n,), "ignore"),
+            "attributes": {k: frozen_array(v, np.float32, (n,), k) for k, v in self.attributes.items()},
         }
         for name, value in fields.items():
             object.__setattr__(self, name, value)
@@ -127,9 +128,11 @@ class FaceDetections:
 
     def __post_init__(self) -> None:
         n = len(self.boxes)
-        object.__setattr__(self, "boxes", _frozen(self.boxes, np.float32, (-1, 4), "boxes"))
-        object.__setattr__(self, "landmarks", _frozen(self.landmarks, np.float32, (n, NUM_LANDMARKS, 2), "landmarks"))
-        object.__setattr__(self, "scores", _frozen(self.scores, np.float32, (n,), "scores"))
+        object.__setattr__(self, "boxes", frozen_array(self.boxes, np.float32, (-1, 4), "boxes"))
+        object.__setattr__(
+            self, "landmarks", frozen_array(self.landmarks, np.float32, (n, NUM_LANDMARKS, 2), "landmarks")
+        )
+        object.__setattr__(self, "scores", frozen_array(self.scores, np.float32, (n,), "scores"))
 
     @classmethod
     def empty(cls) -> FaceDetections:
@@ -151,7 +154,7 @@ class FaceDetections:
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def select(self, index: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> FaceDetections:
+    def select(self, index: npt.NDArray[np.bool_] | npt.NDArray[np.intp] | slice) -> FaceDetections:
         """The faces picked by a boolean mask or by indices."""
         return FaceDetections(self.boxes[index], self.landmarks[index], self.scores[index])
 

@@ -123,7 +123,7 @@ def _read_sources(settings: ConversionSettings, console: Console) -> _Labels:
 
 def _merge(label_sets: Sequence[LabelSet], *, strict: bool) -> _Labels:
     """Puts the images of all sources one after the other, with names relative to one folder."""
-    findings = merge_findings(labels.findings for labels in label_sets)
+    findings = merge_findings(finding for labels in label_sets for finding in labels.findings)
     roots = {labels.image_root for labels in label_sets}
     if len(roots) == 1:
         root, images = roots.pop(), [image for labels in label_sets for image in labels.images]
