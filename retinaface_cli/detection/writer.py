@@ -14,7 +14,7 @@ from retinaface_cli.data.sources import Source
 from retinaface_cli.data.video import VideoFile, frame_rate
 from retinaface_cli.detection.alignment import align_faces, crop_faces
 from retinaface_cli.faces import FaceDetections, ImageDetections
-from retinaface_cli.files import write_text_atomic
+from retinaface_cli.files.atomic import write_text_atomic
 from retinaface_cli.formats.predictions import detections_to_json
 from retinaface_cli.visualization.anonymization import AnonymizationMethod, anonymize_faces
 from retinaface_cli.visualization.drawing import draw_faces

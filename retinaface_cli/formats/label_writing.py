@@ -11,7 +11,7 @@ import numpy as np
 
 from retinaface_cli.errors import RetinaFaceError
 from retinaface_cli.faces import FaceDetections, ImageDetections, ImageLabels
-from retinaface_cli.files import atomic_folder, atomic_path
+from retinaface_cli.files.atomic import atomic_folder, atomic_path
 from retinaface_cli.formats.canonical_writing import write_canonical, write_json_lines
 from retinaface_cli.formats.coco_writing import write_coco
 from retinaface_cli.formats.csv_writing import write_csv

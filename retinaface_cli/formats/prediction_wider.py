@@ -9,7 +9,7 @@ import numpy as np
 
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import ImageDetections
-from retinaface_cli.files import atomic_folder
+from retinaface_cli.files.atomic import atomic_folder
 from retinaface_cli.formats.prediction_values import FloatValues, build_faces, decimal_faces, landmark_array
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import ImageDetections
-from retinaface_cli.files import atomic_path
+from retinaface_cli.files.atomic import atomic_path
 from retinaface_cli.formats.prediction_csv import read_prediction_csv, write_prediction_csv
 from retinaface_cli.formats.prediction_json import (
     detections_to_json,

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 
-from retinaface_cli.files import write_text_atomic
+from retinaface_cli.files.atomic import write_text_atomic
 from retinaface_cli.version import __version__
 
 RunStatus = Literal["running", "finished", "stopped early", "interrupted", "failed"]

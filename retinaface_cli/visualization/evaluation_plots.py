@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from retinaface_cli.files import atomic_path
+from retinaface_cli.files.atomic import atomic_path
 
 _COLORS = ("#448361", "#d9730d", "#c14c8a", "#0b6e99")
 _LINE_STYLES = ("-", "--", ":", "-.")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retinaface_cli.errors import RetinaFaceError
-from retinaface_cli.files import atomic_path
+from retinaface_cli.files.atomic import atomic_path
 
 JPEG_QUALITY = 95
 

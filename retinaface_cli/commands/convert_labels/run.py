@@ -15,7 +15,7 @@ from retinaface_cli.commands.convert_labels.report import print_findings, print_
 from retinaface_cli.commands.convert_labels.selection import hold_out, pick_subset
 from retinaface_cli.errors import LabelFormatError, RetinaFaceError, SettingsError
 from retinaface_cli.faces import ImageLabels
-from retinaface_cli.files import atomic_path, write_text_atomic
+from retinaface_cli.files.atomic import atomic_path, write_text_atomic
 from retinaface_cli.formats import READERS, WRITERS, Finding, LabelSet, read_labels
 from retinaface_cli.formats.flat_labels import flatten_labels
 from retinaface_cli.formats.label_set import merge_findings

@@ -15,7 +15,7 @@ from retinaface_cli.commands.evaluate.scores import Scores
 from retinaface_cli.commands.evaluate.truth import GroundTruth
 from retinaface_cli.evaluation.average_precision import AveragePrecisionReport
 from retinaface_cli.evaluation.wider_face import WiderFaceReport
-from retinaface_cli.files import write_text_atomic
+from retinaface_cli.files.atomic import write_text_atomic
 from retinaface_cli.settings.evaluation import EvaluateSettings
 from retinaface_cli.version import __version__
 

@@ -21,7 +21,7 @@ from retinaface_cli.commands.evaluate.tables import print_scores, short_names
 from retinaface_cli.commands.evaluate.truth import GroundTruth, read_truth
 from retinaface_cli.errors import LabelFormatError, SettingsError
 from retinaface_cli.evaluation.average_precision import PrecisionRecallCurve
-from retinaface_cli.files import next_run_folder
+from retinaface_cli.files.atomic import next_run_folder
 from retinaface_cli.formats.predictions import read_predictions
 from retinaface_cli.settings.detection import ORIGINAL_SIZE
 from retinaface_cli.settings.evaluation import EvaluateSettings, detection_settings

@@ -13,7 +13,7 @@ from retinaface_cli.data.sources import Source
 from retinaface_cli.detection.writer import OutputFolder
 from retinaface_cli.errors import SettingsError
 from retinaface_cli.faces import ImageDetections
-from retinaface_cli.files import next_run_folder, write_text_atomic
+from retinaface_cli.files.atomic import next_run_folder, write_text_atomic
 from retinaface_cli.formats.predictions import PredictionFormat, read_predictions, write_predictions
 from retinaface_cli.settings.detection import InferSettings
 from retinaface_cli.version import __version__

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from retinaface_cli.commands.train.options import TrainRequest
 from retinaface_cli.errors import SettingsError
-from retinaface_cli.files import write_text_atomic
+from retinaface_cli.files.atomic import write_text_atomic
 from retinaface_cli.settings.documentation import render_settings
 from retinaface_cli.settings.presets import PRESETS, starter_config
 

@@ -21,7 +21,7 @@ from retinaface_cli.commands.train.trainer import build_callbacks, build_trainer
 from retinaface_cli.data.datamodule import FaceDataModule
 from retinaface_cli.data.images import TrainingData, load_training_data
 from retinaface_cli.errors import SettingsError
-from retinaface_cli.files import write_text_atomic
+from retinaface_cli.files.atomic import write_text_atomic
 from retinaface_cli.settings.documentation import render_settings
 from retinaface_cli.settings.network import PreprocessingSettings
 from retinaface_cli.settings.training import TrainSettings

@@ -19,7 +19,7 @@ from retinaface_cli.commands.visualize.images import ImageFaces, collect_images,
 from retinaface_cli.data.preprocessing import RgbImage, load_rgb
 from retinaface_cli.errors import RetinaFaceError, SettingsError
 from retinaface_cli.faces import FaceDetections, FaceLabels
-from retinaface_cli.files import next_run_folder
+from retinaface_cli.files.atomic import next_run_folder
 from retinaface_cli.settings.visualization import VisualizeSettings
 from retinaface_cli.visualization.anonymization import anonymize_faces
 from retinaface_cli.visualization.drawing import (

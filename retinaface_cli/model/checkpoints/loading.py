@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from retinaface_cli.errors import CheckpointError
-from retinaface_cli.files import atomic_path
+from retinaface_cli.files.atomic import atomic_path
 from retinaface_cli.model.checkpoints.files import WeightFile, read_weight_file, write_weight_file
 from retinaface_cli.model.checkpoints.legacy_keys import detect_backbone, detect_family, rename_key
 from retinaface_cli.model.checkpoints.published import preprocessing_by_sha256

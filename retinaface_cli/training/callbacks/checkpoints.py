@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities import rank_zero_only
 
 from retinaface_cli.errors import SettingsError
-from retinaface_cli.files import atomic_path
+from retinaface_cli.files.atomic import atomic_path
 from retinaface_cli.model.checkpoints.loading import save_weights
 from retinaface_cli.settings.training import TrainSettings
 from retinaface_cli.training.module import FaceTrainingModule

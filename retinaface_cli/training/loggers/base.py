@@ -13,7 +13,7 @@ from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from retinaface_cli.errors import SettingsError
-from retinaface_cli.files import write_text_atomic
+from retinaface_cli.files.atomic import write_text_atomic
 
 
 class RunIds:

@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from retinaface_cli.files import write_text_atomic
+from retinaface_cli.files.atomic import write_text_atomic
 from retinaface_cli.training.loggers.base import RunLogger
 
 

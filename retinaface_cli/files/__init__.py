@@ -1,0 +1,1 @@
+"""The one place where files are listed, read within bounds, and written."""
