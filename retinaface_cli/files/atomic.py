@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 from retinaface_cli.errors import RetinaFaceError
 
@@ -91,3 +96,46 @@ def _umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
+
+
+def give_name(temporary: Path, path: Path, *, replace: bool) -> None:
+    """Gives a whole file its name.
+
+    Args:
+        temporary: the file, on the same disk.
+        path: its name.
+        replace: whether a file of that name may be replaced; else one that appeared meanwhile is an error.
+
+    Raises:
+        FileExistsError: there is a file already.
+    """
+    if not replace:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a disk without links
+            if os.path.lexists(path):
+                raise FileExistsError(errno.EEXIST, "a file of this name has appeared", str(path)) from None
+        else:
+            temporary.unlink()
+            return
+    temporary.replace(path)
+
+
+def sync_file(path: Path) -> None:
+    """Sees to it that a file's content is on the disk."""
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def json_bytes(value: Any, *, indent: bool = False) -> bytes:
+    """A JSON value with a line end; numpy arrays are lists, NaN is null, bytes of a name that are not UTF-8 stay."""
+    options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE | (orjson.OPT_INDENT_2 if indent else 0)
+    try:
+        return orjson.dumps(value, option=options)
+    except TypeError:  # lone surrogates, or numbers of more than 64 bits
+        return json.dumps(value, indent=2 if indent else None).encode() + b"\n"

@@ -1,0 +1,231 @@
+"""The one walk over folders, and lists of files: what is there, in natural order, and what was left out."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from retinaface_cli.errors import FileReadError
+from retinaface_cli.files.manifest import Manifest, has_manifest
+from retinaface_cli.files.reading import encoding_of, open_regular, without_surrogates
+
+IMAGE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".gif", ".bmp", ".dib", ".tif")
+).union((".tiff", ".jp2", ".j2k", ".pgm", ".ppm", ".pnm", ".pbm"))
+"""Endings of the images that OpenCV decodes."""
+
+VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"))
+
+OWN_RESULT = "(results of earlier runs)"
+"""Under this name FolderListing counts the files that a manifest of ours lists."""
+
+_MAX_LINE = 1 << 16
+_BLOCK = 1 << 18
+_NOT_DATA = frozenset(("__macosx", "thumbs.db", "desktop.ini", "@eadir"))
+"""What systems put beside a user's files, in small letters; hidden files are left out anyway."""
+
+
+class FoundFile(NamedTuple):
+    """A file of a folder.
+
+    Attributes:
+        path: where it lies.
+        name: relative to the folder, forward slashes.
+    """
+
+    path: Path
+    name: str
+
+
+class Problem(NamedTuple):
+    """A file, folder or entry of a list that cannot be used; the name may hold anything, so print `shown(name)`."""
+
+    name: str
+    reason: str
+
+
+class LeftOut(NamedTuple):
+    """A file of a folder that is not of the wanted kind: its ending in small letters, or OWN_RESULT."""
+
+    suffix: str
+
+
+@dataclass(frozen=True)
+class FolderListing:
+    """What a folder and those below it hold.
+
+    Attributes:
+        files: of the wanted endings: those of a folder in natural order, then those of its folders.
+        left_out: number of other files by ending in small letters, "" for none; hidden files are not counted.
+        problems: folders that cannot be read.
+    """
+
+    files: list[FoundFile]
+    left_out: Counter[str]
+    problems: list[Problem]
+
+
+def list_folder(
+    folder: Path, *, suffixes: Collection[str], excluded: Iterable[Path] = (), own_results: bool = False
+) -> FolderListing:
+    """All files of a folder; see walk_folder."""
+    listing = FolderListing([], Counter(), [])
+    for entry in walk_folder(folder, suffixes=suffixes, excluded=excluded, own_results=own_results):
+        if isinstance(entry, FoundFile):
+            listing.files.append(entry)
+        elif isinstance(entry, Problem):
+            listing.problems.append(entry)
+        else:
+            listing.left_out[entry.suffix] += 1
+    return listing
+
+
+def walk_folder(
+    folder: Path, *, suffixes: Collection[str], excluded: Iterable[Path] = (), own_results: bool = False
+) -> Iterator[FoundFile | Problem | LeftOut]:
+    """The files of a folder and those below it, one folder after the other.
+
+    Hidden files and what systems put beside a user's files are left out. Links are followed; a folder that is reached
+    on several ways comes once, so links cannot make a loop.
+
+    Args:
+        folder: where to begin; it may be hidden or a link itself.
+        suffixes: wanted endings in small letters with their dot; empty: all files.
+        excluded: folders to leave out with all below them, such as the output folder of this run; one that is `folder`
+            itself or above it is not left out: its results are, by their manifest.
+        own_results: whether files come that a manifest of ours lists, too.
+    """
+    left_out = {os.path.realpath(path) for path in excluded} - {os.path.realpath(folder)}
+    visited: set[tuple[int, int]] = set()
+    manifests: dict[str, Manifest] = {}
+    waiting = [("", os.fspath(folder))]
+    while waiting:
+        prefix, place = waiting.pop()
+        try:
+            status = os.stat(place)  # noqa: PTH116
+            if (status.st_dev, status.st_ino) in visited or (prefix and os.path.realpath(place) in left_out):
+                continue
+            visited.add((status.st_dev, status.st_ino))
+            folders, files = _entries(place)
+            if not own_results and has_manifest(place):
+                manifests[prefix] = Manifest.read(Path(place))
+        except (OSError, ValueError, FileReadError) as error:
+            yield Problem(place, f"the folder cannot be read ({getattr(error, 'strerror', None) or error})")
+            continue
+        waiting.extend((f"{prefix}{name}/", os.path.join(place, name)) for name in reversed(folders))  # noqa: PTH118
+        for name in files:
+            suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+            if suffixes and suffix not in suffixes:
+                yield LeftOut(suffix)
+            elif any(own.lists(f"{prefix}{name}"[len(at) :]) for at, own in manifests.items() if prefix.startswith(at)):
+                yield LeftOut(OWN_RESULT)
+            else:
+                yield FoundFile(Path(place, name), f"{prefix}{name}")
+
+
+def _entries(place: str) -> tuple[list[str], list[str]]:
+    """Names of the folders and of the files in a folder, each in natural order."""
+    folders: list[str] = []
+    files: list[str] = []
+    with os.scandir(place) as entries:
+        for entry in entries:
+            if is_data(entry.name):
+                (folders if _is_folder(entry) else files).append(entry.name)
+    return sorted(folders, key=natural_key), sorted(files, key=natural_key)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def is_data(name: str) -> bool:
+    """Whether a file or folder of this name is the user's: not hidden, and not put there by a system."""
+    return not name.startswith(".") and name.lower() not in _NOT_DATA
+
+
+def natural_key(name: str) -> tuple[list[str | int], str]:
+    """A key that sorts names as people count: img2 before img10."""
+    parts = re.split("([0-9]+)", name.casefold())
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+
+
+def read_list(path: Path) -> Iterator[Path | Problem]:
+    """The paths that a list file names, one at a time; see parse_list.
+
+    Raises:
+        FileReadError: the list itself cannot be read.
+    """
+    with open_regular(path) as stream:
+        yield from parse_list(stream, folder=path.parent)
+
+
+def parse_list(stream: BinaryIO, *, folder: Path = Path()) -> Iterator[Path | Problem]:
+    """The existing files and folders that lines, or texts that end with NUL (`find -print0`), name.
+
+    UTF-8 and UTF-16 with a byte order mark are known; else a name is tried as its bytes are, then as Windows-1252.
+    Blank lines and comments (`#`) are passed over, quotes around a name are removed. A name is looked for from the
+    working folder, then from `folder`.
+
+    Args:
+        stream: a list, such as `sys.stdin.buffer`.
+        folder: where the list lies.
+    """
+    for entry in _split(stream):
+        line = entry if isinstance(entry, str) else entry[0]
+        if isinstance(entry, tuple):
+            yield Problem(line, f"the line is longer than {_MAX_LINE:,} characters")
+        elif line.strip():
+            yield from _find(line, folder)
+
+
+def _split(stream: BinaryIO) -> Iterator[str | tuple[str]]:
+    """The lines of a list, or what stands between NULs where they are more; a line that is too long as a tuple."""
+    buffered = io.BufferedReader(stream, _BLOCK) if isinstance(stream, io.RawIOBase) else stream
+    start = buffered.read(_BLOCK) or b""
+    encoding = encoding_of(start)
+    decoder = codecs.getincrementaldecoder(encoding)("surrogateescape" if encoding.startswith("utf-8") else "replace")
+    text = decoder.decode(start)
+    separator = "\0" if text.count("\0") > text.count("\n") else "\n"
+    while text:
+        *lines, rest = text.split(separator)
+        for line in lines:
+            yield line.removesuffix("\r") if len(line) <= _MAX_LINE else (line[:_MAX_LINE],)
+        block = buffered.read(_BLOCK) or b""
+        if len(rest) > 2 * _MAX_LINE:
+            rest = rest[: _MAX_LINE + 1]  # enough to be reported, once its end is found
+        text = rest + decoder.decode(block, not block)
+        if not block:
+            yield text if len(text) <= _MAX_LINE else (text[:_MAX_LINE],)
+            return
+
+
+def _find(line: str, folder: Path) -> Iterator[Path | Problem]:
+    """The file that a line names, nothing for a comment, or why there is none."""
+    text = line.strip()
+    names = [line, text, without_surrogates(text)]
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        names += [name[1:-1] for name in names[1:]]
+    names += [name.replace("\\", "/") for name in names if "\\" in name]
+    for name in dict.fromkeys(names):
+        for path in (Path(name), folder / name):
+            if "\0" not in name and os.path.lexists(path):
+                yield path
+                return
+    if not text.startswith("#"):
+        yield Problem(text, _reason(text))
+
+
+def _reason(name: str) -> str:
+    if "\0" in name:
+        return "a name cannot hold a NUL character"
+    return "the name is too long" if max(map(len, name.split("/"))) > 255 else "no such file or folder"

@@ -1,0 +1,282 @@
+"""The one writer of results: every path below an output folder is made, checked and recorded here."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from retinaface_cli.errors import OutputError, shown
+from retinaface_cli.files.atomic import give_name, json_bytes, sync_file
+from retinaface_cli.files.manifest import FOLDER, Manifest, fingerprint, header, remove_listed
+from retinaface_cli.files.names import RESERVED, safe_name
+
+Mode = Literal["new", "resume", "overwrite"]
+
+
+class OutputFolder:
+    """The folder in which a run writes its results; a context manager, which closes its manifest.
+
+    A file of the folder is replaced or deleted only if its manifest lists it, it still is as it was written, and it is
+    no input of the run. Files get their name when they are whole: they are written to the folder's `.retinaface/tmp`,
+    on the same disk, so what a killed run left behind is in one place.
+
+    Attributes:
+        root: the folder, as it was named.
+        changed: files of the run before that were changed since, and which `overwrite` has left as they are.
+    """
+
+    def __init__(self, root: Path, *, rank: int, protect: Iterable[Path]) -> None:
+        """Use `open` or `join`."""
+        self.root = root
+        self.changed: list[str] = []
+        self._protected: set[str] = set()
+        self._rank = rank
+        self._journal = -1
+        self._check_folder()
+        self.protect(protect)
+        self._manifest = Manifest.read(root)
+
+    @classmethod
+    def open(
+        cls, root: Path, *, identity: Mapping[str, Any], mode: Mode = "new", protect: Iterable[Path] = ()
+    ) -> OutputFolder:
+        """Makes the folder ready for a run and records first what the run is.
+
+        Args:
+            root: the folder; it is made, with those above it.
+            identity: all that decides the results: settings, hash of the weights, inputs. JSON values.
+            mode: `new` refuses a folder with results of a run; `resume` goes on with a run of the same identity, or
+                begins it in an empty folder; `overwrite` deletes the results of earlier runs first, and nothing else.
+            protect: inputs of the run and other files that are never written over or deleted.
+
+        Raises:
+            OutputError: the folder is none, holds results of another run, or cannot be written to.
+        """
+        folder = cls(root, rank=0, protect=protect)
+        folder._check_mode(mode, json.loads(header(identity))["identity"])
+        try:
+            if mode == "overwrite":
+                folder.remove_own()
+            temporary = root / FOLDER / "tmp"
+            temporary.mkdir(parents=True, exist_ok=True)
+            for leftover in temporary.iterdir():
+                leftover.unlink()
+            if folder._manifest.identity is None:
+                for journal in (root / FOLDER).glob("manifest.*"):
+                    journal.unlink()
+                (temporary / "manifest").write_bytes(header(identity))
+                sync_file(temporary / "manifest")
+                (temporary / "manifest").replace(root / FOLDER / "manifest")
+        except OSError as error:
+            raise OutputError(f"{shown(root)}: cannot be written to ({shown(error.strerror)})") from None
+        return folder._open_journal()
+
+    @classmethod
+    def join(cls, root: Path, *, rank: int, protect: Iterable[Path] = ()) -> OutputFolder:
+        """The folder for a further process (rank 1, 2, ...) of a run that rank 0 has opened."""
+        return cls(root, rank=rank, protect=protect)._open_journal()
+
+    def __enter__(self) -> OutputFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the writing; what is written is complete without it."""
+        if self._journal >= 0:
+            os.close(self._journal)
+            self._journal = -1
+
+    def protect(self, paths: Iterable[Path]) -> None:
+        """Adds files that are never written over or deleted."""
+        self._protected.update(os.path.realpath(path) for path in paths)
+
+    def path(self, folder: str, name: str, *, suffix: str = "", keep_suffix: bool = False) -> Path:
+        """The path of a result from a name that nobody has checked; see safe_name."""
+        return self.root / folder / safe_name(name, suffix=suffix, keep_suffix=keep_suffix)
+
+    def is_own(self, path: Path) -> bool:
+        """Whether a run of ours wrote the file, as it is now."""
+        return self._relative(path) in self._manifest
+
+    def is_whole(self, path: Path, *, source: str | None = None) -> bool:
+        """Whether the file is there as this run wrote it; where given, from this source (see new_file)."""
+        return self._manifest.proves(self._relative(path), source=source)
+
+    def refresh(self) -> None:
+        """Takes in what further processes have written."""
+        self._manifest = Manifest.read(self.root)
+
+    @contextmanager
+    def new_file(self, path: Path, *, source: str = "") -> Iterator[Path]:
+        """Gives a temporary path, with the same ending, that becomes `path` when the block ends without an error.
+
+        Args:
+            path: below the root; folders are made.
+            source: what the file is made of (see stamp_of), for is_whole.
+
+        Raises:
+            OutputError: another file, a link or a device is in the place, or it cannot be written.
+        """
+        name = self._relative(path)
+        self._check_target(path)
+        temporary = self.root / FOLDER / "tmp" / f"{secrets.token_hex(8)}{path.suffix}"
+        try:
+            self._check_alive()
+            yield temporary
+            sync_file(temporary)
+            self._check_alive()
+            self._record(name, *fingerprint(temporary), source)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            give_name(temporary, path, replace=os.path.lexists(path))
+        except OSError as error:
+            raise OutputError(f"{shown(path)}: cannot be written ({shown(error.strerror or str(error))})") from None
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+    def write_bytes(self, path: Path, data: bytes, *, source: str = "") -> None:
+        """Writes a file; see new_file."""
+        with self.new_file(path, source=source) as temporary:
+            temporary.write_bytes(data)
+
+    def write_text(self, path: Path, text: str, *, source: str = "") -> None:
+        """Writes UTF-8 text; see new_file."""
+        self.write_bytes(path, text.encode("utf-8", "backslashreplace"), source=source)
+
+    def write_json(self, path: Path, value: Any, *, indent: bool = False, source: str = "") -> None:
+        """Writes a JSON value, arrays too; see new_file."""
+        self.write_bytes(path, json_bytes(value, indent=indent), source=source)
+
+    def remove(self, path: Path) -> None:
+        """Deletes a file of the run; nothing where there is none.
+
+        Raises:
+            OutputError: the file is not the run's own.
+        """
+        name = self._relative(path)
+        if os.path.lexists(path):
+            self._check_target(path)
+            path.unlink()
+        self._manifest.forget(name)
+
+    def remove_own(self) -> None:
+        """Deletes the files that the manifest lists and that are as they were written, then folders left empty.
+
+        Raises:
+            OutputError: one of them is an input of this run; then nothing is deleted.
+        """
+        inputs = [name for name in self._manifest if os.path.realpath(self.root / name) in self._protected]
+        if inputs:
+            raise OutputError(
+                f"{shown(self.root / inputs[0])}: is an input of this run and a result of an earlier one; "
+                "name another output folder"
+            )
+        self.changed = remove_listed(self._manifest)
+        self._manifest = Manifest(self.root)
+
+    def _check_folder(self) -> None:
+        for folder in (self.root, self.root / FOLDER, self.root / FOLDER / "tmp"):
+            try:
+                is_wrong = os.path.lexists(folder) and not folder.is_dir()
+            except ValueError:
+                raise OutputError(f"{shown(folder)}: cannot be a folder's name") from None
+            if is_wrong or (folder != self.root and folder.is_symlink()):
+                raise OutputError(f"{shown(folder)}: is no folder; name another output folder")
+
+    def _check_mode(self, mode: Mode, identity: Any) -> None:
+        """Raises OutputError unless a run of this identity can begin or go on."""
+        before = self._manifest.identity
+        place = shown(self.root)
+        if mode == "new" and (before is not None or len(self._manifest)):
+            raise OutputError(f"{place}: holds results of a run; --resume to go on, --overwrite to replace them")
+        if mode != "resume":
+            return
+        if before is None:
+            if self.root.is_dir() and any(child.name != FOLDER for child in self.root.iterdir()):
+                raise OutputError(f"{place}: holds no run that can go on; leave out --resume, or name another folder")
+        elif before != identity:
+            raise OutputError(f"{place}: cannot go on with another run: {'; '.join(_differences(before, identity))}")
+
+    def _open_journal(self) -> OutputFolder:
+        path = self.root / FOLDER / (f"manifest.{self._rank}" if self._rank else "manifest")
+        try:
+            self._journal = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o666)
+            os.write(self._journal, b"\n")  # ends a line that was cut off; blank lines say nothing
+        except OSError as error:
+            raise OutputError(f"{shown(path)}: cannot be written ({shown(error.strerror)})") from None
+        return self
+
+    def _record(self, name: str, size: int, checksum: int, source: str) -> None:
+        """Adds a line to the manifest, on the disk before the file gets its name."""
+        os.write(self._journal, self._manifest.add(name, size, checksum, source=source))
+        os.fsync(self._journal)
+
+    def _relative(self, path: Path) -> str:
+        """The path below the root, with forward slashes.
+
+        Raises:
+            OutputError: it is not below the root, or is a file of the manifest.
+        """
+        name = os.path.relpath(path, self.root).replace(os.sep, "/")
+        if name in (".", "..") or name.startswith(("../", "/")) or name.lower().startswith(RESERVED):
+            raise OutputError(f"{shown(path)}: is not in the output folder {shown(self.root)}")
+        return name
+
+    def _check_alive(self) -> None:
+        """Raises OutputError if the folder was deleted, or its manifest is another file by now."""
+        try:
+            (self.root / FOLDER / "tmp").stat()
+            is_there = os.fstat(self._journal).st_nlink > 0
+        except FileNotFoundError:
+            is_there = False
+        if not is_there:
+            raise OutputError(f"{shown(self.root)}: the output folder was deleted during the run")
+
+    def _check_target(self, path: Path) -> None:
+        """Raises OutputError unless the path is free, or a file of the run's own."""
+        parents = self._relative(path).split("/")[:-1]
+        for i in range(len(parents)):
+            if (folder := self.root.joinpath(*parents[: i + 1])).is_symlink():
+                raise OutputError(f"{shown(folder)}: is a link, and leads out of the output folder")
+        try:
+            mode = path.lstat().st_mode
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise OutputError(f"{shown(path)}: cannot be written ({shown(error.strerror)})") from None
+        if not stat.S_ISREG(mode):
+            raise OutputError(f"{shown(path)}: is no regular file, and is left as it is")
+        if os.path.realpath(path) in self._protected:
+            raise OutputError(f"{shown(path)}: is an input of this run, and is not written over")
+        if not self.is_own(path):
+            raise OutputError(f"{shown(path)}: was not written by this tool or changed since, and is left as it is")
+
+
+def stamp_of(path: Path) -> str:
+    """What tells an input from another of the same name: its path, size and time; for `source` of new_file."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return ""
+    return f"{os.path.realpath(path)} {status.st_size} {status.st_mtime_ns}"
+
+
+def _differences(before: Any, now: Any, place: str = "") -> Iterator[str]:
+    """`name was x, is y` for each value that differs."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in dict.fromkeys([*before, *now]):
+            yield from _differences(before.get(key), now.get(key), f"{place}.{shown(key)}".removeprefix("."))
+    elif before != now:
+        yield f"{place or 'it'} was {shown(before, max_length=80)}, is {shown(now, max_length=80)}"
