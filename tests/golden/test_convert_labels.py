@@ -1,0 +1,38 @@
+"""Every format that is read, in every format that is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.golden.golden import check_json, read_content, relative_files, retinaface
+from tests.golden.label_sources import NAMES, OTHER_NAMES, SOURCES, write_images
+
+OUTPUTS = {
+    "json": "out.json",
+    "jsonl": "out.jsonl",
+    "coco": "out.json",
+    "yolo": "out",
+    "retinaface": "out.txt",
+    "wider": "out.txt",
+    "csv": "out.csv",
+}
+
+
+def convert(source: Path, output_format: str, root: Path, *options: str | Path) -> dict[str, Any]:
+    """The exit code, and the content of all files written."""
+    folder = root / "written"
+    code = retinaface("convert-labels", source, folder / OUTPUTS[output_format], "--to", output_format, *options)
+    files = {name: read_content(folder / name, root=root) for name in relative_files(folder)}
+    return {"exit_code": code, "files": files}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_labels_are_converted_to_every_format_as_ever(name: str, tmp_path: Path) -> None:
+    source = SOURCES[name](tmp_path / "source")
+    converted = {to: convert(source, to, tmp_path / to) for to in OUTPUTS}
+    images = write_images(tmp_path / "images", [*NAMES, *OTHER_NAMES])
+    converted["yolo with --images"] = convert(source, "yolo", tmp_path / "sized", "--images", images)
+    check_json(f"convert_labels/{name}", converted)
