@@ -55,6 +55,11 @@ def shown(value: object, *, max_length: int = 200) -> str:
     return text if text.isprintable() else "".join(map(_escape, text))
 
 
+def reason_of(error: Exception) -> str:
+    """Why something failed, in the words of the system where it has some; printable and short."""
+    return shown((error.strerror if isinstance(error, OSError) else None) or str(error))
+
+
 def _escape(character: str) -> str:
     """The character, or its code where it cannot be printed; a byte of a name that is not UTF-8 as that byte."""
     if character.isprintable():

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from retinaface_cli.errors import FileReadError
-from retinaface_cli.files.manifest import Manifest, has_manifest
+from retinaface_cli.errors import FileReadError, reason_of
+from retinaface_cli.files.manifest import Manifest, has_manifest, real_path
 from retinaface_cli.files.reading import encoding_of, open_regular, without_surrogates
 
 IMAGE_SUFFIXES = frozenset(
@@ -102,7 +102,7 @@ def walk_folder(
             itself or above it is not left out: its results are, by their manifest.
         own_results: whether files come that a manifest of ours lists, too.
     """
-    left_out = {os.path.realpath(path) for path in excluded} - {os.path.realpath(folder)}
+    left_out = {real_path(path) for path in excluded} - {real_path(folder)}
     visited: set[tuple[int, int]] = set()
     manifests: dict[str, Manifest] = {}
     waiting = [("", os.fspath(folder))]
@@ -110,14 +110,14 @@ def walk_folder(
         prefix, place = waiting.pop()
         try:
             status = os.stat(place)  # noqa: PTH116
-            if (status.st_dev, status.st_ino) in visited or (prefix and os.path.realpath(place) in left_out):
+            if (status.st_dev, status.st_ino) in visited or (prefix and real_path(place) in left_out):
                 continue
             visited.add((status.st_dev, status.st_ino))
             folders, files = _entries(place)
             if not own_results and has_manifest(place):
                 manifests[prefix] = Manifest.read(Path(place))
         except (OSError, ValueError, FileReadError) as error:
-            yield Problem(place, f"the folder cannot be read ({getattr(error, 'strerror', None) or error})")
+            yield Problem(place, f"the folder cannot be read ({reason_of(error)})")
             continue
         waiting.extend((f"{prefix}{name}/", os.path.join(place, name)) for name in reversed(folders))  # noqa: PTH118
         for name in files:

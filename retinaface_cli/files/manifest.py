@@ -146,6 +146,14 @@ def fingerprint(path: Path) -> tuple[int, int]:
     return size, checksum
 
 
+def real_path(path: str | Path) -> str:
+    """The path without links; a path that no file can have, as it is."""
+    try:
+        return os.path.realpath(path)
+    except ValueError:
+        return os.fspath(path)
+
+
 def _checksum(text: str) -> int:
     return zlib.crc32(text.encode("utf-8", "surrogatepass"))
 

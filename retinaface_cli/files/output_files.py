@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from retinaface_cli.errors import OutputError, shown
+from retinaface_cli.errors import OutputError, reason_of, shown
 from retinaface_cli.files.atomic import give_name, sync_file
-from retinaface_cli.files.manifest import FOLDER, Manifest, fingerprint, header, remove_listed
+from retinaface_cli.files.manifest import FOLDER, Manifest, fingerprint, header, real_path, remove_listed
 
 _TEMPORARY = "retinaface-tmp"
 _NUM_THREADS = 8
@@ -31,14 +31,14 @@ def check_outputs(paths: Sequence[Path], *, force: bool = False, protect: Iterab
         force: whether regular files that are there may be replaced.
         protect: files that the command reads, and folders, for all that is in them.
     """
-    sources = [Path(os.path.realpath(path)) for path in protect]
+    sources = [Path(real_path(path)) for path in protect]
     places: set[str] = set()
     for path in paths:
         mode = _mode(path)
         if mode is not None and not stat.S_ISREG(mode):
             kind = {stat.S_IFLNK: "link", stat.S_IFDIR: "folder"}.get(stat.S_IFMT(mode), "device")
             raise OutputError(f"{shown(path)}: is a {kind}; name a file to write")
-        if (place := os.path.realpath(path)) in places:
+        if (place := real_path(path)) in places:
             raise OutputError(f"{shown(path)}: is named for two outputs; name two files")
         places.add(place)
         if mode is not None:
@@ -85,7 +85,7 @@ def write_folder(path: Path, *, force: bool = False, protect: Iterable[Path] = (
         OutputError: something else is there, which is left as it was; or it cannot be written.
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100  links are not resolved
-    _check_folder(path, force=force, protect=[Path(os.path.realpath(source)) for source in protect])
+    _check_folder(path, force=force, protect=[Path(real_path(source)) for source in protect])
     temporary = _temporary(path, "")
     with _reported(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,11 +114,11 @@ def _mode(path: Path) -> int | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise OutputError(f"{shown(path)}: cannot be written ({getattr(error, 'strerror', None) or error})") from None
+        raise OutputError(f"{shown(path)}: cannot be written ({reason_of(error)})") from None
 
 
 def _check_no_source(path: Path, sources: Iterable[Path]) -> None:
-    real = Path(os.path.realpath(path))
+    real = Path(real_path(path))
     for source in sources:
         is_same = real == source or (source.exists() and os.path.samestat(real.stat(), source.stat()))
         if is_same or real.is_relative_to(source):
@@ -133,7 +133,7 @@ def _check_folder(path: Path, *, force: bool, protect: Sequence[Path]) -> None:
         raise OutputError(f"{shown(path)}: is no folder; name a folder to write")
     manifest = Manifest.read(path)
     foreign = next((name for name in sorted(_names(path)) if name not in manifest), None)
-    real = Path(os.path.realpath(path))
+    real = Path(real_path(path))
     if any(source.is_relative_to(real) or real.is_relative_to(source) for source in protect):
         raise OutputError(f"{shown(path)}: holds a source of this command, and is not replaced")
     if foreign is not None:
@@ -225,4 +225,4 @@ def _reported(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"{shown(path)}: cannot be written ({shown(error.strerror or str(error))})") from None
+        raise OutputError(f"{shown(path)}: cannot be written ({reason_of(error)})") from None

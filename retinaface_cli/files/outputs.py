@@ -13,9 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from retinaface_cli.errors import OutputError, shown
+from retinaface_cli.errors import OutputError, reason_of, shown
 from retinaface_cli.files.atomic import give_name, json_bytes, sync_file
-from retinaface_cli.files.manifest import FOLDER, Manifest, fingerprint, header, remove_listed
+from retinaface_cli.files.manifest import FOLDER, Manifest, fingerprint, header, real_path, remove_listed
 from retinaface_cli.files.names import RESERVED, safe_name
 
 Mode = Literal["new", "resume", "overwrite"]
@@ -75,8 +75,8 @@ class OutputFolder:
                 (temporary / "manifest").write_bytes(header(identity))
                 sync_file(temporary / "manifest")
                 (temporary / "manifest").replace(root / FOLDER / "manifest")
-        except OSError as error:
-            raise OutputError(f"{shown(root)}: cannot be written to ({shown(error.strerror)})") from None
+        except (OSError, ValueError) as error:
+            raise OutputError(f"{shown(root)}: cannot be written to ({reason_of(error)})") from None
         return folder._open_journal()
 
     @classmethod
@@ -100,7 +100,7 @@ class OutputFolder:
 
     def protect(self, paths: Iterable[Path]) -> None:
         """Adds files that are never written over or deleted."""
-        self._protected.update(os.path.realpath(path) for path in paths)
+        self._protected.update(real_path(path) for path in paths)
 
     def path(self, folder: str, name: str, *, suffix: str = "", keep_suffix: bool = False) -> Path:
         """The path of a result from a name that nobody has checked; see safe_name."""
@@ -137,11 +137,12 @@ class OutputFolder:
             yield temporary
             sync_file(temporary)
             self._check_alive()
+            is_there = self._check_target(path)
             self._record(name, *fingerprint(temporary), source)
             path.parent.mkdir(parents=True, exist_ok=True)
-            give_name(temporary, path, replace=os.path.lexists(path))
+            give_name(temporary, path, replace=is_there)
         except OSError as error:
-            raise OutputError(f"{shown(path)}: cannot be written ({shown(error.strerror or str(error))})") from None
+            raise OutputError(f"{shown(path)}: cannot be written ({reason_of(error)})") from None
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink()
@@ -177,7 +178,7 @@ class OutputFolder:
         Raises:
             OutputError: one of them is an input of this run; then nothing is deleted.
         """
-        inputs = [name for name in self._manifest if os.path.realpath(self.root / name) in self._protected]
+        inputs = [name for name in self._manifest if real_path(self.root / name) in self._protected]
         if inputs:
             raise OutputError(
                 f"{shown(self.root / inputs[0])}: is an input of this run and a result of an earlier one; "
@@ -188,10 +189,7 @@ class OutputFolder:
 
     def _check_folder(self) -> None:
         for folder in (self.root, self.root / FOLDER, self.root / FOLDER / "tmp"):
-            try:
-                is_wrong = os.path.lexists(folder) and not folder.is_dir()
-            except ValueError:
-                raise OutputError(f"{shown(folder)}: cannot be a folder's name") from None
+            is_wrong = os.path.lexists(folder) and not folder.is_dir()
             if is_wrong or (folder != self.root and folder.is_symlink()):
                 raise OutputError(f"{shown(folder)}: is no folder; name another output folder")
 
@@ -215,7 +213,7 @@ class OutputFolder:
             self._journal = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o666)
             os.write(self._journal, b"\n")  # ends a line that was cut off; blank lines say nothing
         except OSError as error:
-            raise OutputError(f"{shown(path)}: cannot be written ({shown(error.strerror)})") from None
+            raise OutputError(f"{shown(path)}: cannot be written ({reason_of(error)})") from None
         return self
 
     def _record(self, name: str, size: int, checksum: int, source: str) -> None:
@@ -244,8 +242,12 @@ class OutputFolder:
         if not is_there:
             raise OutputError(f"{shown(self.root)}: the output folder was deleted during the run")
 
-    def _check_target(self, path: Path) -> None:
-        """Raises OutputError unless the path is free, or a file of the run's own."""
+    def _check_target(self, path: Path) -> bool:
+        """Whether a file of the run's own is at the path.
+
+        Raises:
+            OutputError: something else is, or a folder above it is a link.
+        """
         parents = self._relative(path).split("/")[:-1]
         for i in range(len(parents)):
             if (folder := self.root.joinpath(*parents[: i + 1])).is_symlink():
@@ -253,15 +255,16 @@ class OutputFolder:
         try:
             mode = path.lstat().st_mode
         except FileNotFoundError:
-            return
-        except OSError as error:
-            raise OutputError(f"{shown(path)}: cannot be written ({shown(error.strerror)})") from None
+            return False
+        except (OSError, ValueError) as error:
+            raise OutputError(f"{shown(path)}: cannot be written ({reason_of(error)})") from None
         if not stat.S_ISREG(mode):
             raise OutputError(f"{shown(path)}: is no regular file, and is left as it is")
-        if os.path.realpath(path) in self._protected:
+        if real_path(path) in self._protected:
             raise OutputError(f"{shown(path)}: is an input of this run, and is not written over")
         if not self.is_own(path):
             raise OutputError(f"{shown(path)}: was not written by this tool or changed since, and is left as it is")
+        return True
 
 
 def stamp_of(path: Path) -> str:
@@ -270,7 +273,7 @@ def stamp_of(path: Path) -> str:
         status = path.stat()
     except (OSError, ValueError):
         return ""
-    return f"{os.path.realpath(path)} {status.st_size} {status.st_mtime_ns}"
+    return f"{real_path(path)} {status.st_size} {status.st_mtime_ns}"
 
 
 def _differences(before: Any, now: Any, place: str = "") -> Iterator[str]:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, TextIO
 
 import orjson
 
-from retinaface_cli.errors import FileReadError, RetinaFaceError, shown
+from retinaface_cli.errors import FileReadError, RetinaFaceError, reason_of, shown
 
 MAX_TEXT_BYTES = 1 << 30
 """Bound of text files, unpacked; the largest label files in use (COCO) hold less than half of it."""
@@ -48,8 +48,7 @@ def open_regular(path: Path, *, error: type[RetinaFaceError] = FileReadError) ->
         with _open(path, error) as file:
             yield file
     except (OSError, EOFError, zlib.error, UnicodeError) as problem:
-        reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else problem
-        raise error(f"{shown(path)}: cannot be read ({shown(str(reason))})") from None
+        raise error(f"{shown(path)}: cannot be read ({reason_of(problem)})") from None
 
 
 def _open(path: Path, error: type[RetinaFaceError]) -> BinaryIO:
@@ -114,7 +113,7 @@ def read_utf8(path: Path, *, max_bytes: int = MAX_TEXT_BYTES, error: type[Retina
         try:
             return data.decode(encoding).encode()
         except UnicodeError as problem:
-            raise error(f"{shown(path)}: broken {encoding.upper()} text ({shown(str(problem))})") from None
+            raise error(f"{shown(path)}: broken {encoding.upper()} text ({reason_of(problem)})") from None
     try:
         if not data.isascii():
             data.decode()
