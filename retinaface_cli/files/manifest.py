@@ -62,8 +62,8 @@ class Manifest:
                 self.identity = json.loads(line)["identity"]
             except (ValueError, KeyError, RecursionError):
                 return
-        fields = line.rstrip(b"\n").split(b" ", 3)
-        if len(fields) == 4 and line.endswith(b"\n"):
+        fields = line.split(b" ", 3)
+        if len(fields) == 4:
             try:
                 record = _RECORD.pack(int(fields[0]), int(fields[1], 16), int(fields[2], 16))
                 name = json.loads(fields[3])
@@ -104,7 +104,7 @@ class Manifest:
         return bool(sources) if source is None else _checksum(source) in sources
 
     def add(self, name: str, size: int, checksum: int, *, source: str = "") -> bytes:
-        """Lists a file and returns the line to write.
+        """Lists a file and returns the line to write; it begins with the line end, for one before it that was cut off.
 
         Args:
             name: the file.
@@ -114,7 +114,7 @@ class Manifest:
         """
         stamp = _checksum(source)
         self._records[name] = self._records.get(name, b"") + _RECORD.pack(size, checksum, stamp)
-        return f"{size} {checksum:08x} {stamp:08x} {json.dumps(name)}\n".encode()
+        return f"\n{size} {checksum:08x} {stamp:08x} {json.dumps(name)}".encode()
 
     def forget(self, name: str) -> None:
         """Takes a file from the list in memory."""
@@ -123,7 +123,7 @@ class Manifest:
 
 def header(identity: Mapping[str, Any]) -> bytes:
     """The first line of a manifest."""
-    return json.dumps({"retinaface": 1, "identity": identity}, default=str).encode() + b"\n"
+    return json.dumps({"retinaface": 1, "identity": identity}, default=str).encode()
 
 
 def fingerprint(path: Path) -> tuple[int, int]:

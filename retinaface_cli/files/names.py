@@ -1,9 +1,12 @@
-"""Names of results from names that nobody has checked: below the output folder, unique, and possible everywhere."""
+"""Names of results, from names that nobody has checked, and of temporary files."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import secrets
+from pathlib import Path
 
 RESERVED = ".retinaface"
 """Names that begin like this are the writer's own."""
@@ -68,3 +71,13 @@ def _split_suffix(leaf: str, suffix: str) -> tuple[str, bool]:
 def _shorten(text: str, max_bytes: int) -> str:
     """The beginning of a text, cut between two characters."""
     return text.encode()[:max_bytes].decode(errors="ignore")
+
+
+def temporary_path(path: Path, suffix: str) -> Path:
+    """A new temporary name beside a path."""
+    return path.with_name(f"{temporary_prefix(path)}{secrets.token_hex(6)}{suffix if len(suffix) < 20 else ''}")
+
+
+def temporary_prefix(path: Path) -> str:
+    """What all temporary names for a path begin with, in every process."""
+    return f"{RESERVED}-tmp-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}-"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import secrets
 import shutil
 import stat
 import sys
@@ -17,8 +15,8 @@ from pathlib import Path
 from retinaface_cli.errors import OutputError, reason_of, shown
 from retinaface_cli.files.atomic import give_name, sync_file
 from retinaface_cli.files.manifest import FOLDER, Manifest, fingerprint, header, real_path, remove_listed
+from retinaface_cli.files.names import temporary_path, temporary_prefix
 
-_TEMPORARY = "retinaface-tmp"
 _NUM_THREADS = 8
 """Threads that wait for the disk."""
 
@@ -57,7 +55,7 @@ def write_file(path: Path, *, force: bool = False, protect: Iterable[Path] = ())
         OutputError: see check_outputs; or it cannot be written.
     """
     check_outputs([path], force=force, protect=protect)
-    temporary = _temporary(path, path.suffix)
+    temporary = temporary_path(path, path.suffix)
     with _reported(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _clean(path)
@@ -86,7 +84,7 @@ def write_folder(path: Path, *, force: bool = False, protect: Iterable[Path] = (
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100  links are not resolved
     _check_folder(path, force=force, protect=[Path(real_path(source)) for source in protect])
-    temporary = _temporary(path, "")
+    temporary = temporary_path(path, "")
     with _reported(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _clean(path)
@@ -178,19 +176,9 @@ def _remove_former(folder: Path) -> None:
                 Path(place).rmdir()
 
 
-def _temporary(path: Path, suffix: str) -> Path:
-    """A new temporary name beside a path."""
-    return path.with_name(f"{_prefix(path)}{secrets.token_hex(6)}{suffix if len(suffix) < 20 else ''}")
-
-
-def _prefix(path: Path) -> str:
-    """What all temporary names for a path begin with."""
-    return f".{_TEMPORARY}-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}-"
-
-
 def _clean(path: Path) -> None:
     """Removes the leftovers of killed processes for a path; a folder that was only half replaced comes back."""
-    for leftover in path.parent.glob(f"{_prefix(path)}*"):
+    for leftover in path.parent.glob(f"{temporary_prefix(path)}*"):
         if leftover.name.endswith(".old"):
             if path.exists():
                 _remove_former(leftover)

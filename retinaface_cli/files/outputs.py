@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -211,14 +212,15 @@ class OutputFolder:
         path = self.root / FOLDER / (f"manifest.{self._rank}" if self._rank else "manifest")
         try:
             self._journal = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o666)
-            os.write(self._journal, b"\n")  # ends a line that was cut off; blank lines say nothing
         except OSError as error:
             raise OutputError(f"{shown(path)}: cannot be written ({reason_of(error)})") from None
         return self
 
     def _record(self, name: str, size: int, checksum: int, source: str) -> None:
         """Adds a line to the manifest, on the disk before the file gets its name."""
-        os.write(self._journal, self._manifest.add(name, size, checksum, source=source))
+        line = self._manifest.add(name, size, checksum, source=source)
+        if os.write(self._journal, line) != len(line):
+            raise OSError(errno.ENOSPC, "No space left on device")
         os.fsync(self._journal)
 
     def _relative(self, path: Path) -> str:

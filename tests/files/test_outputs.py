@@ -1,5 +1,6 @@
 """The writer of a run's results: nothing but its own files is ever changed."""
 
+import contextlib
 import json
 import os
 import random
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -296,6 +298,48 @@ def test_long_and_odd_names_are_written(tmp_path: Path) -> None:
         for name in names:
             output.write_text(output.path("labels", name, suffix=".json"), name)
     assert len(_tree(tmp_path)) == len(names)
+
+
+def test_a_line_of_the_manifest_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
+    with _open(tmp_path) as output:
+        output.write_text(tmp_path / "a", "x")
+        output.write_text(tmp_path / "b", "x")
+    manifest = tmp_path / FOLDER / "manifest"
+    manifest.write_bytes(manifest.read_bytes()[:-1])
+    with _open(tmp_path, "resume") as output:
+        output.write_text(tmp_path / "c", "x")
+    with _open(tmp_path, "resume") as output:
+        assert [output.is_whole(tmp_path / name) for name in "abc"] == [True, False, True]
+
+
+@pytest.mark.parametrize("step", range(12))
+def test_a_run_that_fails_at_any_step_of_its_start_can_begin_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    with _open(tmp_path) as output:
+        for name in ("a", "d/b"):
+            output.write_text(tmp_path / name, "x")
+    (tmp_path / "user").write_text("x")
+    num_calls = 0
+
+    def killed_at_step(function: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object, **options: object) -> object:
+            nonlocal num_calls
+            num_calls += 1
+            if num_calls > step:
+                raise KeyboardInterrupt
+            return function(*arguments, **options)
+
+        return call
+
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        for name in ("unlink", "rmdir", "mkdir", "replace", "write_bytes"):
+            patch.setattr(Path, name, killed_at_step(getattr(Path, name)))
+        _open(tmp_path, "overwrite").close()
+    with _open(tmp_path, "overwrite") as output:
+        output.write_text(tmp_path / "a", "y")
+    assert _tree(tmp_path) == {"a": b"y", "user": b"x"}
+    assert sorted(path.name for path in (tmp_path / FOLDER).iterdir()) == ["manifest", "tmp"]
 
 
 def test_many_files_are_cheap_to_record_and_to_prove(tmp_path: Path) -> None:
