@@ -30,8 +30,7 @@ from retinaface_cli.model.networks.retinaface import build_network
 from retinaface_cli.settings.loss import LossSettings
 from retinaface_cli.settings.network import NetworkSettings
 from retinaface_cli.settings.optimization import EmaSettings, SgdSettings
-from retinaface_cli.training.ema import WeightAverage
-from retinaface_cli.training.optimization import build_optimizer
+from retinaface_cli.training.optimization import WeightAverage, build_optimizer
 
 
 def draw_faces(batch_size: int, faces_a_image: int, image_size: int) -> FaceTargets:

@@ -191,7 +191,7 @@ def train(
 ) -> None:
     """Train a face detector on WIDER FACE or on your own faces, or fine-tune a published one."""
     if init_config is not None:
-        from retinaface_cli.commands.train.config import write_starter_config
+        from retinaface_cli.commands.train.options import write_starter_config
 
         write_starter_config(init_config, config or config_path)
         return
@@ -199,7 +199,7 @@ def train(
 
     request = resolve_request(given_options(ctx))
     if print_config:
-        from retinaface_cli.commands.train.config import describe_config
+        from retinaface_cli.commands.train.options import describe_config
 
         print(describe_config(request), end="")
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from retinaface_cli.data.preprocessing import Resizer, RgbImage
-from retinaface_cli.faces import NUM_LANDMARKS, FaceLabels
+from retinaface_cli.faces import FaceLabels
 
 
 class TrainingSample(NamedTuple):
@@ -25,7 +25,7 @@ class TrainingSample(NamedTuple):
 
 
 class ValidationSample(NamedTuple):
-    """One image at validation scale: image (H, W, 3) uint8 RGB, padded right and bottom; faces in original pixels."""
+    """One image at validation scale: image (H, W, 3) uint8 RGB; faces in original pixels."""
 
     image: RgbImage
     resizer: Resizer
@@ -34,58 +34,57 @@ class ValidationSample(NamedTuple):
     number: int
 
 
-class _Movable:
-    """Moves all tensors of a dataclass; Lightning and the loader call these."""
-
-    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> _Movable:
-        """The batch on another device."""
-        tensors = _tensors(self)
-        return _replace(self, {k: v.to(device, non_blocking=non_blocking) for k, v in tensors.items()})
-
-    def pin_memory(self) -> _Movable:
-        """The batch in page-locked memory, from where it goes to a GPU without waiting."""
-        return _replace(self, {k: v.pin_memory() for k, v in _tensors(self).items()})
-
-
 @dataclass(frozen=True, eq=False)
-class TrainingBatch(_Movable):
-    """A training step's images and faces, padded to the largest number of faces N (at least 1).
+class TrainingBatch:
+    """A training step's images, and the N faces of all of them one after another, ignored ones too.
 
     Attributes:
         images: (B, 3, S, S) uint8 RGB in channels-last memory, not normalised.
-        boxes: (B, N, 4) float32 in pixels of the network input; zeros where padded.
-        landmarks: (B, N, 5, 2) float32 likewise; NaN where missing.
-        has_landmarks: (B, N, 5) whether each point is known.
-        ignore: (B, N) faces that are neither positive nor background.
-        is_face: (B, N) False where padded; ignored faces are faces, too.
         file_names: of the B images, as in the label files.
+        boxes: (N, 4) float32 in pixels of the network input.
+        landmarks: (N, 5, 2) float32 likewise; NaN where missing.
+        has_landmarks: (N, 5) whether each point is known.
+        ignore: (N,) faces that are neither positive nor background.
+        image_index: (N,) int64 position in the batch of the image that each face belongs to.
     """
 
     images: Tensor
+    file_names: tuple[str, ...]
     boxes: Tensor
     landmarks: Tensor
     has_landmarks: Tensor
     ignore: Tensor
-    is_face: Tensor
-    file_names: tuple[str, ...]
+    image_index: Tensor
 
     def __len__(self) -> int:
         return len(self.file_names)
 
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> TrainingBatch:
+        """The batch on another device; Lightning calls it."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> TrainingBatch:
+        """The batch in page-locked memory, from where it goes to a GPU without waiting; the loader calls it."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> TrainingBatch:
+        changed = {name: function(value) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return dataclasses.replace(self, **changed)  # type: ignore[arg-type]
+
 
 @dataclass(frozen=True, eq=False)
-class ValidationBatch(_Movable):
-    """Validation images of one padded size, and what is needed to measure on them.
+class ValidationBatch:
+    """Validation images that have one size in the network, and what is needed to measure on them.
 
     Attributes:
-        images: (B, 3, H, W) uint8 RGB in channels-last memory, padded at the right and the bottom, not normalised.
-        resizers: of the B images; `resizer.restore` brings detections to original pixels.
-        faces: true faces of the B images, in original pixels.
-        file_names: of the B images, as in the label files.
-        indices: of the B images among all validation images.
+        images: (H, W, 3) uint8 RGB each, without padding; they stay on the CPU.
+        resizers: of the images; `resizer.restore` brings detections to original pixels.
+        faces: true faces of the images, in original pixels.
+        file_names: of the images, as in the label files.
+        indices: of the images among all validation images.
     """
 
-    images: Tensor
+    images: tuple[Tensor, ...]
     resizers: tuple[Resizer, ...]
     faces: tuple[FaceLabels, ...]
     file_names: tuple[str, ...]
@@ -94,34 +93,34 @@ class ValidationBatch(_Movable):
     def __len__(self) -> int:
         return len(self.file_names)
 
+    def to(self, *_: object, **__: object) -> ValidationBatch:
+        """The batch itself, for Lightning: the network takes the images from the CPU."""
+        return self
+
 
 def collate_training(samples: Sequence[TrainingSample]) -> TrainingBatch:
     """Makes one batch of samples of one size."""
-    num_faces = max(1, *(len(sample.faces) for sample in samples))
-    shape = (len(samples), num_faces)
-    boxes = np.zeros((*shape, 4), np.float32)
-    landmarks = np.full((*shape, NUM_LANDMARKS, 2), np.nan, np.float32)
-    has_landmarks = np.zeros((*shape, NUM_LANDMARKS), np.bool_)
-    ignore, is_face = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
-    for row, (_, faces, _) in enumerate(samples):
-        n = len(faces)
-        boxes[row, :n], landmarks[row, :n] = faces.boxes, faces.landmarks
-        has_landmarks[row, :n], ignore[row, :n], is_face[row, :n] = faces.has_landmarks, faces.ignore, True
+    faces = [sample.faces for sample in samples]
+    stacked: Tensor = default_collate([torch.from_numpy(np.ascontiguousarray(sample.image)) for sample in samples])
+
+    def join(name: str) -> Tensor:
+        return torch.from_numpy(np.concatenate([getattr(labels, name) for labels in faces]))
+
     return TrainingBatch(
-        images=_stack_images([sample.image for sample in samples]),
-        boxes=torch.from_numpy(boxes),
-        landmarks=torch.from_numpy(landmarks),
-        has_landmarks=torch.from_numpy(has_landmarks),
-        ignore=torch.from_numpy(ignore),
-        is_face=torch.from_numpy(is_face),
+        images=stacked.permute(0, 3, 1, 2),  # (B, 3, S, S), channels last in memory
         file_names=tuple(sample.file_name for sample in samples),
+        boxes=join("boxes"),
+        landmarks=join("landmarks"),
+        has_landmarks=join("has_landmarks"),
+        ignore=join("ignore"),
+        image_index=torch.arange(len(samples)).repeat_interleave(torch.tensor([len(labels) for labels in faces])),
     )
 
 
 def collate_validation(samples: Sequence[ValidationSample]) -> ValidationBatch:
-    """Makes one batch of samples of one padded size."""
+    """Makes one batch of samples; tensors go from worker to process through shared memory, arrays do not."""
     return ValidationBatch(
-        images=_stack_images([sample.image for sample in samples]),
+        images=tuple(torch.from_numpy(np.ascontiguousarray(sample.image)) for sample in samples),
         resizers=tuple(sample.resizer for sample in samples),
         faces=tuple(sample.faces for sample in samples),
         file_names=tuple(sample.file_name for sample in samples),
@@ -132,28 +131,7 @@ def collate_validation(samples: Sequence[ValidationSample]) -> ValidationBatch:
 def batch_to_images_and_labels(batch: TrainingBatch) -> list[tuple[RgbImage, FaceLabels]]:
     """The images (S, S, 3) of a batch with the faces in their pixels, to be drawn."""
     images = batch.images.permute(0, 2, 3, 1).cpu().numpy()  # (B, S, S, 3)
-    labels = []
-    for row, image in enumerate(images):
-        is_face = batch.is_face[row].cpu().numpy()
-        faces = FaceLabels(
-            boxes=batch.boxes[row].cpu().numpy()[is_face],
-            landmarks=batch.landmarks[row].cpu().numpy()[is_face],
-            has_landmarks=batch.has_landmarks[row].cpu().numpy()[is_face],
-            ignore=batch.ignore[row].cpu().numpy()[is_face],
-        )
-        labels.append((np.ascontiguousarray(image), faces))
-    return labels
-
-
-def _stack_images(images: Sequence[RgbImage]) -> Tensor:
-    """(B, 3, H, W) of images (H, W, 3); in shared memory where a worker makes it."""
-    stacked: Tensor = default_collate([torch.from_numpy(np.ascontiguousarray(image)) for image in images])
-    return stacked.permute(0, 3, 1, 2)  # (B, 3, H, W), channels last in memory
-
-
-def _tensors(batch: object) -> dict[str, Tensor]:
-    return {name: value for name, value in vars(batch).items() if isinstance(value, Tensor)}
-
-
-def _replace(batch: _Movable, tensors: dict[str, Tensor]) -> _Movable:
-    return dataclasses.replace(batch, **tensors)  # type: ignore[type-var]
+    names = ("boxes", "landmarks", "has_landmarks", "ignore")
+    faces = FaceLabels(**{name: getattr(batch, name).cpu().numpy() for name in names})
+    counts = np.bincount(batch.image_index.cpu().numpy(), minlength=len(batch)).tolist()
+    return list(zip(map(np.ascontiguousarray, images), faces.split(counts), strict=True))

@@ -34,7 +34,6 @@ class FaceDataModule(pl.LightningDataModule):
         *,
         augmentation: AugmentationSettings,
         seed: int,
-        validation_fill: tuple[int, int, int] = (124, 116, 104),
     ) -> None:
         """Makes the data module.
 
@@ -43,7 +42,6 @@ class FaceDataModule(pl.LightningDataModule):
             settings: sizes of images and batches.
             augmentation: how training images are changed.
             seed: of the order and of the augmentation.
-            validation_fill: red, green and blue of the padding of validation images; the network's mean colour.
 
         Raises:
             SettingsError: an extra transform of the augmentation cannot be used.
@@ -64,7 +62,6 @@ class FaceDataModule(pl.LightningDataModule):
         self._validation = ValidationDataset(
             [image for source in data.validation for image in source.images],
             scale=TestScale(long_side=scale),
-            fill=validation_fill,
         )
 
     @property
@@ -89,7 +86,7 @@ class FaceDataModule(pl.LightningDataModule):
             num_workers=workers,
             worker_init_fn=start_worker,
             persistent_workers=workers > 0,
-            pin_memory=self._uses_gpu(),
+            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
         )
         if self._place is not None:
             self._loader.load_state_dict(self._place)
@@ -122,7 +119,6 @@ class FaceDataModule(pl.LightningDataModule):
             collate_fn=collate_validation,
             num_workers=min(workers, 4),
             worker_init_fn=start_worker,
-            pin_memory=self._uses_gpu(),
         )
 
     def _share(self) -> Share:
@@ -133,9 +129,6 @@ class FaceDataModule(pl.LightningDataModule):
     def _processes_here(self) -> int:
         """Number of processes on this machine, which share its cores."""
         return 1 if self.trainer is None else max(1, self.trainer.num_devices)
-
-    def _uses_gpu(self) -> bool:
-        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
 
 def count_workers(num_workers: int | None, *, num_processes: int = 1) -> int:

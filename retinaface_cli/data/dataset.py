@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -11,7 +12,7 @@ from retinaface_cli.data.augmentations import Augmentation
 from retinaface_cli.data.batches import TrainingSample, ValidationSample
 from retinaface_cli.data.cropping import Cut, choose_window, cut_window
 from retinaface_cli.data.images import Image
-from retinaface_cli.data.preprocessing import Resizer, RgbImage, TestScale, load_rgb
+from retinaface_cli.data.preprocessing import Resizer, TestScale, load_rgb
 from retinaface_cli.data.sampling import SampleKey
 from retinaface_cli.faces import FaceLabels
 from retinaface_cli.geometry.anchors import padded_size
@@ -64,19 +65,11 @@ class TrainingDataset(Dataset[TrainingSample]):
 
 
 class ValidationDataset(Dataset[ValidationSample]):
-    """Whole images at one scale, padded at the right and the bottom to what the network wants."""
+    """Whole images at one scale."""
 
-    def __init__(self, images: Sequence[Image], *, scale: TestScale, fill: tuple[int, int, int]) -> None:
-        """Makes the data set.
-
-        Args:
-            images: to measure on.
-            scale: at what size they go through the network.
-            fill: red, green and blue of the padding, 0 to 255.
-        """
+    def __init__(self, images: Sequence[Image], *, scale: TestScale) -> None:
         self._images = images
         self._resizers = [Resizer.for_scale(image.size, scale) for image in images]
-        self._fill = np.array(fill, np.uint8)
 
     @property
     def padded_sizes(self) -> list[tuple[int, int]]:
@@ -93,23 +86,11 @@ class ValidationDataset(Dataset[ValidationSample]):
             ImageReadError: the image cannot be read.
         """
         one_image, resizer = self._images[index], self._resizers[index]
-        image = self._pad(resizer.resize(load_rgb(one_image.path)), resizer)
+        image = resizer.resize(load_rgb(one_image.path))
         return ValidationSample(image, resizer, one_image.faces, one_image.file_name, index)
-
-    def _pad(self, image: RgbImage, resizer: Resizer) -> RgbImage:
-        height, width = padded_size(resizer.network_size)
-        canvas = np.empty((height, width, 3), np.uint8)
-        canvas[:] = self._fill
-        canvas[: image.shape[0], : image.shape[1]] = image
-        return canvas
 
 
 def _move(faces: FaceLabels, cut: Cut) -> FaceLabels:
     """Faces of the image in pixels of the cut; they may reach past it."""
-    return FaceLabels(
-        boxes=cut.to_network(faces.boxes.reshape(-1, 2, 2)).reshape(-1, 4),
-        landmarks=cut.to_network(faces.landmarks),
-        has_landmarks=faces.has_landmarks,
-        ignore=faces.ignore,
-        attributes=faces.attributes,
-    )
+    boxes = cut.to_network(faces.boxes.reshape(-1, 2, 2)).reshape(-1, 4)
+    return replace(faces, boxes=boxes, landmarks=cut.to_network(faces.landmarks))

@@ -85,6 +85,11 @@ class TrainingData:
     validation: tuple[ImageSource, ...]
 
     @property
+    def has_validation_faces(self) -> bool:
+        """Whether there is a face to measure on."""
+        return any(_count_usable(source) for source in self.validation)
+
+    @property
     def findings(self) -> tuple[str, ...]:
         """What the user should know before the first step, one line each."""
         found = [line for source in (*self.train, *self.validation) for line in source.findings]
@@ -112,9 +117,17 @@ def load_training_data(settings: DataSettings) -> TrainingData:
     """Reads all label files and looks at the head of every image.
 
     Raises:
-        LabelFormatError: a label file cannot be understood or has no images.
+        LabelFormatError: a label file cannot be understood or has no images, or there is no face to learn from.
         ImageReadError: images are missing or cannot be read.
     """
+    data = _load_and_split(settings)
+    if not any(_count_usable(source) for source in data.train):
+        names = ", ".join(str(source.labels) for source in data.train)
+        raise LabelFormatError(f"{names}: no face to learn from: no image has one that is not ignored")
+    return data
+
+
+def _load_and_split(settings: DataSettings) -> TrainingData:
     train = tuple(_load_source(source, skip_unreadable=settings.skip_unreadable) for source in settings.train)
     if settings.validation:
         validation = (_load_source(source, skip_unreadable=settings.skip_unreadable) for source in settings.validation)
@@ -123,6 +136,14 @@ def load_training_data(settings: DataSettings) -> TrainingData:
         return TrainingData(train, ())
     halves = [_hold_out(source, settings.held_out) for source in train]
     return TrainingData(tuple(kept for kept, _ in halves), tuple(held for _, held in halves if held.images))
+
+
+def _count_usable(source: ImageSource) -> int:
+    """Faces that are not ignored, and of which a part lies in the image."""
+    return sum(
+        int(np.sum(~image.faces.ignore & np.all(image.faces.boxes[:, 2:] > image.faces.boxes[:, :2], axis=1)))
+        for image in source.images
+    )
 
 
 def _load_source(source: LabelSource, *, skip_unreadable: bool) -> ImageSource:

@@ -9,23 +9,27 @@ import torch
 import torch.distributed as dist
 from jaxtyping import Float, UInt8
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 
 from retinaface_cli.data.batches import TrainingBatch, ValidationBatch
 from retinaface_cli.detection.cpu_memory import keep_freed_memory
 from retinaface_cli.faces import FaceDetections
 from retinaface_cli.formats.wider_ground_truth import read_wider_ground_truth
-from retinaface_cli.geometry.anchors import generate_anchors
 from retinaface_cli.model.loss.multi_task import FaceLoss, LossValues
 from retinaface_cli.model.matching.targets import FaceTargets
-from retinaface_cli.model.networks.folding import fold_batch_norm
+from retinaface_cli.model.networks.inference import InferenceNetwork
 from retinaface_cli.model.networks.outputs import HeadOutputs
 from retinaface_cli.model.networks.retinaface import RetinaFace
 from retinaface_cli.model.postprocess import PostprocessOptions, postprocess
 from retinaface_cli.settings.training import TrainSettings
 from retinaface_cli.training.batch_norm import freeze_batch_norm, synchronize_batch_norm
-from retinaface_cli.training.ema import WeightAverage
-from retinaface_cli.training.optimization import build_optimizer, build_scheduler, scale_learning_rate
+from retinaface_cli.training.optimization import (
+    WeightAverage,
+    adopt_settings,
+    build_optimizer,
+    build_scheduler,
+    scale_learning_rate,
+)
 from retinaface_cli.training.validation import ValidationRecorder
 
 
@@ -35,6 +39,7 @@ class FaceTrainingModule(pl.LightningModule):
     Attributes:
         network: the network in training.
         average: the same with averaged weights; None where there is no average.
+        start_figures: what the validation before the first step measured; empty where there was none.
     """
 
     mean: Tensor
@@ -62,7 +67,8 @@ class FaceTrainingModule(pl.LightningModule):
         self._epoch_losses: list[Tensor] = []
         folder = settings.validation.wider_ground_truth
         self._recorder = ValidationRecorder(None if folder is None else read_wider_ground_truth(folder))
-        self._validation_network: nn.Module | None = None
+        self._validation_network: InferenceNetwork | None = None
+        self.start_figures: dict[str, float] = {}
 
     @property
     def detection_weights_prefix(self) -> str:
@@ -98,8 +104,7 @@ class FaceTrainingModule(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimizer and schedule, stepped together."""
-        lr = scale_learning_rate(self.settings.optimizer, global_batch_size=self.global_batch_size)
-        optimizer = build_optimizer(self.network, self.settings.optimizer, lr=lr)
+        optimizer = build_optimizer(self.network, self.settings.optimizer, lr=self._learning_rate)
         max_epochs = self.trainer.max_epochs or 1
         scheduler = build_scheduler(
             optimizer,
@@ -108,6 +113,16 @@ class FaceTrainingModule(pl.LightningModule):
             max_epochs=max_epochs,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    @property
+    def _learning_rate(self) -> float:
+        return scale_learning_rate(self.settings.optimizer, global_batch_size=self.global_batch_size)
+
+    def on_train_start(self) -> None:
+        """Puts the settings of a resumed run in force; the checkpoint brought those that it was written with."""
+        if self.trainer.ckpt_path is not None:
+            scheduler = self.lr_schedulers()
+            adopt_settings(scheduler, self.network, self.settings.optimizer, lr=self._learning_rate)  # type: ignore[arg-type]
 
     def forward(self, images: UInt8[Tensor, "B 3 H W"]) -> HeadOutputs:
         """Raw outputs of the network in training for RGB images with values of 0 to 255."""
@@ -118,10 +133,12 @@ class FaceTrainingModule(pl.LightningModule):
         """The loss of a batch."""
         del batch_idx
         height, width = batch.images.shape[2:]
-        values = self._loss(self(batch.images), flatten_targets(batch), image_size=(height, width))
+        targets = FaceTargets(batch.boxes, batch.landmarks, batch.has_landmarks, batch.ignore, batch.image_index)
+        values = self._loss(self(batch.images), targets, image_size=(height, width))
         losses = _mean_over_processes(torch.stack(values).detach())
         self._epoch_losses.append(losses)
-        self.log_dict(_named(losses), batch_size=len(batch))
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.log_dict({**_named(losses), "lr": torch.tensor(rate, dtype=torch.float64)}, batch_size=len(batch))
         return values.total
 
     @property
@@ -129,12 +146,15 @@ class FaceTrainingModule(pl.LightningModule):
         """The loss of the last step, over all processes; it stays on the device."""
         return self._epoch_losses[-1][0]
 
+    def mean_losses(self) -> dict[str, Tensor]:
+        """The mean losses of the running epoch by the names of the single steps' losses."""
+        return _named(torch.stack([loss.to(self.device) for loss in self._epoch_losses]).mean(dim=0))
+
     def on_train_epoch_end(self) -> None:
         """Logs the mean losses of the epoch."""
-        losses, self._epoch_losses = self._epoch_losses, []
-        if losses:
-            means = _named(torch.stack([loss.to(self.device) for loss in losses]).mean(dim=0))
-            self.log_dict({f"{name}_epoch": value for name, value in means.items()}, sync_dist=True)
+        if self._epoch_losses:
+            self.log_dict({f"{name}_epoch": value for name, value in self.mean_losses().items()}, sync_dist=True)
+        self._epoch_losses = []
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the losses of an unfinished epoch, so that its means are right when training goes on."""
@@ -151,9 +171,10 @@ class FaceTrainingModule(pl.LightningModule):
             self._average.update(self.average, self.network, step=self.trainer.global_step)
 
     def on_validation_epoch_start(self) -> None:
-        """Makes the network that is measured: averaged weights, BatchNorm folded."""
-        folded = fold_batch_norm(self.average or self.network)
-        self._validation_network = folded.to(memory_format=torch.channels_last).requires_grad_(False)
+        """Makes the network that is measured, the one that `infer` and `evaluate` run."""
+        network = self.network if self.average is None else self.average
+        dtype = next(network.parameters()).dtype
+        self._validation_network = InferenceNetwork(network, self.settings.network, device=self.device, dtype=dtype)
 
     def validation_step(  # type: ignore[override]  # callbacks want the faces
         self, batch: ValidationBatch, batch_idx: int
@@ -161,15 +182,13 @@ class FaceTrainingModule(pl.LightningModule):
         """The faces found in a batch, in pixels of the original images."""
         del batch_idx
         assert self._validation_network is not None
-        outputs = self._validation_network(self._normalize(batch.images))
-        height, width = batch.images.shape[2:]
-        anchors = self.settings.network.anchors
+        with torch.autocast(self.device.type, enabled=False):
+            outputs, anchors = self._validation_network([image.numpy() for image in batch.images])
         settings = self.settings.validation
-        found = postprocess(
-            outputs,
-            generate_anchors((height, width), anchors.sizes, anchors.strides, batch.images.device),
-            PostprocessOptions(score_threshold=settings.score_threshold, nms_iou_threshold=settings.nms_iou_threshold),
+        options = PostprocessOptions(
+            score_threshold=settings.score_threshold, nms_iou_threshold=settings.nms_iou_threshold, nms_inclusive=True
         )
+        found = postprocess(outputs, anchors, options)
         restored = [resizer.restore(faces) for resizer, faces in zip(batch.resizers, found, strict=True)]
         self._recorder.add(batch, restored)
         return restored
@@ -178,6 +197,8 @@ class FaceTrainingModule(pl.LightningModule):
         """Logs the figures of the whole validation."""
         self._validation_network = None
         figures = {f"val/{name}": value for name, value in self._recorder.measure().items()}
+        if self.trainer.sanity_checking:  # Lightning logs nothing then
+            self.start_figures = figures
         self.log_dict(figures, sync_dist=True)  # equal in all processes already
 
     def _normalize(self, images: UInt8[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
@@ -187,20 +208,6 @@ class FaceTrainingModule(pl.LightningModule):
         is_last = self.settings.trainer.channels_last
         images = images.contiguous(memory_format=torch.channels_last if is_last else torch.contiguous_format)
         return (images - self.mean).div_(self.std)
-
-
-def flatten_targets(batch: TrainingBatch) -> FaceTargets:
-    """The faces of a batch one after another.
-
-    On the CPU the padding is left out. An accelerator would have to be waited for to know how much that is; there it
-    stays, as boxes without area, which are never matched.
-    """
-    rows, columns = batch.is_face.shape
-    image_index = torch.arange(rows, device=batch.boxes.device)[:, None].expand(rows, columns)
-    values = (batch.boxes, batch.landmarks, batch.has_landmarks, batch.ignore, image_index)
-    if batch.is_face.device.type == "cpu":
-        return FaceTargets(*(value[batch.is_face] for value in values))
-    return FaceTargets(*(value.flatten(0, 1) for value in values))
 
 
 def _named(losses: Float[Tensor, "4"]) -> dict[str, Tensor]:

@@ -1,13 +1,15 @@
-"""Optimizers and learning rates by the settings that name them."""
+"""Optimizers and learning rates by the settings that name them, and the moving average of the weights."""
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 from functools import partial
+from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -15,11 +17,14 @@ from retinaface_cli.settings.optimization import (
     AdamWSettings,
     ConstantSettings,
     CosineSettings,
+    EmaSettings,
     MultiStepSettings,
     OptimizerSettings,
     SchedulerSettings,
     WarmRestartsSettings,
 )
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def scale_learning_rate(settings: OptimizerSettings, *, global_batch_size: int) -> float:
@@ -44,8 +49,8 @@ def build_optimizer(network: nn.Module, settings: OptimizerSettings, *, lr: floa
 
 def _parameter_groups(network: nn.Module, settings: OptimizerSettings) -> list[dict[str, object]]:
     """One group with weight decay, and one without for what the settings spare; biases and norms have one dimension."""
-    decayed: list[torch.Tensor] = []
-    spared: list[torch.Tensor] = []
+    decayed: list[Tensor] = []
+    spared: list[Tensor] = []
     for parameter in network.parameters():
         if parameter.requires_grad:
             is_spared = parameter.ndim <= 1 and not settings.decay_norm_and_bias
@@ -55,6 +60,15 @@ def _parameter_groups(network: nn.Module, settings: OptimizerSettings) -> list[d
         {"params": spared, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def adopt_settings(scheduler: LambdaLR, network: nn.Module, settings: OptimizerSettings, *, lr: float) -> None:
+    """Puts settings in force in a schedule and its optimizer that were restored from a checkpoint, at their step."""
+    fresh = build_optimizer(network, settings, lr=lr).param_groups
+    scheduler.base_lrs = [lr] * len(fresh)
+    for group, wanted, factor in zip(scheduler.optimizer.param_groups, fresh, scheduler.lr_lambdas, strict=True):
+        group.update({name: value for name, value in wanted.items() if name != "params"})
+        group.update(initial_lr=lr, lr=lr * factor(scheduler.last_epoch))
 
 
 def build_scheduler(
@@ -119,3 +133,43 @@ def _cycles(settings: WarmRestartsSettings) -> Iterator[tuple[float, float]]:
 def _half_cosine(first: float, last: float, done: float) -> float:
     """From first to last along half a cosine; stays at the last."""
     return last + (first - last) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+
+
+class WeightAverage:
+    """Moves the weights of one network a little towards those of another after every step.
+
+    The running statistics of BatchNorm are averaged with the weights; counters are copied. Lightning's own average
+    knows no warm-up, and swaps the weights for each validation and checkpoint.
+    """
+
+    def __init__(self, settings: EmaSettings) -> None:
+        self.settings = settings
+
+    @staticmethod
+    def copy_network(network: Network) -> Network:
+        """The network that is to hold the average: a copy that is never trained."""
+        return copy.deepcopy(network).requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, average: nn.Module, network: nn.Module, *, step: int) -> None:
+        """Moves the average.
+
+        Args:
+            average: its weights are changed.
+            network: the one in training.
+            step: number of optimizer steps done, this one included.
+        """
+        wanted = network.state_dict()
+        moved: list[Tensor] = []
+        targets: list[Tensor] = []
+        for name, value in average.state_dict().items():
+            if value.is_floating_point():
+                moved.append(value)
+                targets.append(wanted[name])
+            else:
+                value.copy_(wanted[name])
+        torch._foreach_lerp_(moved, targets, 1 - self.decay_at(step))
+
+    def decay_at(self, step: int) -> float:
+        """The part of the average that step number `step` keeps."""
+        return min(self.settings.decay, (1 + step) / (self.settings.warmup_steps + step))

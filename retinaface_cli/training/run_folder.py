@@ -81,11 +81,11 @@ class RunFolder:
         return self.path / "logger_ids.json"
 
 
-def claim_run_folder(output: Path | None, experiment_name: str, *, parent: Path = DEFAULT_PARENT) -> RunFolder:
+def make_run_folder(output: Path | None, experiment_name: str, *, parent: Path = DEFAULT_PARENT) -> RunFolder:
     """Makes a folder for a fresh run; never one in which another run lies.
 
     Args:
-        output: the folder itself; it may be there already if it is empty.
+        output: the folder itself; it may exist if it is empty.
         experiment_name: where no output is named: the folder's name in `parent`, with -2, -3, ... where it is taken.
         parent: folder of all runs.
 
@@ -95,7 +95,7 @@ def claim_run_folder(output: Path | None, experiment_name: str, *, parent: Path 
     if output is not None:
         if output.is_file() or (output.is_dir() and any(output.iterdir())):
             raise SettingsError(
-                f"{output}: is there already; go on with that run by --resume last, or name another --output"
+                f"{output}: holds files already; go on with that run by --resume last, or name another --output"
             )
         output.mkdir(parents=True, exist_ok=True)
         return RunFolder(output)
@@ -123,7 +123,7 @@ def find_checkpoint(
         parent: folder of all runs.
 
     Raises:
-        SettingsError: there is none.
+        SettingsError: no such checkpoint.
     """
     if resume != "last":
         path = Path(resume)

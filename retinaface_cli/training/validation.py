@@ -75,8 +75,9 @@ class ValidationRecorder:
         detections = [ImageDetections(str(index), image.detections) for index, image in sorted(images.items())]
         matches = match_faces(labels, detections)
         points = score_landmarks(matches)
+        has_faces = any(not image.labels.ignore.all() for image in images.values())
         figures: dict[str, float | None] = {
-            "ap50": score_ap50(matches).ap,
+            "ap50": score_ap50(matches).ap if has_faces else None,
             "nme_eyes": points.nme_eyes,
             "nme_box": points.nme_box,
             **self._measure_wider([images[index] for index in sorted(images)]),

@@ -99,7 +99,7 @@ def test_init_config_writes_a_config_that_can_be_read(requests: list[TrainReques
     assert f"retinaface train {name}.yaml" in output
     _run(f"{name}.yaml")
     assert requests[0].settings.experiment_name == name
-    with pytest.raises(SettingsError, match="is there already"):
+    with pytest.raises(SettingsError, match="exists; name another file"):
         _run("--init-config", name)
     _run("other.yaml", "--init-config", name)
     assert Path("other.yaml").read_text() == Path(f"{name}.yaml").read_text()

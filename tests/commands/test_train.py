@@ -20,7 +20,7 @@ from retinaface_cli.model.networks.outputs import HeadOutputs
 from retinaface_cli.settings.base import load_settings
 from retinaface_cli.settings.network import PreprocessingSettings
 from retinaface_cli.settings.training import TrainSettings
-from retinaface_cli.training.callbacks import image_reports as image_reports
+from retinaface_cli.training.callbacks import images as image_reports
 from retinaface_cli.training.module import FaceTrainingModule
 from retinaface_cli.training.run_folder import RunFolder
 from tests.commands.training_runs import NUM_STEPS, SMALL, read_last, read_report, train_small, write_data
@@ -162,7 +162,9 @@ def test_a_signal_saves_and_stops_and_the_run_goes_on_bit_equally(
     before = signal.getsignal(signum)
     with monkeypatch.context() as patch:
         Interruption(patch, 3, lambda: os.kill(os.getpid(), signum))
-        train_small(config, output="stopped")
+        with pytest.raises(SystemExit) as ended:
+            train_small(config, output="stopped")
+    assert ended.value.code == 128 + signum
     assert (
         f"stopped by {signum.name} after step 4; go on with: retinaface train --resume stopped"
         in capsys.readouterr().out
@@ -179,7 +181,8 @@ def test_a_signal_in_the_last_step_of_an_epoch_waits_for_its_validation(
 ) -> None:
     with monkeypatch.context() as patch:
         Interruption(patch, NUM_STEPS - 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        train_small(config)
+        with pytest.raises(SystemExit):
+            train_small(config)
     folder = Path("runs/train/small")
     assert read_last(folder)["global_step"] == NUM_STEPS
     assert "val/ap50" in (folder / "metrics.csv").read_text()
@@ -205,7 +208,7 @@ def test_a_second_run_of_the_same_name_gets_a_folder_of_its_own(config: Path) ->
 def test_a_named_output_that_holds_a_run_is_refused(config: Path) -> None:
     Path("mine").mkdir()
     Path("mine/report.json").write_text("{}")
-    with pytest.raises(SettingsError, match=r"mine: is there already; go on with that run by --resume last"):
+    with pytest.raises(SettingsError, match=r"mine: holds files already; go on with that run by --resume last"):
         train_small(config, output="mine")
 
 
@@ -264,7 +267,7 @@ def test_a_figure_that_is_not_measured_cannot_be_monitored(config: Path, shared:
 
 
 def test_early_stopping_needs_a_validation(config: Path) -> None:
-    with pytest.raises(SettingsError, match=r"early_stopping\.patience: there is no validation to judge by"):
+    with pytest.raises(SettingsError, match=r"early_stopping\.patience: no validation with faces to judge by"):
         train_small(config, changes={"early_stopping.patience": 2, "data.validation": [], "data.held_out": 0})
     assert not Path("runs").exists()
 
@@ -315,7 +318,7 @@ def test_a_fast_dev_run_writes_nothing(config: Path, capsys: pytest.CaptureFixtu
     [
         ({"trainer.max_epoch": 3}, SettingsError, r"trainer\.max_epoch: unknown setting; did you mean max_epochs\?"),
         ({"data.train": [{"labels": "no.json"}]}, RetinaFaceError, r"no\.json"),
-        ({"trainer.accelerator": "gpu"}, SettingsError, r"there is no GPU here .*--accelerator cpu"),
+        ({"trainer.accelerator": "gpu"}, SettingsError, r"there is no GPU .*--accelerator cpu"),
         ({"trainer.precision": "16"}, SettingsError, r"16-mixed needs a GPU; on the CPU take 32 or bf16"),
         ({"backbone_weights": "no.tar"}, CheckpointError, r"no\.tar: no such file"),
         ({"weights": "no.ckpt"}, CheckpointError, r"no\.ckpt: no such file"),
@@ -384,7 +387,7 @@ def test_two_processes_write_one_run_and_survive_a_signal_together(config: Path)
         assert line, "ended before the first step"
     process.terminate()
     output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0
+    assert process.returncode == 143
     assert "stopped by SIGTERM after step 8" in output
     folder = Path("runs/train/small")
     assert [path.name for path in folder.parent.iterdir()] == ["small"]

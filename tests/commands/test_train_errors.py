@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from retinaface_cli.commands.train.errors import explain_error
+from retinaface_cli.commands.train.report import explain_error
 from retinaface_cli.errors import ImageReadError, RetinaFaceError
 from retinaface_cli.settings.base import validate_settings
 from retinaface_cli.settings.training import TrainSettings
-from retinaface_cli.training.callbacks.guards import NonFiniteLossError
+from retinaface_cli.training.callbacks.stopping import NonFiniteLossError
 
 
 def _settings(**data: object) -> TrainSettings:

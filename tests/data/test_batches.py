@@ -30,19 +30,19 @@ def samples() -> list[TrainingSample]:
     ]
 
 
-def test_a_batch_pads_faces_and_says_which_are_real() -> None:
+def test_a_batch_holds_the_faces_of_all_images_one_after_another() -> None:
     batch = collate_training(samples())
-    assert batch.is_face.tolist() == [[True, True], [True, False], [False, False]]
-    assert batch.ignore.tolist() == [[False, False], [True, False], [False, False]]
-    assert batch.boxes[1].tolist() == [[1, 2, 3, 4], [0, 0, 0, 0]]
-    assert batch.has_landmarks.sum(dim=(1, 2)).tolist() == [10, 0, 0]
-    assert torch.isnan(batch.landmarks[1:]).all() and not torch.isnan(batch.landmarks[0]).any()
+    assert batch.image_index.tolist() == [0, 0, 1]
+    assert batch.ignore.tolist() == [False, False, True]
+    assert batch.boxes.tolist() == [[2, 3, 20, 30], [30, 30, 60, 60], [1, 2, 3, 4]]
+    assert batch.has_landmarks.sum(dim=1).tolist() == [5, 5, 0]
+    assert torch.isnan(batch.landmarks[2]).all() and not torch.isnan(batch.landmarks[:2]).any()
     assert batch.file_names == ("two.jpg", "one.jpg", "none.jpg") and len(batch) == 3
 
 
-def test_a_batch_without_any_face_has_room_for_one() -> None:
+def test_a_batch_may_have_no_face() -> None:
     batch = collate_training(samples()[2:])
-    assert batch.boxes.shape == (1, 1, 4) and not batch.is_face.any()
+    assert batch.boxes.shape == (0, 4) and batch.landmarks.shape == (0, 5, 2) and batch.image_index.shape == (0,)
 
 
 def test_images_are_bytes_with_channels_last_in_memory() -> None:
@@ -63,7 +63,7 @@ def test_images_and_faces_come_out_of_a_batch_as_they_went_in() -> None:
 def test_lightning_moves_the_tensors_of_a_batch_and_keeps_the_rest() -> None:
     moved = move_data_to_device(collate_training(samples()), torch.device("meta"))
     assert isinstance(moved, TrainingBatch)
-    assert moved.images.device.type == moved.is_face.device.type == "meta"
+    assert moved.images.device.type == moved.image_index.device.type == "meta"
     assert moved.file_names == ("two.jpg", "one.jpg", "none.jpg")
 
 
@@ -72,5 +72,5 @@ def test_a_validation_batch_keeps_what_is_needed_to_map_back() -> None:
     sample = ValidationSample(np.full((64, 64, 3), 7, np.uint8), resizer, TWO, "two.jpg", 5)
     batch = move_data_to_device(collate_validation([sample, sample._replace(number=6)]), torch.device("cpu"))
     assert isinstance(batch, ValidationBatch)
-    assert batch.images.shape == (2, 3, 64, 64) and batch.indices == (5, 6) and len(batch) == 2
+    assert [image.shape for image in batch.images] == [(64, 64, 3)] * 2 and batch.indices == (5, 6) and len(batch) == 2
     assert batch.resizers == (resizer, resizer) and batch.faces[0] is TWO

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from retinaface_cli.settings.optimization import EmaSettings
-from retinaface_cli.training.ema import WeightAverage
+from retinaface_cli.training.optimization import WeightAverage
 
 
 def test_weights_and_running_statistics_move_towards_the_network() -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from retinaface_cli.settings.training import TrainSettings
-from retinaface_cli.training.module import FaceTrainingModule, flatten_targets
+from retinaface_cli.training.module import FaceTrainingModule
 from tests.conftest import REPOSITORY
 from tests.training.training_making import (
     FigureRecorder,
@@ -198,14 +198,6 @@ class RateRecorder(pl.Callback):
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
-
-
-def test_padding_is_dropped_from_the_targets() -> None:
-    batch = training_batch([0, 3, 4])
-    targets = flatten_targets(batch)
-    assert targets.image_index.tolist() == [0, 1, 1, 1]
-    assert targets.boxes.tolist()[0] == [20, 24, 60, 72]
-    assert bool(targets.has_landmarks.all())
 
 
 COMPILED = """

@@ -8,11 +8,11 @@ import pytest
 from retinaface_cli.errors import SettingsError
 from retinaface_cli.training.run_folder import (
     RunFolder,
-    claim_run_folder,
     find_checkpoint,
     find_requeued_checkpoint,
     folder_of_checkpoint,
     is_first_process,
+    make_run_folder,
 )
 
 
@@ -25,18 +25,18 @@ def _checkpoint(folder: Path, *, age: int = 0) -> Path:
 
 
 def test_fresh_runs_of_one_name_are_numbered(tmp_path: Path) -> None:
-    names = [claim_run_folder(None, "faces", parent=tmp_path / "runs").path.name for _ in range(3)]
+    names = [make_run_folder(None, "faces", parent=tmp_path / "runs").path.name for _ in range(3)]
     assert names == ["faces", "faces-2", "faces-3"]
 
 
 def test_a_named_output_may_exist_as_long_as_it_is_empty(tmp_path: Path) -> None:
-    assert claim_run_folder(tmp_path / "a" / "b", "faces").path == tmp_path / "a" / "b"
-    assert claim_run_folder(tmp_path / "a" / "b", "faces").path == tmp_path / "a" / "b"
+    assert make_run_folder(tmp_path / "a" / "b", "faces").path == tmp_path / "a" / "b"
+    assert make_run_folder(tmp_path / "a" / "b", "faces").path == tmp_path / "a" / "b"
     (tmp_path / "a" / "b" / "x").touch()
-    with pytest.raises(SettingsError, match="is there already"):
-        claim_run_folder(tmp_path / "a" / "b", "faces")
-    with pytest.raises(SettingsError, match="is there already"):
-        claim_run_folder(tmp_path / "a" / "b" / "x", "faces")
+    with pytest.raises(SettingsError, match="holds files already"):
+        make_run_folder(tmp_path / "a" / "b", "faces")
+    with pytest.raises(SettingsError, match="holds files already"):
+        make_run_folder(tmp_path / "a" / "b" / "x", "faces")
 
 
 def test_last_is_the_newest_of_the_experiment(tmp_path: Path) -> None:

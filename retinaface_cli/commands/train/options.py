@@ -1,4 +1,4 @@
-"""From the command line, a config and a checkpoint to the settings of `train`."""
+"""From the command line, a config and a checkpoint to the settings of `train`, and back to a config."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from retinaface_cli.errors import CheckpointError, SettingsError
+from retinaface_cli.files.atomic import write_text_atomic
 from retinaface_cli.model.checkpoints.files import read_weight_file
 from retinaface_cli.settings.base import assign, parse_assignments, read_yaml, validate_settings
+from retinaface_cli.settings.documentation import render_settings
 from retinaface_cli.settings.legacy import add_paths_from_environment, is_old_config, translate_old_config
+from retinaface_cli.settings.presets import PRESETS, starter_config
 from retinaface_cli.settings.training import TrainSettings
 from retinaface_cli.settings.translation import Note
 from retinaface_cli.training.run_folder import find_checkpoint, find_requeued_checkpoint
@@ -109,3 +114,28 @@ def _collect_overrides(given: Mapping[str, Any]) -> dict[str, Any]:
     if given.get("fp16"):
         overrides["trainer.precision"] = "16-mixed"
     return overrides
+
+
+def write_starter_config(name: str, path: str | None) -> None:
+    """Writes a commented config that trains after its paths are put in.
+
+    Args:
+        name: one of PRESETS.
+        path: of the file; None: NAME.yaml in the working folder.
+
+    Raises:
+        SettingsError: no such starter, or the file exists.
+    """
+    if name not in PRESETS:
+        raise SettingsError(f"--init-config {name}: known: {', '.join(PRESETS)}")
+    target = Path(path or f"{name}.yaml")
+    if target.exists():
+        raise SettingsError(f"{target}: exists; name another file: retinaface train NEW.yaml --init-config {name}")
+    write_text_atomic(target, starter_config(name))
+    Console().print(f"{target} written; put your paths in, then: retinaface train {target}", soft_wrap=True)
+
+
+def describe_config(request: TrainRequest) -> str:
+    """All settings in force as commented YAML, with what became of the keys of an old config at the top."""
+    notes = [f"{note.kind:8}{note.key}: {note.text}" for note in request.notes]
+    return render_settings(request.settings, heading="\n".join([f"All settings of {request.source}", *notes]))

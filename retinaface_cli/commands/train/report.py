@@ -1,20 +1,29 @@
-"""What `train` tells before the first step and after the last."""
+"""What `train` prints before the first step, after the last, and where it fails."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import torch
 from rich.console import Console
 
-from retinaface_cli.commands.train.devices import count_processes
 from retinaface_cli.commands.train.start import Start
+from retinaface_cli.commands.train.trainer import count_processes
 from retinaface_cli.data.images import TrainingData
+from retinaface_cli.errors import ImageReadError, RetinaFaceError
 from retinaface_cli.settings.training import TrainSettings
 from retinaface_cli.settings.translation import Note
-from retinaface_cli.training.callbacks.checkpoints import CheckpointKeeper
+from retinaface_cli.training.callbacks.checkpoints import RunCheckpoints
 from retinaface_cli.training.callbacks.progress import format_duration
+from retinaface_cli.training.callbacks.stopping import NonFiniteLossError
 from retinaface_cli.training.optimization import scale_learning_rate
 from retinaface_cli.training.run_folder import RunFolder
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
+
+_LOST_PROCESS = ("connection closed by peer", "connection reset by peer", "broken pipe", "nccl communicator")
+"""What gloo and NCCL say where a process that they talk to is gone."""
 
 _HEADINGS = {
     "mapped": "read as",
@@ -44,6 +53,8 @@ def print_data(console: Console, data: TrainingData) -> None:
         console.print(f"validation  {source.summary}", markup=False)
     if not data.validation:
         console.print("validation  none: the last epoch counts as the best")
+    elif not data.has_validation_faces:
+        console.print("validation  warning: it has no faces, so no AP is measured; the last epoch counts as the best")
     for finding in data.findings:
         console.print(f"note        {finding}", markup=False)
 
@@ -70,11 +81,86 @@ def print_steps(console: Console, settings: TrainSettings, *, num_batches: int) 
 
 
 def print_result(
-    console: Console, folder: RunFolder, keeper: CheckpointKeeper, settings: TrainSettings, *, seconds: float
+    console: Console,
+    folder: RunFolder,
+    checkpoints: RunCheckpoints,
+    settings: TrainSettings,
+    *,
+    seconds: float,
+    stopped: str | None,
 ) -> None:
-    """What came of the training, and what to do next."""
-    if keeper.best_epoch is not None:
-        score = "" if keeper.best_score is None else f" ({settings.checkpoint.monitor} {keeper.best_score:.4f})"
-        console.print(f"best epoch {keeper.best_epoch + 1}{score}, {format_duration(seconds)} in all")
+    """What came of the training, and what to do next.
+
+    Args:
+        console: where to.
+        folder: of the run.
+        checkpoints: which know the best epoch.
+        settings: of the run.
+        seconds: that it took.
+        stopped: why it was stopped before its last epoch; None: it was not.
+    """
+    if stopped is not None:
+        console.print(f"stopped early: {stopped}")
+    if checkpoints.best_epoch is not None:
+        start = ", the start weights: training made none better" if checkpoints.best_epoch == 0 else ""
+        score = checkpoints.best_score
+        figure = "" if score is None else f" ({settings.checkpoint.monitor} {score:.4f})"
+        console.print(f"best epoch {checkpoints.best_epoch}{figure}{start}, {format_duration(seconds)} in all")
     console.print(f"{folder.path}: checkpoints, {folder.best_weights.name}, {folder.curves.name}, {folder.report.name}")
     console.print(f"next: retinaface infer IMAGES -w {folder.best_weights}")
+
+
+def explain_error(error: Exception, settings: TrainSettings, *, last: Path | None) -> Exception:
+    """The error that the user is to see; the same one where nothing better is known.
+
+    Args:
+        error: what ended the training.
+        settings: of the run.
+        last: the newest checkpoint, if there is a place for one.
+    """
+    if isinstance(error, NonFiniteLossError):
+        return RetinaFaceError(f"{error}\n{_advise_on_loss(settings, last)}")
+    if isinstance(error, ImageReadError):
+        return ImageReadError(_last_message(str(error)))
+    message = str(error).lower()
+    if isinstance(error, RuntimeError) and any(words in message for words in _LOST_PROCESS):
+        return RetinaFaceError(
+            f"another process of the training ended, so this one cannot go on ({str(error).splitlines()[0][:200]}); "
+            "look for its error above, then go on with --resume last"
+        )
+    is_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    if is_memory or (isinstance(error, RuntimeError) and any(words in message for words in _NO_MEMORY)):
+        return RetinaFaceError(_advise_on_memory(settings))
+    return error
+
+
+def _advise_on_loss(settings: TrainSettings, last: Path | None) -> str:
+    kept = f"the checkpoint before it is kept: {last}; " if last is not None and last.is_file() else ""
+    clip = "" if settings.trainer.gradient_clip_norm else ", set trainer.gradient_clip_norm=10"
+    return (
+        f"{kept}look at the images and labels of the batch, lower optimizer.lr (now {settings.optimizer.lr:g})"
+        f"{clip}, or lengthen scheduler.warmup_epochs, then go on with --resume last"
+    )
+
+
+def _advise_on_memory(settings: TrainSettings) -> str:
+    """What to lower, the setting with the least loss first."""
+    batch, size = settings.data.batch_size, settings.data.image_size
+    half = max(1, batch // 2)
+    accumulated = settings.trainer.accumulate_grad_batches * 2
+    advice = [f"data.batch_size={half} with trainer.accumulate_grad_batches={accumulated} (the same global batch)"]
+    if settings.trainer.precision == "32-true":
+        advice.append("--precision bf16")
+    advice.append(f"data.image_size={max(32, size * 3 // 4 // 32 * 32)}")
+    validation = max(1, settings.data.validation_batch_size // 2)
+    advice.append(f"data.validation_batch_size={validation} if it was in the validation")
+    return (
+        f"out of memory with {batch} images of {size} x {size} a step on each device; "
+        f"lower by --set: {'; or '.join(advice)}"
+    )
+
+
+def _last_message(text: str) -> str:
+    """The message itself, without the traceback that a worker process wraps around it."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].removeprefix(f"{ImageReadError.__module__}.{ImageReadError.__name__}: ") if lines else text

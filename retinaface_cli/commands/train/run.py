@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import time
 import warnings
@@ -12,30 +13,34 @@ from typing import Any
 import pytorch_lightning as pl
 from rich.console import Console
 
-from retinaface_cli.commands.train.devices import check_devices, count_processes
-from retinaface_cli.commands.train.errors import explain_error
 from retinaface_cli.commands.train.options import TrainRequest
-from retinaface_cli.commands.train.report import print_data, print_notes, print_result, print_start, print_steps
+from retinaface_cli.commands.train.report import (
+    explain_error,
+    print_data,
+    print_notes,
+    print_result,
+    print_start,
+    print_steps,
+)
 from retinaface_cli.commands.train.start import Start, build_start, restart
-from retinaface_cli.commands.train.trainer import build_callbacks, build_trainer
+from retinaface_cli.commands.train.trainer import build_callbacks, build_trainer, check_devices, count_processes
 from retinaface_cli.data.datamodule import FaceDataModule
 from retinaface_cli.data.images import TrainingData, load_training_data
 from retinaface_cli.errors import SettingsError
 from retinaface_cli.files.atomic import write_text_atomic
 from retinaface_cli.settings.documentation import render_settings
-from retinaface_cli.settings.network import PreprocessingSettings
 from retinaface_cli.settings.training import TrainSettings
-from retinaface_cli.training.callbacks.checkpoints import CheckpointKeeper
-from retinaface_cli.training.callbacks.guards import TrainingInterruptedError
+from retinaface_cli.training.callbacks.checkpoints import RunCheckpoints
+from retinaface_cli.training.callbacks.stopping import StopEarly, TrainingInterruptedError
 from retinaface_cli.training.loggers import RunLogger, build_loggers, check_packages
 from retinaface_cli.training.module import FaceTrainingModule
 from retinaface_cli.training.report import RunStatus, describe_circumstances, write_report
 from retinaface_cli.training.run_folder import (
     DEFAULT_PARENT,
     RunFolder,
-    claim_run_folder,
     folder_of_checkpoint,
     is_first_process,
+    make_run_folder,
 )
 
 _KNOWN_WARNINGS = (
@@ -48,14 +53,14 @@ _KNOWN_WARNINGS = (
 
 @dataclass(frozen=True)
 class _Run:
-    """A prepared run; without folder and keeper it writes nothing."""
+    """A prepared run; without folder and checkpoints it writes nothing."""
 
     request: TrainRequest
     start: Start
     module: FaceTrainingModule
     data_module: FaceDataModule
     folder: RunFolder | None
-    keeper: CheckpointKeeper | None
+    checkpoints: RunCheckpoints | None
     loggers: tuple[RunLogger, ...]
     facts: dict[str, Any]
 
@@ -69,7 +74,8 @@ def run(request: TrainRequest) -> None:
     """Trains a network.
 
     Raises:
-        RetinaFaceError: something that the user can mend; all that can be known is checked before the first step.
+        RetinaFaceError: something that the user can put right; all that can be known is checked before the first step.
+        SystemExit: a signal stopped the training; its status is 128 and the number of the signal.
     """
     console = Console(quiet=not is_first_process(), highlight=False, soft_wrap=True)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
@@ -92,12 +98,12 @@ def run(request: TrainRequest) -> None:
 
 
 def _check_validation(settings: TrainSettings, data: TrainingData) -> None:
-    """Raises SettingsError if early stopping has nothing to judge by."""
-    has_images = any(source.images for source in data.validation)
-    is_measured = has_images and settings.trainer.limit_val_batches > 0
+    """Raises SettingsError if early stopping has no figure to go by."""
+    is_measured = data.has_validation_faces and settings.trainer.limit_val_batches > 0
     if settings.early_stopping.patience is not None and not is_measured:
         raise SettingsError(
-            "early_stopping.patience: there is no validation to judge by; name data.validation or set data.held_out=0.1"
+            "early_stopping.patience: no validation with faces to judge by; name data.validation or set "
+            "data.held_out=0.1"
         )
 
 
@@ -105,13 +111,7 @@ def _prepare(request: TrainRequest, start: Start, data: TrainingData) -> _Run:
     """Makes all that can fail, then the folder of the run, and what writes into it."""
     settings = start.settings
     module = FaceTrainingModule(settings, start.network)
-    data_module = FaceDataModule(
-        data,
-        settings.data,
-        augmentation=settings.augmentation,
-        seed=settings.seed,
-        validation_fill=_mean_color(settings.network.preprocessing),
-    )
+    data_module = FaceDataModule(data, settings.data, augmentation=settings.augmentation, seed=settings.seed)
     facts = {
         "command": sys.argv,
         **describe_circumstances(),
@@ -130,8 +130,8 @@ def _prepare(request: TrainRequest, start: Start, data: TrainingData) -> _Run:
         heading = f"All settings of this run, from {request.source}"
         write_text_atomic(folder.config, render_settings(settings, heading=heading))
         write_report(folder.report, status="running", facts=facts)
-    keeper = CheckpointKeeper(folder, settings, data_fingerprint=data.fingerprint)
-    return _Run(request, start, module, data_module, folder, keeper, tuple(loggers), facts)
+    checkpoints = RunCheckpoints(folder, settings, data_fingerprint=data.fingerprint)
+    return _Run(request, start, module, data_module, folder, checkpoints, tuple(loggers), facts)
 
 
 def _choose_folder(request: TrainRequest) -> RunFolder:
@@ -142,7 +142,7 @@ def _choose_folder(request: TrainRequest) -> RunFolder:
         if found is not None:
             return found
     if is_first_process():
-        return claim_run_folder(settings.output, settings.experiment_name)
+        return make_run_folder(settings.output, settings.experiment_name)
     return RunFolder(settings.output or DEFAULT_PARENT / settings.experiment_name)
 
 
@@ -150,33 +150,37 @@ def _train(run: _Run, console: Console) -> None:
     """Trains, and leaves a report whatever happens."""
     began = time.monotonic()
     status: RunStatus = "failed"
+    stopped: str | None = None
     try:
-        status = _fit(run, console)
+        stopped = _fit(run, console)
+        status = "finished" if stopped is None else "stopped early"
     except TrainingInterruptedError as interruption:
         status = "interrupted"
         assert run.folder is not None
         console.print(f"{interruption}; go on with: retinaface train --resume {run.folder.path}")
+        if is_first_process():  # Lightning takes another status than 0 of the other processes for a crash
+            raise SystemExit(interruption.exit_status) from None
     except Exception as error:
         explained = explain_error(error, run.settings, last=run.folder.last if run.folder else None)
         if explained is error:
             raise
         raise explained from None
     finally:
-        if run.folder is not None and run.keeper is not None and is_first_process():
+        if run.folder is not None and run.checkpoints is not None and is_first_process():
             seconds = time.monotonic() - began
-            write_report(run.folder.report, status=status, facts=run.facts | _describe_outcome(run.keeper, seconds))
-    if run.folder is not None and run.keeper is not None and status != "interrupted":
-        print_result(console, run.folder, run.keeper, run.settings, seconds=time.monotonic() - began)
+            facts = run.facts | _describe_outcome(run.checkpoints, seconds) | {"stopped": stopped}
+            write_report(run.folder.report, status=status, facts=facts)
+    if run.folder is not None and run.checkpoints is not None and status != "interrupted":
+        seconds = time.monotonic() - began
+        print_result(console, run.folder, run.checkpoints, run.settings, seconds=seconds, stopped=stopped)
 
 
-def _fit(run: _Run, console: Console) -> RunStatus:
-    """Runs Lightning's loop."""
+def _fit(run: _Run, console: Console) -> str | None:
+    """Runs Lightning's loop; says why it ended before the last epoch, None where it did not."""
     settings = run.settings
     num_batches = max(1, len(run.data_module.train_dataloader()) // count_processes(settings.trainer))
     print_steps(console, settings, num_batches=num_batches)
-    callbacks = build_callbacks(
-        settings, folder=run.folder, keeper=run.keeper, console=console, num_batches=num_batches
-    )
+    callbacks = build_callbacks(settings, folder=run.folder, checkpoints=run.checkpoints, console=console)
     trainer = build_trainer(
         settings,
         folder=run.folder,
@@ -184,24 +188,19 @@ def _fit(run: _Run, console: Console) -> RunStatus:
         loggers=run.loggers,
         num_batches=num_batches,
         has_validation=len(run.data_module.validation_dataset) > 0,
+        validates_start=settings.weights is not None and run.start.step is None,
     )
     for logger in run.loggers:
         logger.log_hyperparams(settings.model_dump(mode="json"))
-    trainer.fit(run.module, datamodule=run.data_module, ckpt_path=run.request.checkpoint)
-    return "stopped early" if trainer.should_stop else "finished"
+    try:
+        trainer.fit(run.module, datamodule=run.data_module, ckpt_path=run.request.checkpoint)
+    except SystemExit:
+        if trainer.interrupted:  # Lightning ends with 1 after Ctrl-C
+            raise SystemExit(128 + signal.SIGINT) from None
+        raise
+    return next((callback.reason for callback in callbacks if isinstance(callback, StopEarly)), None)
 
 
-def _describe_outcome(keeper: CheckpointKeeper, seconds: float) -> dict[str, Any]:
-    return {
-        "duration_seconds": round(seconds, 1),
-        "best": {
-            "epoch": None if keeper.best_epoch is None else keeper.best_epoch + 1,
-            "score": keeper.best_score,
-        },
-    }
-
-
-def _mean_color(preprocessing: PreprocessingSettings) -> tuple[int, int, int]:
-    """Red, green and blue of the network's mean, 0 to 255."""
-    red, green, blue = (min(255, max(0, round(value))) for value in preprocessing.mean_rgb)
-    return red, green, blue
+def _describe_outcome(checkpoints: RunCheckpoints, seconds: float) -> dict[str, Any]:
+    best = {"epoch": checkpoints.best_epoch, "score": checkpoints.best_score}
+    return {"duration_seconds": round(seconds, 1), "best": best}

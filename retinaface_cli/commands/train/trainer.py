@@ -1,4 +1,4 @@
-"""Lightning's trainer and its callbacks, as the settings want them."""
+"""Devices, and Lightning's trainer with its callbacks, as the settings want them."""
 
 from __future__ import annotations
 
@@ -6,51 +6,85 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from pytorch_lightning.callbacks import Callback, EarlyStopping
+from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 
-from retinaface_cli.commands.train.devices import lightning_devices
+from retinaface_cli.errors import SettingsError
 from retinaface_cli.settings.trainer import TrainerSettings
 from retinaface_cli.settings.training import TrainSettings
-from retinaface_cli.training.callbacks.checkpoints import AtomicCheckpointIO, CheckpointKeeper
-from retinaface_cli.training.callbacks.guards import LossGuard, SignalGuard
-from retinaface_cli.training.callbacks.image_reports import ImageReports
-from retinaface_cli.training.callbacks.learning_rate import LearningRateRecord
+from retinaface_cli.training.callbacks.checkpoints import AtomicCheckpointIO, RunCheckpoints
+from retinaface_cli.training.callbacks.images import ImageReports
 from retinaface_cli.training.callbacks.progress import TrainingProgress
+from retinaface_cli.training.callbacks.stopping import FiniteLossCheck, SignalStop, StopEarly
 from retinaface_cli.training.loggers import RunLogger
 from retinaface_cli.training.run_folder import RunFolder
 
 
+def uses_cpu(settings: TrainerSettings) -> bool:
+    """Whether the training runs on the CPU."""
+    if settings.accelerator == "auto":
+        return not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    return settings.accelerator == "cpu"
+
+
+def check_devices(settings: TrainerSettings) -> None:
+    """Checks devices and number format, before anything is read.
+
+    Raises:
+        SettingsError: a device is not there, or does not know the number format.
+    """
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if settings.accelerator in ("gpu", "cuda") and not has_gpu:
+        raise SettingsError(
+            f"trainer.accelerator: got {settings.accelerator}, but there is no GPU that PyTorch can use; "
+            "try --accelerator cpu --devices 1 --precision 32"
+        )
+    if settings.precision == "16-mixed" and uses_cpu(settings):
+        raise SettingsError("trainer.precision: 16-mixed needs a GPU; on the CPU take 32 or bf16")
+    if uses_cpu(settings):
+        return
+    num_gpus = torch.cuda.device_count() or 1
+    wanted = settings.devices
+    largest = max(wanted) + 1 if isinstance(wanted, tuple) else wanted if isinstance(wanted, int) else 0
+    if largest > num_gpus:
+        raise SettingsError(f"trainer.devices: got {wanted}, but there are {num_gpus} GPUs; try --devices auto")
+
+
+def count_processes(settings: TrainerSettings) -> int:
+    """Number of processes over all machines; each works on one device."""
+    devices = lightning_devices(settings)
+    if isinstance(devices, list):
+        num_devices = len(devices)
+    else:
+        num_devices = devices if isinstance(devices, int) and devices > 0 else max(1, torch.cuda.device_count())
+    return num_devices * settings.num_nodes
+
+
+def lightning_devices(settings: TrainerSettings) -> int | str | list[int]:
+    """The devices as Lightning wants them; on the CPU a device is a process."""
+    if isinstance(settings.devices, tuple):
+        return list(settings.devices)
+    if uses_cpu(settings) and settings.devices in ("auto", -1):
+        return 1
+    return settings.devices
+
+
 def build_callbacks(
-    settings: TrainSettings,
-    *,
-    folder: RunFolder | None,
-    keeper: CheckpointKeeper | None,
-    console: Console,
-    num_batches: int,
+    settings: TrainSettings, *, folder: RunFolder | None, checkpoints: RunCheckpoints | None, console: Console
 ) -> list[Callback]:
-    """What happens around the steps; without folder and keeper nothing is written."""
+    """What happens around the steps; without folder and checkpoints nothing is written."""
     monitor = settings.checkpoint.monitor
     callbacks: list[Callback] = [
-        LossGuard(check_every_n_steps=settings.trainer.log_every_n_steps),
-        LearningRateRecord(log_every_n_steps=_log_period(settings.trainer, num_batches)),
+        FiniteLossCheck(check_every_n_steps=settings.trainer.log_every_n_steps),
         TrainingProgress(images_per_batch=settings.data.batch_size, monitor=monitor, console=console),
     ]
     if settings.early_stopping.patience is not None:
-        callbacks.append(
-            EarlyStopping(
-                monitor=monitor,
-                mode="max",
-                patience=settings.early_stopping.patience,
-                min_delta=settings.early_stopping.min_delta,
-                check_on_train_epoch_end=False,
-                strict=False,  # the keeper tells of a figure that is missing, in better words
-            )
-        )
-    if folder is not None and keeper is not None:
-        callbacks += [ImageReports(folder, title=settings.experiment_name), SignalGuard(keeper), keeper]
+        callbacks.append(StopEarly(settings.early_stopping, monitor=monitor))
+    if folder is not None and checkpoints is not None:
+        callbacks += [ImageReports(folder, title=settings.experiment_name), SignalStop(checkpoints), checkpoints]
     return callbacks
 
 
@@ -62,6 +96,7 @@ def build_trainer(
     loggers: Sequence[RunLogger],
     num_batches: int,
     has_validation: bool,
+    validates_start: bool,
 ) -> pl.Trainer:
     """The trainer.
 
@@ -72,6 +107,7 @@ def build_trainer(
         loggers: where figures go.
         num_batches: training batches an epoch, so that short epochs are logged, too.
         has_validation: whether there are images to measure on.
+        validates_start: whether all of the validation is done before the first step.
     """
     trainer = settings.trainer
     return pl.Trainer(
@@ -90,7 +126,7 @@ def build_trainer(
         limit_train_batches=trainer.limit_train_batches,
         limit_val_batches=trainer.limit_val_batches if has_validation else 0,
         fast_dev_run=trainer.fast_dev_run,
-        num_sanity_val_steps=trainer.num_sanity_val_steps,
+        num_sanity_val_steps=-1 if validates_start else trainer.num_sanity_val_steps,
         use_distributed_sampler=False,  # the data module shares images out itself
         callbacks=list(callbacks),
         logger=list(loggers) or False,

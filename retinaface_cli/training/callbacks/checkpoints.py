@@ -41,10 +41,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return checkpoint
 
 
-class CheckpointKeeper(Checkpoint):
-    """Keeps last.ckpt, best.ckpt with best.safetensors, and an epoch-*.ckpt now and then.
+class RunCheckpoints(Checkpoint):
+    """Writes last.ckpt, best.ckpt with best.safetensors, and an epoch-*.ckpt now and then.
 
-    The best epoch is that with the highest `checkpoint.monitor`; without validation it is the last.
+    The best epoch is the first with the highest `checkpoint.monitor`, the start weights of a fine-tuning counted as
+    epoch 0; without validation it is the last. Lightning's ModelCheckpoint would write best and last one after the
+    other, and neither all at once.
+
+    Attributes:
+        best_score: of the best epoch; None before the first validation.
+        best_epoch: its number, from 1; 0 for the start weights.
     """
 
     def __init__(self, folder: RunFolder, settings: TrainSettings, *, data_fingerprint: str) -> None:
@@ -57,7 +63,7 @@ class CheckpointKeeper(Checkpoint):
         self.best_epoch: int | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """What must be known to go on: which epoch was best."""
+        """Which epoch was best."""
         return {"best_score": self.best_score, "best_epoch": self.best_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -87,6 +93,15 @@ class CheckpointKeeper(Checkpoint):
         if period is not None and is_step and trainer.global_step % period == 0:
             self.save_last(trainer)
 
+    def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes the start weights as the best so far, where all of the validation was done on them."""
+        assert isinstance(pl_module, FaceTrainingModule)
+        score = pl_module.start_figures.get(self._settings.checkpoint.monitor)
+        if score is not None and trainer.num_sanity_val_steps == float("inf"):
+            self.best_score, self.best_epoch = score, 0
+            self.save_last(trainer)
+            self._write_best(trainer, pl_module)
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Notes that there is a fresh score."""
         del pl_module
@@ -99,7 +114,7 @@ class CheckpointKeeper(Checkpoint):
         self._is_validated = False
         self.save_last(trainer)
         if is_best:
-            self._keep_best(trainer, pl_module)
+            self._write_best(trainer, pl_module)
         period = self._settings.checkpoint.keep_every_n_epochs
         if period is not None and (trainer.current_epoch + 1) % period == 0:
             self._copy_last(self._folder.checkpoints / f"epoch-{trainer.current_epoch + 1:04d}.ckpt")
@@ -115,11 +130,12 @@ class CheckpointKeeper(Checkpoint):
         Raises:
             SettingsError: the figure that says so does not exist.
         """
+        epoch = trainer.current_epoch + 1
+        if self._is_without_score(trainer):
+            self.best_epoch = epoch
+            return True
         if not self._is_validated:
-            has_validation = trainer.num_val_batches and sum(trainer.num_val_batches) > 0
-            if not has_validation:
-                self.best_epoch = trainer.current_epoch
-            return not has_validation
+            return False
         monitor = self._settings.checkpoint.monitor
         if monitor not in trainer.callback_metrics:
             known = ", ".join(sorted(name for name in trainer.callback_metrics if name.startswith("val/")))
@@ -127,11 +143,18 @@ class CheckpointKeeper(Checkpoint):
         score = float(trainer.callback_metrics[monitor])
         if self.best_score is not None and score <= self.best_score:
             return False
-        self.best_score, self.best_epoch = score, trainer.current_epoch
+        self.best_score, self.best_epoch = score, epoch
         return True
 
+    def _is_without_score(self, trainer: pl.Trainer) -> bool:
+        """Whether no epoch of this run is ever measured: there is no validation, or none with faces."""
+        has_validation = trainer.num_val_batches and sum(trainer.num_val_batches) > 0
+        return not has_validation or (
+            self._is_validated and not any(name.startswith("val/") for name in trainer.callback_metrics)
+        )
+
     @rank_zero_only
-    def _keep_best(self, trainer: pl.Trainer, module: FaceTrainingModule) -> None:
+    def _write_best(self, trainer: pl.Trainer, module: FaceTrainingModule) -> None:
         self._copy_last(self._folder.best)
         save_weights(
             self._folder.best_weights,
@@ -155,7 +178,7 @@ class CheckpointKeeper(Checkpoint):
         scores = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         return {
             "experiment_name": self._settings.experiment_name,
-            "epoch": trainer.current_epoch + 1,
+            "epoch": 0 if self.best_epoch == 0 and not trainer.global_step else trainer.current_epoch + 1,
             "step": trainer.global_step,
             "scores": scores,
             "data_fingerprint": self._data_fingerprint,

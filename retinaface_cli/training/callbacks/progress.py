@@ -1,4 +1,4 @@
-"""How a training shows itself: a live bar on a terminal, plain lines elsewhere."""
+"""What a running training prints: a live bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from torch import Tensor
+
+from retinaface_cli.training.module import FaceTrainingModule
 
 _SECONDS_BETWEEN_UPDATES = 0.5
 _SECONDS_BETWEEN_LINES = 30.0
@@ -64,7 +66,7 @@ class TrainingProgress(ProgressBar):
         self._is_enabled = True
 
     def state_dict(self) -> dict[str, Any]:
-        """The best score, so that a resumed run knows it."""
+        """The best score so far."""
         return {"best": self._best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -121,7 +123,9 @@ class TrainingProgress(ProgressBar):
         elif now - self._last_shown > _SECONDS_BETWEEN_LINES:
             self._last_shown = now
             place = f"{self._epoch_name(trainer)}, step {batch_idx + 1}/{int(trainer.num_training_batches)}"
-            self._console.print(f"{place}: {self._figures(trainer)}", soft_wrap=True)
+            self._console.print(
+                f"{place}: {self._figures(trainer, _as_numbers(trainer.callback_metrics))}", soft_wrap=True
+            )
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Takes the time."""
@@ -136,19 +140,27 @@ class TrainingProgress(ProgressBar):
         if not trainer.sanity_checking:
             self._validation_seconds = time.monotonic() - self._validation_start
 
+    def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """One line with the figures of the start weights, where all of the validation was done on them."""
+        assert isinstance(pl_module, FaceTrainingModule)
+        if trainer.num_sanity_val_steps == float("inf") and pl_module.start_figures:
+            figures = "  ".join(_list_scores(pl_module.start_figures))
+            self._print_epoch(f"epoch 0/{trainer.max_epochs}: start weights  {figures}", pl_module.start_figures)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """One line that stays, with the figures of the epoch."""
-        del pl_module
-        if not self._is_enabled:
-            return
-        metrics = _as_numbers(trainer.callback_metrics)
+        """One line that stays, with the figures of the epoch and its mean losses."""
+        assert isinstance(pl_module, FaceTrainingModule)
+        metrics = _as_numbers({**trainer.callback_metrics, **pl_module.mean_losses()})
+        self._print_epoch(f"{self._epoch_name(trainer)}: {self._figures(trainer, metrics)}", metrics)
+        self._last_shown = time.monotonic()
+
+    def _print_epoch(self, line: str, metrics: Mapping[str, float]) -> None:
         score = metrics.get(self._monitor)
         is_best = score is not None and (self._best is None or score > self._best)
         if is_best:
             self._best = score
-        line = f"{self._epoch_name(trainer)}: {self._figures(trainer)}{'  best so far' if is_best else ''}"
-        self._console.print(line, soft_wrap=True)
-        self._last_shown = time.monotonic()
+        if self._is_enabled:
+            self._console.print(f"{line}{'  best so far' if is_best else ''}", soft_wrap=True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Closes the bar."""
@@ -168,26 +180,23 @@ class TrainingProgress(ProgressBar):
     def _epoch_name(self, trainer: pl.Trainer) -> str:
         return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
 
-    def _figures(self, trainer: pl.Trainer) -> str:
+    def _figures(self, trainer: pl.Trainer, metrics: Mapping[str, float]) -> str:
         """All figures in one line."""
-        return "  ".join(self._list_figures(trainer))
+        return "  ".join(self._list_figures(trainer, metrics))
 
     def _figures_that_fit(self, trainer: pl.Trainer) -> str:
         """The figures that have room beside the bar; the parts of the loss and the speeds go first."""
-        parts = self._list_figures(trainer)
+        parts = self._list_figures(trainer, _as_numbers(trainer.callback_metrics))
         room = self._console.width - _BAR_WIDTH
         for expendable in _EXPENDABLE:
             if len("  ".join(parts)) > room:
                 parts = [part for part in parts if expendable not in part]
         return "  ".join(parts)
 
-    def _list_figures(self, trainer: pl.Trainer) -> list[str]:
-        metrics = _as_numbers(trainer.callback_metrics)
+    def _list_figures(self, trainer: pl.Trainer, metrics: Mapping[str, float]) -> list[str]:
         parts = [f"{_short(name)} {value:.3f}" for name, value in metrics.items() if _is_training_loss(name)]
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        parts.append(f"lr {rate:.2g}")
-        scores = [name for name in metrics if name.startswith(("val/ap", "val/wider"))]
-        parts += [f"{_short(name)} {metrics[name]:.4f}" for name in scores]
+        parts += [f"lr {rate:.2g}", *_list_scores(metrics)]
         if self._timer.seconds:
             per_second = 1 / self._timer.seconds
             parts.append(f"{per_second:.2f} step/s")
@@ -219,6 +228,12 @@ def _as_numbers(metrics: Mapping[str, Tensor]) -> dict[str, float]:
 
 def _is_training_loss(name: str) -> bool:
     return name.startswith("train/") and "loss" in name and not name.endswith(("_step", "_epoch"))
+
+
+def _list_scores(metrics: Mapping[str, float]) -> list[str]:
+    return [
+        f"{_short(name)} {value:.4f}" for name, value in metrics.items() if name.startswith(("val/ap", "val/wider"))
+    ]
 
 
 def _short(name: str) -> str:

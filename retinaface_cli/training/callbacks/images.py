@@ -78,15 +78,12 @@ class ImageReports(Callback):
             return
         assert isinstance(batch, ValidationBatch)
         detections: Sequence[FaceDetections] = outputs
-        images = batch.images.permute(0, 2, 3, 1).cpu().numpy()  # (B, H, W, 3)
         for image, resizer, faces, found, name in zip(
-            images, batch.resizers, batch.faces, detections, batch.file_names, strict=True
+            batch.images, batch.resizers, batch.faces, detections, batch.file_names, strict=True
         ):
-            height, width = resizer.network_size
             good = found.select(found.scores > _MIN_DRAWN_SCORE)  # best first
             shown = good.select(np.arange(min(len(good), 2 * len(faces) + _MAX_FALSE_DRAWN)))
-            content = np.ascontiguousarray(image[:height, :width])
-            drawn = _draw(content, _to_network(faces, resizer), _to_network(shown, resizer))
+            drawn = _draw(image.numpy(), _to_network(faces, resizer), _to_network(shown, resizer))
             self._cells.append((drawn, f"{Path(name).name}  {len(good)} found, {len(faces)} labelled"))
 
     @rank_zero_only
