@@ -7,7 +7,7 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -121,13 +121,16 @@ def walk_folder(
             continue
         waiting.extend((f"{prefix}{name}/", os.path.join(place, name)) for name in reversed(folders))  # noqa: PTH118
         for name in files:
-            suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
-            if suffixes and suffix not in suffixes:
-                yield LeftOut(suffix)
-            elif any(own.lists(f"{prefix}{name}"[len(at) :]) for at, own in manifests.items() if prefix.startswith(at)):
-                yield LeftOut(OWN_RESULT)
-            else:
-                yield FoundFile(Path(place, name), f"{prefix}{name}")
+            yield _sort_out(FoundFile(Path(place, name), f"{prefix}{name}"), suffixes, manifests)
+
+
+def _sort_out(file: FoundFile, suffixes: Collection[str], manifests: Mapping[str, Manifest]) -> FoundFile | LeftOut:
+    """The file, if it is wanted; `manifests` are those of the folders (with their `/`) that have one."""
+    suffix = os.path.splitext(file.name)[1].lower()  # noqa: PTH122
+    if suffixes and suffix not in suffixes:
+        return LeftOut(suffix)
+    is_own = any(file.name.startswith(at) and own.lists(file.name[len(at) :]) for at, own in manifests.items())
+    return LeftOut(OWN_RESULT) if is_own else file
 
 
 def _entries(place: str) -> tuple[list[str], list[str]]:

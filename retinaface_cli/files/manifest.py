@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from retinaface_cli.errors import shown
 from retinaface_cli.files.reading import open_regular
 
 FOLDER = ".retinaface"
@@ -144,6 +145,24 @@ def fingerprint(path: Path) -> tuple[int, int]:
             checksum = zlib.crc32(block, checksum)
             size += len(block)
     return size, checksum
+
+
+def stamp_of(path: Path) -> str:
+    """What tells an input from another of the same name: its path, size and time; for `source` of OutputFolder.new_file."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return ""
+    return f"{real_path(path)} {status.st_size} {status.st_mtime_ns}"
+
+
+def differences(before: Any, now: Any, place: str = "") -> Iterator[str]:
+    """`name was x, is y` for each value that differs."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in dict.fromkeys([*before, *now]):
+            yield from differences(before.get(key), now.get(key), f"{place}.{shown(key)}".removeprefix("."))
+    elif before != now:
+        yield f"{place or 'it'} was {shown(before, max_length=80)}, is {shown(now, max_length=80)}"
 
 
 def real_path(path: str | Path) -> str:

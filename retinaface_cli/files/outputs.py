@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import filecmp
 import json
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +18,12 @@ from typing import Any, Literal
 
 from retinaface_cli.errors import OutputError, reason_of, shown
 from retinaface_cli.files.atomic import give_name, json_bytes, sync_file
-from retinaface_cli.files.manifest import FOLDER, Manifest, fingerprint, header, real_path, remove_listed
+from retinaface_cli.files.manifest import FOLDER, Manifest, differences, fingerprint, header, real_path, remove_listed
 from retinaface_cli.files.names import RESERVED, safe_name
+
+_SYNC_INTERVAL = 1.0
+"""Seconds after which the manifest is on the disk. A power cut may take its last lines; the files of those count as
+written once they are made again, byte for byte the same."""
 
 Mode = Literal["new", "resume", "overwrite"]
 
@@ -41,6 +47,7 @@ class OutputFolder:
         self._protected: set[str] = set()
         self._rank = rank
         self._journal = -1
+        self._synced = 0.0
         self._check_folder()
         self.protect(protect)
         self._manifest = Manifest.read(root)
@@ -96,6 +103,8 @@ class OutputFolder:
     def close(self) -> None:
         """Ends the writing; what is written is complete without it."""
         if self._journal >= 0:
+            with contextlib.suppress(OSError):  # the manifest is complete; only a power cut would be too early
+                os.fsync(self._journal)
             os.close(self._journal)
             self._journal = -1
 
@@ -125,20 +134,23 @@ class OutputFolder:
 
         Args:
             path: below the root; folders are made.
-            source: what the file is made of (see stamp_of), for is_whole.
+            source: what the file is made of (see manifest.stamp_of), for is_whole.
 
         Raises:
-            OutputError: another file, a link or a device is in the place, or it cannot be written.
+            OutputError: a file of other content that is not the run's own, a link or a device is in the place, or it
+                cannot be written.
         """
         name = self._relative(path)
-        self._check_target(path)
+        self._check_place(path)
         temporary = self.root / FOLDER / "tmp" / f"{secrets.token_hex(8)}{path.suffix}"
         try:
             self._check_alive()
             yield temporary
             sync_file(temporary)
             self._check_alive()
-            is_there = self._check_target(path)
+            is_there = self._check_place(path)
+            if is_there and not self.is_own(path) and not filecmp.cmp(temporary, path, shallow=False):
+                raise OutputError(_foreign(path))
             self._record(name, *fingerprint(temporary), source)
             path.parent.mkdir(parents=True, exist_ok=True)
             give_name(temporary, path, replace=is_there)
@@ -169,7 +181,9 @@ class OutputFolder:
         """
         name = self._relative(path)
         if os.path.lexists(path):
-            self._check_target(path)
+            self._check_place(path)
+            if not self.is_own(path):
+                raise OutputError(_foreign(path))
             path.unlink()
         self._manifest.forget(name)
 
@@ -206,7 +220,7 @@ class OutputFolder:
             if self.root.is_dir() and any(child.name != FOLDER for child in self.root.iterdir()):
                 raise OutputError(f"{place}: holds no run that can go on; leave out --resume, or name another folder")
         elif before != identity:
-            raise OutputError(f"{place}: cannot go on with another run: {'; '.join(_differences(before, identity))}")
+            raise OutputError(f"{place}: cannot go on with another run: {'; '.join(differences(before, identity))}")
 
     def _open_journal(self) -> OutputFolder:
         path = self.root / FOLDER / (f"manifest.{self._rank}" if self._rank else "manifest")
@@ -217,11 +231,13 @@ class OutputFolder:
         return self
 
     def _record(self, name: str, size: int, checksum: int, source: str) -> None:
-        """Adds a line to the manifest, on the disk before the file gets its name."""
+        """Adds a line to the manifest before the file gets its name."""
         line = self._manifest.add(name, size, checksum, source=source)
         if os.write(self._journal, line) != len(line):
             raise OSError(errno.ENOSPC, "No space left on device")
-        os.fsync(self._journal)
+        if time.monotonic() - self._synced > _SYNC_INTERVAL:
+            os.fsync(self._journal)
+            self._synced = time.monotonic()
 
     def _relative(self, path: Path) -> str:
         """The path below the root, with forward slashes.
@@ -244,8 +260,8 @@ class OutputFolder:
         if not is_there:
             raise OutputError(f"{shown(self.root)}: the output folder was deleted during the run")
 
-    def _check_target(self, path: Path) -> bool:
-        """Whether a file of the run's own is at the path.
+    def _check_place(self, path: Path) -> bool:
+        """Whether a regular file that is no input is at the path.
 
         Raises:
             OutputError: something else is, or a folder above it is a link.
@@ -264,24 +280,8 @@ class OutputFolder:
             raise OutputError(f"{shown(path)}: is no regular file, and is left as it is")
         if real_path(path) in self._protected:
             raise OutputError(f"{shown(path)}: is an input of this run, and is not written over")
-        if not self.is_own(path):
-            raise OutputError(f"{shown(path)}: was not written by this tool or changed since, and is left as it is")
         return True
 
 
-def stamp_of(path: Path) -> str:
-    """What tells an input from another of the same name: its path, size and time; for `source` of new_file."""
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return ""
-    return f"{real_path(path)} {status.st_size} {status.st_mtime_ns}"
-
-
-def _differences(before: Any, now: Any, place: str = "") -> Iterator[str]:
-    """`name was x, is y` for each value that differs."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in dict.fromkeys([*before, *now]):
-            yield from _differences(before.get(key), now.get(key), f"{place}.{shown(key)}".removeprefix("."))
-    elif before != now:
-        yield f"{place or 'it'} was {shown(before, max_length=80)}, is {shown(now, max_length=80)}"
+def _foreign(path: Path) -> str:
+    return f"{shown(path)}: was not written by this tool or changed since, and is left as it is"

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from retinaface_cli.errors import OutputError
-from retinaface_cli.files.manifest import FOLDER
-from retinaface_cli.files.outputs import Mode, OutputFolder, stamp_of
+from retinaface_cli.files.manifest import FOLDER, stamp_of
+from retinaface_cli.files.outputs import Mode, OutputFolder
 from tests.files.killed_run import NUM_FILES
 
 IDENTITY = {"weights": "abc", "settings": {"scale": 640}}
@@ -109,6 +109,19 @@ def test_a_result_that_the_user_changed_is_not_written_over_or_deleted(tmp_path:
     with _open(tmp_path, "overwrite") as output:
         assert output.changed == ["a"]
     assert _tree(tmp_path) == {"a": b"edit"}
+
+
+def test_a_result_that_is_there_byte_for_byte_is_taken_as_written(tmp_path: Path) -> None:
+    with _open(tmp_path) as output:
+        output.write_text(tmp_path / "a", "x")
+    manifest = tmp_path / FOLDER / "manifest"
+    manifest.write_bytes(manifest.read_bytes().splitlines()[0])  # a power cut took the line
+    with _open(tmp_path, "resume") as output:
+        assert not output.is_whole(tmp_path / "a")
+        with pytest.raises(OutputError):
+            output.write_text(tmp_path / "a", "y")
+        output.write_text(tmp_path / "a", "x")
+        assert output.is_whole(tmp_path / "a")
 
 
 def test_a_file_that_appears_during_the_writing_is_not_replaced(tmp_path: Path) -> None:
