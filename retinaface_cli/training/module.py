@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
@@ -198,7 +199,7 @@ class FaceTrainingModule(pl.LightningModule):
         self._validation_network = None
         figures = {f"val/{name}": value for name, value in self._recorder.measure().items()}
         if self.trainer.sanity_checking:  # Lightning logs nothing then
-            self.start_figures = figures
+            self.start_figures = {name: float(np.float32(value)) for name, value in figures.items()}  # as it logs them
         self.log_dict(figures, sync_dist=True)  # equal in all processes already
 
     def _normalize(self, images: UInt8[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:

@@ -396,3 +396,127 @@ def test_two_processes_write_one_run_and_survive_a_signal_together(config: Path)
     assert done.returncode == 0, done.stderr
     rows = (folder / "metrics.csv").read_text().splitlines()[1:]
     assert [int(row.split(",")[0]) for row in rows] == list(range(2 * 36))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimizer.name": "adamw"}, r"cannot change optimizer\.name: sgd -> adamw; .*-w .*without --resume"),
+        ({"optimizer.decay_norm_and_bias": False}, r"cannot change optimizer\.decay_norm_and_bias"),
+        ({"network.out_channels": 32}, r"cannot change network\.out_channels: None -> 32"),
+        ({"network.anchors": {"sizes": [[8], [64], [256]]}}, r"cannot change network\.anchors\.sizes"),
+        ({"ema.enabled": False}, r"cannot change ema\.enabled: True -> False"),
+        ({"weights": "mobilenet0.25"}, r"cannot change weights: None -> mobilenet0\.25"),
+    ],
+)
+def test_what_a_resumed_run_cannot_change_is_refused(
+    config: Path, whole: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        train_small(config, resume=str(whole / "checkpoints/last.ckpt"), changes=changes)
+    with pytest.raises(SettingsError, match=message):
+        train_small(None, resume=str(whole / "checkpoints/last.ckpt"), changes=changes)
+
+
+@pytest.mark.usefixtures("config")
+def test_a_changed_optimizer_is_in_force_in_a_resumed_run(whole: Path) -> None:
+    shutil.copytree(whole, "run")
+    changes = {
+        "optimizer.lr": 0.5,
+        "optimizer.weight_decay": 0.25,
+        "optimizer.momentum": 0.125,
+        "scheduler.name": "constant",
+        "scheduler.warmup_epochs": 0,
+        "trainer.max_epochs": 3,
+        "trainer.limit_train_batches": 1,
+    }
+    train_small(None, resume="run", changes=changes)
+    (group,) = read_last(Path("run"))["optimizer_states"][0]["param_groups"]
+    assert (group["lr"], group["weight_decay"], group["momentum"]) == (0.5, 0.25, 0.125)
+    with Path("run/metrics.csv").open() as file:
+        assert float(list(csv.DictReader(file))[-1]["lr"]) == 0.5
+
+
+@pytest.mark.parametrize("key", ["loops", "optimizer_states", "lr_schedulers"])
+def test_a_checkpoint_without_the_state_of_the_training_is_refused(config: Path, whole: Path, key: str) -> None:
+    content = torch.load(whole / "checkpoints/last.ckpt", weights_only=True)
+    del content[key]
+    torch.save(content, "part.ckpt")
+    with pytest.raises(CheckpointError, match=rf"part\.ckpt: holds no {key}, so training cannot go on; .*-w"):
+        train_small(config, resume="part.ckpt")
+
+
+def test_fine_tuning_measures_the_start_weights_as_epoch_0(
+    config: Path, whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = {
+        "optimizer.lr": 1e-12,
+        "early_stopping.patience": 2,
+        "trainer.max_epochs": 9,
+        "trainer.freeze_batch_norm": True,
+    }
+    train_small(config, weights=str(whole / "best.safetensors"), changes=changes)
+    folder = Path("runs/train/small")
+    start, best = load_weights(whole / "best.safetensors"), load_weights(folder / "best.safetensors")
+    assert best.training["epoch"] == best.training["step"] == 0
+    assert best.training["scores"]["val/ap50"] == pytest.approx(start.training["scores"]["val/ap50"], abs=1e-9)
+    torch.testing.assert_close(best.state["class_heads.0.weight"], start.state["class_heads.0.weight"])
+    output = capsys.readouterr().out
+    assert "epoch 0/9: start weights  ap50 0.0" in output
+    assert "stopped early: val/ap50 has not risen above 0.0" in output and "in 2 validations" in output
+    assert "best epoch 0 (val/ap50 0.0" in output and "training made none better" in output
+    report = read_report(folder)
+    assert report["best"]["epoch"] == 0 and report["status"] == "stopped early" and "has not risen" in report["stopped"]
+
+
+def test_a_run_interrupted_in_its_first_epoch_keeps_the_start_weights_as_best(
+    config: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        Interruption(patch, 1, kill)
+        train_small(config, weights=str(whole / "best.safetensors"))
+    train_small(None, resume="runs/train/small")
+    train_small(config, weights=str(whole / "best.safetensors"))
+    assert same_weights(Path("runs/train/small"), Path("runs/train/small-2"))
+    first, second = (Path(f"runs/train/{name}/metrics.csv").read_text() for name in ("small", "small-2"))
+    assert first == second
+
+
+def test_the_line_of_an_epoch_shows_its_mean_loss(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train_small(config, changes={"trainer.max_epochs": 1})
+    with Path("runs/train/small/metrics.csv").open() as file:
+        mean = sum(float(row["train/loss"]) for row in csv.DictReader(file)) / NUM_STEPS
+    assert f"epoch 1/1: loss {mean:.3f}" in capsys.readouterr().out
+
+
+def test_of_two_epochs_with_one_score_the_earlier_is_the_best(config: Path) -> None:
+    changes = {"optimizer.lr": 1e-12, "trainer.freeze_batch_norm": True}
+    train_small(config, changes=changes)
+    assert read_report(Path("runs/train/small"))["best"]["epoch"] == 1
+
+
+def _without_faces(config: Path) -> Path:
+    """A copy of the label file in which no image has a face."""
+    labels = config.parent / "labels.json"
+    entries = [{**entry, "annotations": []} for entry in json.loads(labels.read_text())]
+    path = config.parent / "none.json"
+    path.write_text(json.dumps(entries))
+    return path
+
+
+def test_validation_without_faces_gives_no_ap_and_a_warning(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = [{"labels": str(_without_faces(config)), "images": str(config.parent / "images")}]
+    train_small(config, changes={"data.validation": source})
+    output = capsys.readouterr().out
+    assert "warning: it has no faces, so no AP is measured; the last epoch counts as the best" in output
+    assert "ap50" not in output and "best so far" not in output
+    assert read_report(Path("runs/train/small"))["best"] == {"epoch": 2, "score": None}
+    with pytest.raises(SettingsError, match=r"early_stopping\.patience: no validation with faces to judge by"):
+        train_small(config, changes={"data.validation": source, "early_stopping.patience": 1})
+
+
+def test_training_data_without_a_usable_face_is_refused(config: Path) -> None:
+    source = [{"labels": str(_without_faces(config)), "images": str(config.parent / "images")}]
+    with pytest.raises(LabelFormatError, match=r"none\.json: no face to learn from"):
+        train_small(config, changes={"data.train": source})
+    assert not Path("runs").exists()

@@ -92,6 +92,9 @@ def _resume_alone(resume: str, overrides: Mapping[str, Any]) -> TrainRequest:
     checkpoint = find_checkpoint(resume, None if output is None else Path(output), None)
     values = _read_settings(checkpoint)
     for key, value in overrides.items():
+        group = values.get(key.removesuffix(".name"))
+        if isinstance(group, dict) and group.get("name") != value:
+            group.clear()  # another kind of optimizer or schedule has other settings
         assign(values, key, value)
     settings = validate_settings(TrainSettings, values, source=str(checkpoint))
     return TrainRequest(settings, str(checkpoint), checkpoint=checkpoint)

@@ -7,12 +7,13 @@ import signal
 import sys
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytorch_lightning as pl
 from rich.console import Console
 
+from retinaface_cli.commands.processes import adopt_processes, started_processes
 from retinaface_cli.commands.train.options import TrainRequest
 from retinaface_cli.commands.train.report import (
     explain_error,
@@ -81,6 +82,7 @@ def run(request: TrainRequest) -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     print_notes(console, request.notes, source=request.source)
+    request = _adopt_processes(request)
     check_devices(request.settings.trainer)
     check_packages(request.settings.loggers)
     pl.seed_everything(request.settings.seed, verbose=False)
@@ -95,6 +97,14 @@ def run(request: TrainRequest) -> None:
         prepared = _prepare(request, start, data)
         print_start(console, start, folder=prepared.folder)
         _train(prepared, console)
+
+
+def _adopt_processes(request: TrainRequest) -> TrainRequest:
+    """The request with the numbers of devices and machines that torchrun or SLURM has started."""
+    trainer = request.settings.trainer
+    devices, num_nodes = adopt_processes(trainer.devices, trainer.num_nodes, started=started_processes())
+    adopted = trainer.model_copy(update={"devices": devices, "num_nodes": num_nodes})
+    return replace(request, settings=request.settings.model_copy(update={"trainer": adopted}))
 
 
 def _check_validation(settings: TrainSettings, data: TrainingData) -> None:

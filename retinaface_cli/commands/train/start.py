@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from retinaface_cli.detection.weights import resolve_weights
-from retinaface_cli.errors import CheckpointError
+from retinaface_cli.errors import CheckpointError, SettingsError
 from retinaface_cli.model.checkpoints.files import read_weight_file
 from retinaface_cli.model.checkpoints.loading import LoadedWeights, load_imagenet_backbone, load_weights
 from retinaface_cli.model.loss.class_prior import set_class_prior
@@ -20,6 +21,14 @@ from retinaface_cli.settings.network import NetworkSettings
 from retinaface_cli.settings.training import TrainSettings
 
 _MAX_LISTED = 6
+
+PACKAGED_WEIGHTS = "mobilenet0.25"
+
+_STATE_KEYS = ("state_dict", "optimizer_states", "lr_schedulers", "loops")
+"""What Lightning needs of a checkpoint to go on."""
+
+_FIXED = ("network.", "weights", "backbone_weights", "optimizer.name", "optimizer.decay_norm_and_bias", "ema.enabled")
+"""Settings that a training which goes on cannot change; all others are in force from its next step."""
 
 
 class Start(NamedTuple):
@@ -44,6 +53,10 @@ def build_start(settings: TrainSettings) -> Start:
     Raises:
         CheckpointError: the weights cannot be found or used.
     """
+    if not {"weights", "backbone_weights", "network"} & settings.model_fields_set:
+        start = build_start(settings.model_copy(update={"weights": PACKAGED_WEIGHTS}))
+        note = f"no weights are named, so training starts from the detector in the package ({PACKAGED_WEIGHTS})"
+        return start._replace(notes=(note, *start.notes))
     if settings.weights is not None:
         return _start_from_checkpoint(settings, load_weights(resolve_weights(settings.weights)))
     network = _build_untrained(settings.network, settings.loss)
@@ -60,24 +73,34 @@ def restart(settings: TrainSettings, checkpoint: Path) -> Start:
     """The network of a training that goes on; its weights are put in with all the rest of the state.
 
     Raises:
-        CheckpointError: the file is no training checkpoint of this tool.
+        CheckpointError: the file is no complete training checkpoint of this tool.
+        SettingsError: a setting differs that the checkpoint fixes.
     """
     metadata = read_weight_file(checkpoint).metadata
     if "network" not in metadata or "step" not in metadata.get("training", {}):
         raise CheckpointError(f"{checkpoint}: is no training checkpoint of retinaface; to start from its weights: -w")
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    missing = [key for key in _STATE_KEYS if not content.get(key)]
+    if missing:
+        raise CheckpointError(
+            f"{checkpoint}: holds no {', '.join(missing)}, so training cannot go on; to start from its weights: -w"
+        )
     network = validate_settings(NetworkSettings, metadata["network"], source=str(checkpoint))
     resolved = settings.model_copy(update={"network": network})
+    before = dict(flatten(metadata.get("settings", {})))
+    named = dict(flatten({"network": settings.network.model_dump(mode="json", exclude_unset=True)}))
+    now = dict(flatten(resolved.model_dump(mode="json"))) | named
+    changed = [key for key in now if key in before and before[key] != now[key]]
+    fixed = [f"{key}: {before[key]} -> {now[key]}" for key in changed if key.startswith(_FIXED)]
+    if fixed:
+        raise SettingsError(
+            f"--resume {checkpoint}: cannot change {'; '.join(fixed)}; to start a fresh run from its weights: "
+            f"-w {checkpoint} without --resume"
+        )
     training = metadata["training"]
     notes = [f"goes on after step {training['step']}, in epoch {training['epoch']}, from {checkpoint}"]
-    notes += _describe_changes(metadata.get("settings", {}), resolved)
+    notes += [f"changed since: {key}: {before[key]} -> {now[key]}" for key in changed]
     return Start(build_network(network), resolved, tuple(notes), training["step"])
-
-
-def _describe_changes(before: Mapping[str, Any], settings: TrainSettings) -> list[str]:
-    """One line a setting that is not what it was when the checkpoint was written."""
-    old, new = dict(flatten(before)), dict(flatten(settings.model_dump(mode="json")))
-    changed = [key for key in new if key in old and old[key] != new[key]]
-    return [f"changed since: {key}: {old[key]} -> {new[key]}" for key in changed]
 
 
 def _build_untrained(settings: NetworkSettings, loss: LossSettings) -> RetinaFace:

@@ -58,6 +58,7 @@ class RunCheckpoints(Checkpoint):
         self._settings = settings
         self._data_fingerprint = data_fingerprint
         self._is_validated = False
+        self._start_figures: dict[str, float] = {}
         self.has_saved = False
         self.best_score: float | None = None
         self.best_epoch: int | None = None
@@ -98,6 +99,7 @@ class RunCheckpoints(Checkpoint):
         assert isinstance(pl_module, FaceTrainingModule)
         score = pl_module.start_figures.get(self._settings.checkpoint.monitor)
         if score is not None and trainer.num_sanity_val_steps == float("inf"):
+            self._start_figures = pl_module.start_figures
             self.best_score, self.best_epoch = score, 0
             self.save_last(trainer)
             self._write_best(trainer, pl_module)
@@ -175,10 +177,12 @@ class RunCheckpoints(Checkpoint):
 
     def _describe_training(self, trainer: pl.Trainer) -> Mapping[str, Any]:
         """What goes into a weights file about how it came about."""
-        scores = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        is_start = trainer.global_step == 0
+        figures = self._start_figures if is_start else trainer.callback_metrics
+        scores = {name: float(value) for name, value in figures.items() if name.startswith("val/")}
         return {
             "experiment_name": self._settings.experiment_name,
-            "epoch": 0 if self.best_epoch == 0 and not trainer.global_step else trainer.current_epoch + 1,
+            "epoch": 0 if is_start else trainer.current_epoch + 1,
             "step": trainer.global_step,
             "scores": scores,
             "data_fingerprint": self._data_fingerprint,

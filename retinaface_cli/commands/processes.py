@@ -1,0 +1,64 @@
+"""How many processes a run has, as far as torchrun or SLURM has started them already."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from retinaface_cli.errors import SettingsError
+
+
+class ProcessCounts(NamedTuple):
+    """Processes on each machine, machines, and the variable that says so."""
+
+    devices: int
+    num_nodes: int
+    source: str
+
+
+def started_processes(environment: Mapping[str, str] | None = None) -> ProcessCounts | None:
+    """The processes that torchrun or SLURM has started; None where neither has.
+
+    Raises:
+        SettingsError: the machines have different numbers of processes.
+    """
+    variables = os.environ if environment is None else environment
+    if "TORCHELASTIC_RUN_ID" in variables:
+        total, devices = int(variables["WORLD_SIZE"]), int(variables["LOCAL_WORLD_SIZE"])
+        return _count(total, total // devices, "torchrun: WORLD_SIZE / LOCAL_WORLD_SIZE")
+    if "SLURM_NTASKS" in variables and variables.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        total, num_nodes = int(variables["SLURM_NTASKS"]), int(variables.get("SLURM_NNODES", "1"))
+        return _count(total, num_nodes, "SLURM_NTASKS / SLURM_NNODES")
+    return None
+
+
+def _count(total: int, num_nodes: int, source: str) -> ProcessCounts:
+    if num_nodes < 1 or total % num_nodes:
+        raise SettingsError(f"{source}: {total} processes cannot be shared out evenly; start as many on each machine")
+    return ProcessCounts(total // num_nodes, num_nodes, source)
+
+
+def adopt_processes(
+    devices: object, num_nodes: int, *, started: ProcessCounts | None, unset: object = "auto"
+) -> tuple[object, int]:
+    """Devices and machines of a run: as started, or as the settings say where nothing was.
+
+    Args:
+        devices: of the settings; a number, indices, or `unset`.
+        num_nodes: of the settings; 1 is taken for unset.
+        started: what torchrun or SLURM has started.
+        unset: the value of devices that leaves the number open.
+
+    Raises:
+        SettingsError: the settings contradict what was started.
+    """
+    if started is None:
+        return devices, num_nodes
+    wanted = len(devices) if isinstance(devices, tuple) else devices
+    if wanted not in (unset, -1, started.devices) or num_nodes not in (1, started.num_nodes):
+        raise SettingsError(
+            f"--devices {wanted} --num-nodes {num_nodes}: contradicts {started.devices} processes on each of "
+            f"{started.num_nodes} machines ({started.source}); leave both options out"
+        )
+    return devices if isinstance(devices, tuple) else started.devices, started.num_nodes

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+
+from retinaface_cli.commands.processes import ProcessCounts, adopt_processes, started_processes
+from retinaface_cli.errors import SettingsError
+
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "counts"),
+    [
+        ({}, None),
+        ({"WORLD_SIZE": "4"}, None),
+        (TORCHRUN, (2, 2)),
+        ({"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}, (4, 2)),
+        ({"SLURM_NTASKS": "8", "SLURM_JOB_NAME": "bash"}, None),
+    ],
+)
+def test_the_counts_are_those_that_torchrun_or_slurm_has_started(
+    environment: dict[str, str], counts: tuple[int, int] | None
+) -> None:
+    started = started_processes(environment)
+    assert (None if started is None else (started.devices, started.num_nodes)) == counts
+
+
+def test_machines_with_different_numbers_of_processes_are_refused() -> None:
+    with pytest.raises(SettingsError, match="3 processes cannot be shared out evenly"):
+        started_processes({"SLURM_NTASKS": "3", "SLURM_NNODES": "2"})
+
+
+@pytest.mark.parametrize(
+    ("devices", "num_nodes", "adopted"),
+    [("auto", 1, (2, 2)), (-1, 1, (2, 2)), (2, 2, (2, 2)), ((0, 3), 1, ((0, 3), 2))],
+)
+def test_what_is_left_open_is_taken_from_what_was_started(
+    devices: object, num_nodes: int, adopted: tuple[object, int]
+) -> None:
+    assert adopt_processes(devices, num_nodes, started=ProcessCounts(2, 2, "torchrun")) == adopted
+    assert adopt_processes(devices, num_nodes, started=None) == (devices, num_nodes)
+
+
+@pytest.mark.parametrize(("devices", "num_nodes"), [(1, 1), (4, 2), ("auto", 3), ((0, 1, 2), 2)])
+def test_a_contradiction_is_refused(devices: object, num_nodes: int) -> None:
+    with pytest.raises(SettingsError, match=r"contradicts 2 processes on each of 2 machines \(torchrun\)"):
+        adopt_processes(devices, num_nodes, started=ProcessCounts(2, 2, "torchrun"))
