@@ -148,7 +148,7 @@ def fingerprint(path: Path) -> tuple[int, int]:
 
 
 def stamp_of(path: Path) -> str:
-    """What tells an input from another of the same name: its path, size and time; for `source` of OutputFolder.new_file."""
+    """What tells an input from another of the same name: its path, size and time; OutputFolder.new_file takes it."""
     try:
         status = path.stat()
     except (OSError, ValueError):

@@ -8,7 +8,6 @@ import shutil
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,9 +15,6 @@ from retinaface_cli.errors import OutputError, reason_of, shown
 from retinaface_cli.files.atomic import give_name, sync_file
 from retinaface_cli.files.manifest import FOLDER, Manifest, fingerprint, header, real_path, remove_listed
 from retinaface_cli.files.names import temporary_path, temporary_prefix
-
-_NUM_THREADS = 8
-"""Threads that wait for the disk."""
 
 
 def check_outputs(paths: Sequence[Path], *, force: bool = False, protect: Iterable[Path] = ()) -> None:
@@ -153,14 +149,15 @@ def _names(folder: Path) -> Iterator[str]:
 def _add_manifest(folder: Path) -> None:
     """Writes the manifest of a finished folder, and sees to it that all is on the disk."""
     names = sorted(_names(folder))
-    with ThreadPoolExecutor(_NUM_THREADS) as threads:
-        list(threads.map(sync_file, [path for name in names if not (path := folder / name).is_symlink()]))
     manifest = Manifest(folder)
     lines = [manifest.add(name, *fingerprint(folder / name)) for name in names]
     (folder / FOLDER).mkdir()
     path = folder / FOLDER / "manifest"
     path.write_bytes(b"".join([header({}), *lines]))
-    sync_file(path)
+    if sys.platform == "win32":
+        sync_file(path)
+    else:
+        os.sync()  # once for thousands of files
 
 
 def _remove_former(folder: Path) -> None:
