@@ -1,175 +1,279 @@
-"""Our own labels: JSON (a list of images, one to a line) and JSON Lines.
+"""Our own files: JSON (a list of images, one to a line), JSON Lines, and one JSON file an image.
 
 One image: `{"file_name", "width", "height", "annotations": [{"bbox": [x_min, y_min, x_max, y_max], "landmarks":
-[[x, y] * 5], "ignore", "attributes"}]}` in pixels; everything but `file_name`, `annotations` and `bbox` may be absent.
-A face without landmarks has `[]`, single missing points are `[-1, -1]`.
+[[x, y] * 5], "score", "ignore", "attributes"}]}` in pixels; everything but `file_name`, `annotations`, `bbox` and, for
+predictions, `score` may be absent. A face without landmarks has `[]`, single missing points are `[-1, -1]`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from retinaface_cli.errors import LabelFormatError
-from retinaface_cli.faces import NUM_LANDMARKS
-from retinaface_cli.formats.face_table import FaceTable, Float64Array, no_landmarks
-from retinaface_cli.formats.json_text import as_numbers, parse_json, read_json, read_json_lines
-from retinaface_cli.formats.label_reader import Glimpse
-from retinaface_cli.formats.text_lines import read_bytes
-from retinaface_cli.formats.values import as_name, as_size, shorten
+from retinaface_cli.faces import NUM_LANDMARKS, BoolArray, FloatArray
+from retinaface_cli.formats.reader import ReadingOptions, SourceHead
+from retinaface_cli.formats.table import FaceTable, Float64Array
+from retinaface_cli.formats.text import as_flag, as_name, as_size, dump_json, parse_json, read_bytes, shorten
 
 _MISSING_POINT = [-1, -1]
 
-_MAX_ATTRIBUTE = 1e38
-"""What float32 can hold."""
 
-
-def recognizes_canonical(glimpse: Glimpse) -> bool:
+def recognizes_canonical(source: SourceHead) -> bool:
     """A JSON list of objects, or an empty one."""
-    return re.match(rb"\[\s*[{\]]", glimpse.head) is not None
+    return re.match(rb"\[\s*[{\]]", source.head) is not None
 
 
-def recognizes_json_lines(glimpse: Glimpse) -> bool:
-    """Objects with file_name and annotations; where there is one alone, it may be spread over lines."""
-    head = glimpse.head
-    return head.startswith(b"{") and b'"file_name"' in head[:4096] and b'"images"' not in head[:4096]
+def recognizes_json_lines(source: SourceHead) -> bool:
+    """Objects with file_name and annotations; where the file has one alone, it may be spread over lines."""
+    head = source.head[:4096]
+    return head.startswith(b"{") and b'"file_name"' in head and b'"images"' not in head
 
 
 @dataclass(frozen=True)
 class _Record:
-    """One image of the file: its place for messages, its line (0: unknown), its name, size and faces."""
+    """One image: its file, line (0: unknown), place for messages, name, (height, width) and faces."""
 
-    place: str
+    source: Path
     line: int
+    place: str
     file_name: str
     size: tuple[int, int]
     annotations: list[dict[str, Any]]
 
 
-def read_canonical(path: Path) -> FaceTable:
+def read_canonical(path: Path, options: ReadingOptions) -> FaceTable:
     """Reads our JSON, and that of ternaus/retinaface, which is the same without the optional keys.
 
     Raises:
         LabelFormatError: with the place.
     """
-    return _build_table(path, list(_json_records(path)), "json")
+    return _build_table(list(_read_records(path, options)), "json", options)
 
 
-def read_json_lines_labels(path: Path) -> FaceTable:
+def read_json_lines(path: Path, options: ReadingOptions) -> FaceTable:
     """Reads one image to a line.
 
     Raises:
         LabelFormatError: with the line.
     """
-    records = [_record(value, f"{path}:{line}", line) for line, value in read_json_lines(path)]
-    return _build_table(path, records, "jsonl")
+    return replace(read_canonical(path, options), format_name="jsonl")
 
 
-def _json_records(path: Path) -> Iterator[_Record]:
-    """The images of a JSON list; where the file has one to a line, each with its line."""
-    lines = read_bytes(path).rstrip().split(b"\n")
-    if len(lines) > 2 and lines[0].strip() == b"[" and lines[-1].strip() == b"]":
-        try:
-            values = [parse_json(line.strip().removesuffix(b","), str(path)) for line in lines[1:-1]]
-        except LabelFormatError:
-            values = []  # the list is laid out in another way, or broken, which the parser of the whole can tell
-        if values and all(line.rstrip().endswith(b",") for line in lines[1:-2]):
-            yield from (_record(value, f"{path}:{i}", i) for i, value in enumerate(values, 2))
-            return
-    content = read_json(path)
-    if isinstance(content, dict) and "file_name" in content:  # one image alone, as old inference scripts write it
+def read_image_files(files: Iterable[Path], options: ReadingOptions) -> FaceTable:
+    """Reads files of one image each.
+
+    Raises:
+        LabelFormatError: with the place.
+    """
+    return _build_table([record for file in files for record in _read_records(file, options)], "json", options)
+
+
+def parse_images(values: Sequence[Any], path: Path, options: ReadingOptions) -> FaceTable:
+    """The table of images whose JSON was parsed already.
+
+    Raises:
+        LabelFormatError: with the place.
+    """
+    records = [_record(value, path, 0, f"{path}: image {i}", options) for i, value in enumerate(values, 1)]
+    return _build_table(records, "json", options)
+
+
+def _read_records(path: Path, options: ReadingOptions) -> Iterator[_Record]:
+    """The images of a file; where it has one to a line, each with its line."""
+    data = read_bytes(path)
+    if not data.strip():
+        raise LabelFormatError(f"{path}: the file is empty")
+    is_list = data.lstrip()[:1] == b"["
+    content = parse_json(data, str(path)) if is_list or data.count(b"\n") == 0 else _parse_lines(data, path)
+    if isinstance(content, dict):
         content = [content]
     if not isinstance(content, list):
         raise LabelFormatError(f"{path}: expected a list of images, got {shorten(content)}")
-    yield from (_record(value, f"{path}: image {i}", 0) for i, value in enumerate(content, 1))
+    starts = [i for i, line in enumerate(data.split(b"\n"), 1) if line[:1] == b"{"]
+    by_line = len(starts) == len(content)
+    for i, value in enumerate(content):
+        line = starts[i] if by_line else 0
+        yield _record(value, path, line, f"{path}:{line}" if by_line else f"{path}: image {i + 1}", options)
 
 
-def _record(value: object, place: str, line: int) -> _Record:
+def _parse_lines(data: bytes, path: Path) -> list[Any]:
+    """The values of JSON Lines, or of one object that is spread over lines."""
+    lines = [(i, line) for i, line in enumerate(data.split(b"\n"), 1) if line.strip()]
+    try:
+        return [parse_json(line, f"{path}:{i}") for i, line in lines]
+    except LabelFormatError:
+        if lines[0][1].strip().endswith(b"}"):
+            raise
+        return [parse_json(data, str(path))]
+
+
+def _record(value: object, path: Path, line: int, place: str, options: ReadingOptions) -> _Record:
     """Checks what belongs to the image itself."""
-    if not isinstance(value, dict):
-        raise LabelFormatError(f"{place}: expected an image with file_name and annotations, got {shorten(value)}")
+    if not isinstance(value, dict) or not {"file_name", "annotations"} & value.keys():
+        raise LabelFormatError(f"{place}: expected an image with file_name and annotations, got {_describe(value)}")
     name = as_name(value.get("file_name"), f"{place}: file_name")
     faces = value.get("annotations")
     if not isinstance(faces, list) or not all(isinstance(face, dict) for face in faces):
         raise LabelFormatError(f"{place}: {name}: expected a list of annotations, got {shorten(faces)}")
+    file_path = value.get("file_path")
+    if options.with_scores:
+        faces = [face for face in faces if face.get("bbox") != []]  # how the old library says that it found nothing
+        if isinstance(file_path, str) and not file_path.startswith("/") and file_path.endswith(f"/{name}"):
+            name = as_name(file_path, f"{place}: file_path")
     size = as_size(value.get("height"), value.get("width"), place)
-    return _Record(f"{place} ({name})", line, name, size, faces)
+    return _Record(path, line, f"{place} ({name})", name, size, faces)
 
 
-def _build_table(path: Path, records: Sequence[_Record], format_name: str) -> FaceTable:
-    faces = [(record, face) for record in records for face in record.annotations]
-    annotations = [face for _, face in faces]
+def _describe(value: object) -> str:
+    if isinstance(value, dict):
+        return f"an object with {', '.join(shorten(key) for key in list(value)[:6]) or 'no keys'}"
+    return shorten(value)
+
+
+def _build_table(records: Sequence[_Record], format_name: str, options: ReadingOptions) -> FaceTable:
+    annotations = [face for record in records for face in record.annotations]
     boxes = as_numbers([face.get("bbox") for face in annotations], (4,))
     if boxes is None:
-        raise LabelFormatError(_find_wrong(faces, "bbox", (4,), "4 box numbers"))
-    landmarks, has_landmarks = _landmarks(faces)
-    return FaceTable(
-        format_name=format_name,
-        file_names=[record.file_name for record in records],
-        num_faces=np.array([len(record.annotations) for record in records], np.intp),
-        boxes=boxes,
-        landmarks=landmarks,
-        has_landmarks=has_landmarks,
-        ignore=np.array([_flag(record, face) for record, face in faces], np.bool_),
-        image_sizes=np.array([record.size for record in records], np.intp).reshape(-1, 2),
-        sources=[path] * len(records),
-        lines=np.array([record.line for record, _ in faces], np.intp),
-        attributes=_attributes(faces),
-    )
+        raise LabelFormatError(_find_wrong(records, "bbox", (4,), "4 box numbers"))
+    scores = as_numbers([face.get("score") for face in annotations], ()) if options.with_scores else None
+    if options.with_scores and scores is None:
+        raise LabelFormatError(_find_wrong(records, "score", (), "a number; labels cannot stand for predictions"))
+    num_faces = np.array([len(record.annotations) for record in records], np.intp)
+    landmarks, has_landmarks = _read_landmarks(annotations, records)
+    ignore = np.zeros(len(annotations), np.bool_)
+    attributes: dict[str, FloatArray] = {}
+    if not options.with_scores:
+        ignore, attributes = _read_extras(records, len(annotations))
+    with np.errstate(over="ignore"):
+        table = FaceTable.from_boxes([record.file_name for record in records], num_faces, boxes)
+        return replace(
+            table,
+            landmarks=landmarks,
+            has_landmarks=has_landmarks,
+            ignore=ignore,
+            scores=None if scores is None else scores.astype(np.float32),
+            image_sizes=np.array([record.size for record in records], np.intp).reshape(-1, 2),
+            sources=[record.source for record in records],
+            lines=np.repeat(np.array([record.line for record in records], np.intp), num_faces),
+            attributes=attributes,
+            format_name=format_name,
+        )
 
 
-def _landmarks(faces: Sequence[tuple[_Record, dict[str, Any]]]) -> tuple[Float64Array, Any]:
-    """(N, 5, 2) points and (N, 5) whether they are there."""
-    landmarks, has_landmarks = no_landmarks(len(faces))
-    index = [i for i, (_, face) in enumerate(faces) if face.get("landmarks")]
-    known = as_numbers([faces[i][1]["landmarks"] for i in index], (NUM_LANDMARKS, 2))
+def as_numbers(values: Sequence[Any], shape: tuple[int, ...]) -> Float64Array | None:
+    """JSON values as one array of (len(values), *shape), or None if they are anything but numbers in that shape."""
+    flat = values
+    for size in shape:
+        if not set(map(type, flat)) <= {list} or not set(map(len, flat)) <= {size}:
+            return None
+        flat = list(chain.from_iterable(flat))
+    if not set(map(type, flat)) <= {int, float}:
+        return None
+    try:
+        return np.array(flat, np.float64).reshape(len(values), *shape)
+    except OverflowError:  # a whole number of hundreds of digits
+        return None
+
+
+def _read_landmarks(annotations: Sequence[dict[str, Any]], records: Sequence[_Record]) -> tuple[FloatArray, BoolArray]:
+    """(N, 5, 2) points and (N, 5) whether they are known."""
+    landmarks = np.full((len(annotations), NUM_LANDMARKS, 2), np.nan, np.float32)
+    has_landmarks = np.zeros((len(annotations), NUM_LANDMARKS), np.bool_)
+    index = [i for i, face in enumerate(annotations) if face.get("landmarks")]
+    known = as_numbers([annotations[i]["landmarks"] for i in index], (NUM_LANDMARKS, 2))
     if known is None:
-        chosen = [faces[i] for i in index]
-        raise LabelFormatError(_find_wrong(chosen, "landmarks", (NUM_LANDMARKS, 2), "no landmarks or 5 pairs x, y"))
-    landmarks[index] = known
+        raise LabelFormatError(_find_wrong(records, "landmarks", (NUM_LANDMARKS, 2), "no landmarks or 5 pairs x, y"))
+    with np.errstate(over="ignore"):
+        landmarks[index] = known
     has_landmarks[index] = ~(known == _MISSING_POINT).all(axis=2)
     return landmarks, has_landmarks
 
 
-def _find_wrong(faces: Sequence[tuple[_Record, dict[str, Any]]], key: str, shape: tuple[int, ...], wanted: str) -> str:
+def _find_wrong(records: Sequence[_Record], key: str, shape: tuple[int, ...], wanted: str) -> str:
     """The message for the first face whose value is not numbers in that shape."""
-    number, last = 0, None
-    for record, face in faces:
-        number = number + 1 if record is last else 1
-        last = record
-        value = face.get(key)
-        if as_numbers([value], shape) is None:
-            got = len(value) if isinstance(value, list) and key == "bbox" and len(value) != shape[0] else shorten(value)
-            return f"{record.place}: face {number}: {key}: expected {wanted}, got {got}"
-    return f"{faces[0][0].place}: {key}: expected {wanted}"
+    for record in records:
+        for number, face in enumerate(record.annotations, 1):
+            value = face.get(key)
+            if as_numbers([value], shape) is None and (value or key != "landmarks"):
+                got = f"{len(value)}" if isinstance(value, list) and key == "bbox" and len(value) != 4 else shorten(value)
+                return f"{record.place}: face {number}: {key}: expected {wanted}, got {got}"
+    return f"{records[0].place}: {key}: expected {wanted}"
 
 
-def _flag(record: _Record, face: Mapping[str, Any]) -> bool:
-    """The mark `ignore` of a face."""
-    value = face.get("ignore", False)
-    if value in (0, 1):  # True and False are 1 and 0
-        return bool(value)
-    raise LabelFormatError(f"{record.place}: ignore: expected true or false, got {shorten(value)}")
-
-
-def _attributes(faces: Sequence[tuple[_Record, dict[str, Any]]]) -> dict[str, Float64Array]:
-    """Attribute name -> (N,) values, NaN where a face does not have it."""
-    result: dict[str, Float64Array] = {}
+def _read_extras(records: Sequence[_Record], num_faces: int) -> tuple[BoolArray, dict[str, FloatArray]]:
+    """(N,) the mark `ignore`, and attribute name -> (N,) values, NaN where a face does not have it."""
+    ignore = np.zeros(num_faces, np.bool_)
+    attributes: dict[str, FloatArray] = {}
+    faces = ((record, face) for record in records for face in record.annotations)
     for i, (record, face) in enumerate(faces):
+        if "ignore" in face:
+            ignore[i] = as_flag(face["ignore"], record.place, what="ignore")
         given = face.get("attributes")
         if not given:
             continue
         if not isinstance(given, dict):
             raise LabelFormatError(f"{record.place}: attributes: expected name: number, got {shorten(given)}")
         for name, value in given.items():
-            if not isinstance(value, (int, float)) or abs(value) > _MAX_ATTRIBUTE:
-                raise LabelFormatError(f"{record.place}: attributes: {name}: expected a number, got {shorten(value)}")
-            if name not in result:
-                result[name] = np.full(len(faces), np.nan)
-            result[name][i] = value
-    return result
+            if not isinstance(value, (int, float)) or abs(value) > np.finfo(np.float32).max:
+                raise LabelFormatError(
+                    f"{record.place}: attributes: {shorten(name)}: expected a number, got {shorten(value)}"
+                )
+            if name not in attributes:
+                attributes[name] = np.full(num_faces, np.nan, np.float32)
+            attributes[name][i] = value
+    return ignore, attributes
+
+
+def write_canonical(path: Path, table: FaceTable) -> None:
+    """Writes a JSON list, one image to a line."""
+    lines = image_lines(table)
+    path.write_bytes(b"[\n" + b",\n".join(lines) + b"\n]\n" if lines else b"[]\n")
+
+
+def write_json_lines(path: Path, table: FaceTable) -> None:
+    """Writes one image to a line."""
+    path.write_bytes(b"".join(line + b"\n" for line in image_lines(table)))
+
+
+def image_lines(table: FaceTable) -> list[bytes]:
+    """The JSON object of each image, in one line each."""
+    faces = face_objects(table)
+    sizes = table.image_sizes.tolist()
+    lines = []
+    for name, (height, width), start, end in zip(
+        table.file_names, sizes, table.starts.tolist(), table.ends.tolist(), strict=True
+    ):
+        size = {"width": width, "height": height} if width and height else {}
+        lines.append(dump_json({"file_name": _printable(name), **size, "annotations": faces[start:end]}))
+    return lines
+
+
+def face_objects(table: FaceTable) -> list[dict[str, Any]]:
+    """The value of each face, as dump_json takes it."""
+    points = np.where(table.has_landmarks[:, :, None], table.landmarks, np.float32(-1))
+    with_points = table.has_landmarks.any(axis=1).tolist()
+    faces: list[dict[str, Any]] = [
+        {"bbox": box, "landmarks": marks if has else []}
+        for box, marks, has in zip(table.boxes, points, with_points, strict=True)
+    ]
+    if table.scores is not None:
+        for face, score in zip(faces, table.scores, strict=True):
+            face["score"] = score
+    for i in np.flatnonzero(table.ignore).tolist():
+        faces[i]["ignore"] = True
+    for name, values in table.attributes.items():
+        for i in np.flatnonzero(np.isfinite(values)).tolist():
+            faces[i].setdefault("attributes", {})[name] = values[i]
+    return faces
+
+
+def _printable(name: str) -> str:
+    """A name that UTF-8 can hold: bytes that are no Unicode become the replacement character."""
+    return name.encode("utf-8", "replace").decode("utf-8")

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import LANDMARK_NAMES
+from retinaface_cli.formats.reader import ReadingOptions, TableBuilder
+from retinaface_cli.formats.text import shorten
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _LEFT, _RIGHT = frozenset(("left", "l")), frozenset(("right", "r"))
@@ -14,40 +16,72 @@ _EYE, _NOSE = frozenset(("eye", "pupil", "eyecenter")), frozenset(("nose", "nose
 _MOUTH = frozenset(("mouth", "lip", "mouthcorner"))
 _JOINED = {f"{side}{part}": (side, part) for side in ("left", "right") for part in ("eye", "mouth")}
 
+_NO_FACE = re.compile(r"^(no|non|not|without|un)(a|an)?[ _-]*(human)?[ _-]*faces?$|surface|interface|facepalm", re.I)
+_FACE_CODES = frozenset(("/m/0dzct",))
+"""What OpenImages calls a human face."""
 
-def choose_face_classes(names: Sequence[str], wanted: Sequence[str], place: str) -> frozenset[str]:
-    """The names of classes that are faces.
+_OTHER_OBJECTS = frozenset(
+    "person people pedestrian human man woman boy girl child body upperbody head headshot hand foot torso bicycle car "
+    "motorcycle motorbike airplane aeroplane bus train truck boat van vehicle bird cat dog horse sheep cow elephant "
+    "bear zebra giraffe animal bottle chair sofa couch table diningtable plant pottedplant tvmonitor tv object "
+    "background licenseplate plate helmet mask hat glasses eye nose mouth".split()
+)
+"""Classes that are no faces even where they are the only one."""
 
-    A single class is taken for faces whatever it is called; of several, those that have `face` in their name.
+
+def choose_face_classes(
+    names: Sequence[str], options: ReadingOptions, place: str, builder: TableBuilder | None = None
+) -> frozenset[str]:
+    """The names of classes that are faces; a builder is told where that was a guess.
+
+    Of several, those that have `face` in their name, but for `no_face` and the like; a single class of any other name
+    is taken for faces, too, unless it is called like something else (person, head, car).
 
     Args:
         names: all classes of the source.
-        wanted: those that the user named; empty: find out.
+        options: with the classes that the user named.
         place: for the error.
+        builder: notes the classes taken.
 
     Raises:
-        LabelFormatError: the user named a class that is not there, or none of several is called face.
+        LabelFormatError: the user named a class that the source does not have, or none is a face by its name.
     """
-    unknown = [name for name in wanted if name not in names]
+    found = list(dict.fromkeys(names))
+    listed = ", ".join(shorten(name)[1:-1] for name in found[:10]) or "none"
+    unknown = [name for name in options.classes if name not in found]
     if unknown:
-        raise LabelFormatError(f"{place}: no class {unknown[0]!r}; there are {', '.join(names) or 'none'}")
-    if wanted:
-        return frozenset(wanted)
-    if len(set(names)) <= 1:
-        return frozenset(names)
-    found = frozenset(name for name in names if "face" in name.lower())
-    if not found:
-        raise LabelFormatError(
-            f"{place}: expected a class called face, got {', '.join(names[:10])}; say with --class which are faces"
-        )
-    return found
+        raise LabelFormatError(f"{place}: no class {shorten(unknown[0])}; its classes are {listed}")
+    if options.classes or not found:
+        return frozenset(options.classes)
+    faces = [name for name in found if _is_face(name)]
+    if not faces and len(found) == 1 and not _is_other(found[0]):
+        faces = found
+    if not faces:
+        raise LabelFormatError(f"{place}: expected a class called face, got {listed}; say with --class which are faces")
+    if builder is not None and (len(found) > 1 or _plain(faces[0]) not in ("face", "faces")):
+        taken = ", ".join(shorten(name) for name in faces[:5])
+        builder.note(f"class taken for faces: {taken}, of {listed}; --class names others", "chosen", place)
+    return frozenset(faces)
+
+
+def _is_face(name: str) -> bool:
+    return name in _FACE_CODES or ("face" in name.lower() and not _NO_FACE.search(name))
+
+
+def _is_other(name: str) -> bool:
+    plain = _plain(name)
+    return bool(_NO_FACE.search(name)) or plain in _OTHER_OBJECTS or plain.removesuffix("s") in _OTHER_OBJECTS
+
+
+def _plain(name: str) -> str:
+    """Lower case, letters only."""
+    return re.sub(r"[^a-z]", "", name.lower())
 
 
 def landmark_index(name: str) -> int | None:
     """Position in LANDMARK_NAMES of a point by its name (`left_eye`, `eyeLeft`, `mouth-r`, `nose tip`, ...)."""
-    words = [word.lower() for word in _WORD.findall(name)]
-    words = [part for word in words for part in _JOINED.get(word, (word,))]
-    found = set(words)
+    words = [word.lower() for word in _WORD.findall(name[:100])]
+    found = {part for word in words for part in _JOINED.get(word, (word,))}
     if found & _NOSE:
         return LANDMARK_NAMES.index("nose")
     side = "left" if found & _LEFT else "right" if found & _RIGHT else ""

@@ -1,27 +1,47 @@
-"""COCO labels: instances and keypoints in one JSON file with `images`, `annotations` and `categories`.
+"""COCO: labels (instances and keypoints with `images`, `annotations`, `categories`) and results of a detector.
 
 Boxes are `[x, y, width, height]`; keypoints are `[x, y, v] * K` with v 0 missing, 1 occluded, 2 visible. The five
-landmarks are found by the names of the category's keypoints, or by their order where there are five.
+landmarks are found by the names of the category's keypoints, or by their order where it has five. Results are a list
+of `{"image_id", "category_id", "bbox", "score", "keypoints"}`. COCO-WholeBody's `face_box` is taken where it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from retinaface_cli.errors import LabelFormatError
-from retinaface_cli.faces import NUM_LANDMARKS
-from retinaface_cli.formats.class_names import choose_face_classes, landmark_positions
-from retinaface_cli.formats.face_table import OCCLUDED_LANDMARKS, FaceTable
-from retinaface_cli.formats.findings import FindingCounter
-from retinaface_cli.formats.json_text import read_json
-from retinaface_cli.formats.label_reader import FaceRecord, Glimpse, ImageRecord, Point, ReadingOptions, build_table
-from retinaface_cli.formats.values import as_float, as_floats, as_name, as_size, shorten
+import numpy as np
 
-IMAGE_SIDES = "left and right as seen in the image"
+from retinaface_cli.errors import LabelFormatError
+from retinaface_cli.faces import LANDMARK_NAMES, NUM_LANDMARKS
+from retinaface_cli.formats.class_names import choose_face_classes, landmark_positions
+from retinaface_cli.formats.reader import Point, ReadingOptions, SourceHead, TableBuilder
+from retinaface_cli.formats.table import OCCLUDED_LANDMARKS, FaceTable, read_occlusion
+from retinaface_cli.formats.text import (
+    as_flag,
+    as_float,
+    as_floats,
+    as_name,
+    as_size,
+    decimal_boxes_xywh,
+    dump_json,
+    parse_json,
+    read_bytes,
+    shorten,
+    shortest_decimals,
+)
+
+_IMAGE_SIDES = "left and right as seen in the image"
 """What our own COCO files say under info.landmarks, so that nobody has to guess."""
+
+_SKELETON = [[1, 2], [1, 3], [2, 3], [3, 4], [3, 5], [4, 5]]
+_IN_ORDER = {i: i for i in range(NUM_LANDMARKS)}
+_FACE_POINTS = 68
+"""Points of COCO-WholeBody's `face_kpts`, in the order of 300-W."""
+
+_Identity = int | str
 
 
 @dataclass(frozen=True)
@@ -32,9 +52,20 @@ class _Category:
     num_keypoints: int
 
 
-def recognizes_coco(glimpse: Glimpse) -> bool:
+@dataclass(frozen=True)
+class _Face:
+    """One annotation as read."""
+
+    box: Sequence[float]
+    points: Sequence[Point | None] = ()
+    is_ignored: bool = False
+    attributes: Mapping[str, float] | None = None
+    is_skeleton: bool = False
+
+
+def recognizes_coco(source: SourceHead) -> bool:
     """A JSON object with the keys of COCO."""
-    head = glimpse.head
+    head = source.head
     keys = (b'"images"', b'"annotations"', b'"categories"', b'"info"', b'"licenses"')
     is_image = head[1:].lstrip().startswith(b'"file_name"')
     return head.startswith(b"{") and any(key in head for key in keys) and not is_image
@@ -46,41 +77,37 @@ def read_coco(path: Path, options: ReadingOptions) -> FaceTable:
     Raises:
         LabelFormatError: with the place.
     """
-    content = read_json(path)
+    content = parse_json(read_bytes(path), str(path))
     if not isinstance(content, dict):
         raise LabelFormatError(f"{path}: expected an object with images and annotations, got {shorten(content)}")
+    builder = TableBuilder()
     images = _objects(content, "images", path)
-    categories = _read_categories(content, options, path)
-    counter = FindingCounter()
-    faces: dict[object, list[FaceRecord]] = {}
-    for i, image in enumerate(images):
-        faces[_identity(image, "id", f"{path}: images[{i}]")] = []
+    annotations = _objects(content, "annotations", path)
+    is_whole_body = any("face_box" in annotation for annotation in annotations)
+    categories = None if is_whole_body else _read_categories(content, options, path, builder)
+    faces: dict[_Identity, list[_Face]] = {_identity(image, "id", f"{path}: images[{i}]"): [] for i, image in enumerate(images)}
     if len(faces) < len(images):
         raise LabelFormatError(f"{path}: images: expected distinct ids, got {len(images) - len(faces)} twice")
-    for i, annotation in enumerate(_objects(content, "annotations", path)):
+    for i, annotation in enumerate(annotations):
         place = f"{path}: annotations[{i}]"
-        category = categories.get(_identity(annotation, "category_id", place)) if categories else None
         image_id = _identity(annotation, "image_id", place)
-        if categories and category is None:
-            counter.add("annotation of another class, left out", "dropped", place)
-        elif image_id not in faces:
-            counter.add("annotation of an image that is not listed, left out", "dropped", place)
-        else:
-            faces[image_id].append(_read_face(annotation, category, place, counter))
-    images_found = [
-        ImageRecord(
-            as_name(image.get("file_name"), f"{path}: images[{i}]"),
-            path,
-            faces[image["id"]],
-            as_size(image.get("height"), image.get("width"), f"{path}: images[{i}]"),
-        )
-        for i, image in enumerate(images)
-    ]
+        if image_id not in faces:
+            builder.note("annotation of an image that is not listed, left out", "dropped", place)
+            continue
+        face = _read_whole_body(annotation, place) if is_whole_body else _read_face(annotation, categories, place, builder)
+        if face is not None:
+            faces[image_id].append(face)
+    for i, (image, found) in enumerate(zip(images, faces.values(), strict=True)):
+        place = f"{path}: images[{i}]"
+        size = as_size(image.get("height"), image.get("width"), place)
+        identity = _identity(image, "id", place)
+        builder.add_image(as_name(image.get("file_name"), place), path, size=size, image_id=identity)
+        for face in _join_skeletons(found):
+            builder.add_face(face.box, face.points, ignore=face.is_ignored, attributes=face.attributes)
     info = content.get("info")
-    is_ours = isinstance(info, dict) and info.get("landmarks") == IMAGE_SIDES
-    return build_table(
-        images_found, format_name="coco", boxes_are_corners=False, is_order_known=is_ours, findings=counter.findings
-    )
+    is_ours = isinstance(info, dict) and info.get("landmarks") == _IMAGE_SIDES
+    table = builder.build("coco", boxes_are_corners=False, is_order_known=is_ours or is_whole_body)
+    return replace(table, category_ids=tuple(categories or ()))
 
 
 def _objects(content: Mapping[str, Any], key: str, path: Path) -> list[dict[str, Any]]:
@@ -94,60 +121,86 @@ def _objects(content: Mapping[str, Any], key: str, path: Path) -> list[dict[str,
     return values
 
 
-def _identity(entry: Mapping[str, Any], key: str, place: str) -> object:
-    """An id, which most files write as a number and some as text."""
+def _identity(entry: Mapping[str, Any], key: str, place: str) -> _Identity:
+    """An id, which most files write as a whole number (or as 9.0) and some as text."""
     value = entry.get(key)
-    if not isinstance(value, (int, str)):
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if not isinstance(value, (int, str)) or isinstance(value, bool) or len(str(value)[:300]) > 255:
         raise LabelFormatError(f"{place}: {key}: expected a number, got {shorten(value)}")
     return value
 
 
-def _read_categories(content: Mapping[str, Any], options: ReadingOptions, path: Path) -> dict[object, _Category]:
-    """Category id -> how to read faces of it; empty where the file has no categories."""
+def _read_categories(
+    content: Mapping[str, Any], options: ReadingOptions, path: Path, builder: TableBuilder
+) -> dict[_Identity, _Category] | None:
+    """Category id -> how to read faces of it; None where the file has no categories."""
     categories = _objects(content, "categories", path) if content.get("categories") else []
-    names = [str(category.get("name")) for category in categories]
-    chosen = choose_face_classes(names, options.classes, f"{path}: categories")
-    result: dict[object, _Category] = {}
+    if not categories:
+        return None
+    names = [_class_name(category) for category in categories]
+    chosen = choose_face_classes(names, options, f"{path}: categories", builder)
+    result: dict[_Identity, _Category] = {}
     for i, (category, name) in enumerate(zip(categories, names, strict=True)):
         if name in chosen:
-            identity = _identity(category, "id", f"{path}: categories[{i}]")
-            result[identity] = _read_category(category.get("keypoints") or [], f"{path}: categories[{i}].keypoints")
+            place = f"{path}: categories[{i}]"
+            result[_identity(category, "id", place)] = _read_category(category.get("keypoints") or [], place)
     return result
+
+
+def _class_name(category: Mapping[str, Any]) -> str:
+    name = category.get("name")
+    return name if isinstance(name, str) else shorten(name)
 
 
 def _read_category(names: object, place: str) -> _Category:
     """Finds the five landmarks among the names of the keypoints."""
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise LabelFormatError(f"{place}: expected a list of names, got {shorten(names)}")
+        raise LabelFormatError(f"{place}.keypoints: expected a list of names, got {shorten(names)}")
     positions = landmark_positions(names)
     if len(names) == NUM_LANDMARKS and len(positions) < NUM_LANDMARKS:
-        positions = {i: i for i in range(NUM_LANDMARKS)}
+        positions = _IN_ORDER
     return _Category(positions, len(names))
 
 
 def _read_face(
-    annotation: Mapping[str, Any], category: _Category | None, place: str, counter: FindingCounter
-) -> FaceRecord:
-    """One annotation."""
+    annotation: Mapping[str, Any],
+    categories: Mapping[_Identity, _Category] | None,
+    place: str,
+    builder: TableBuilder,
+) -> _Face | None:
+    """One annotation; None where it is of another class."""
+    category = None
+    if categories is not None:
+        category = categories.get(_identity(annotation, "category_id", place))
+        if category is None:
+            builder.note("annotation of another class, left out", "dropped", place)
+            return None
+    box = _read_box(annotation, place)
+    attributes = _read_attributes(annotation.get("attributes"), place, builder)
+    points, occluded = _read_keypoints(annotation, category, place)
+    if any(points):
+        attributes[OCCLUDED_LANDMARKS] = occluded
+    marks = [as_flag(annotation.get(key), place, what=key) for key in ("iscrowd", "ignore")]
+    return _Face(box, points, any(marks), attributes, is_skeleton=category is not None and category.num_keypoints > 0)
+
+
+def _read_box(annotation: Mapping[str, Any], place: str) -> tuple[float, float, float, float]:
+    """The corners of a box."""
     x, y, width, height = as_floats(annotation.get("bbox"), 4, place, what="4 box numbers")
+    return x, y, x + width, y + height
+
+
+def _read_keypoints(
+    annotation: Mapping[str, Any], category: _Category | None, place: str
+) -> tuple[list[Point | None], int]:
+    """Five points or none, and the sum of the bits of those that are occluded."""
     keypoints = annotation.get("keypoints") or []
-    points: Sequence[Point | None] = ()
-    attributes = _read_attributes(annotation.get("attributes"), place, counter)
-    if keypoints:
-        num_keypoints = category.num_keypoints if category and category.num_keypoints else NUM_LANDMARKS
-        positions = category.positions if category and category.num_keypoints else {i: i for i in range(NUM_LANDMARKS)}
-        values = as_floats(keypoints, 3 * num_keypoints, place, what=f"{3 * num_keypoints} keypoint numbers")
-        points, occluded = _read_points(values, positions)
-        if any(points):
-            attributes[OCCLUDED_LANDMARKS] = occluded
-    marks = [annotation.get(key) for key in ("iscrowd", "ignore")]
-    if any(mark not in (None, 0, 1) for mark in marks):
-        raise LabelFormatError(f"{place}: iscrowd and ignore: expected 0 or 1, got {shorten(marks)}")
-    return FaceRecord((x, y, x + width, y + height), points, ignore=any(marks), attributes=attributes)
-
-
-def _read_points(values: Sequence[float], positions: Mapping[int, int]) -> tuple[list[Point | None], int]:
-    """Five points, and the sum of the bits of those that are occluded."""
+    if not keypoints:
+        return [], 0
+    num_keypoints = category.num_keypoints if category and category.num_keypoints else NUM_LANDMARKS
+    positions = category.positions if category and category.num_keypoints else _IN_ORDER
+    values = as_floats(keypoints, 3 * num_keypoints, place, what=f"{3 * num_keypoints} keypoint numbers")
     points: list[Point | None] = [None] * NUM_LANDMARKS
     occluded = 0
     for landmark, position in positions.items():
@@ -158,16 +211,188 @@ def _read_points(values: Sequence[float], positions: Mapping[int, int]) -> tuple
     return points, occluded
 
 
-def _read_attributes(given: object, place: str, counter: FindingCounter) -> dict[str, float]:
+def _read_attributes(given: object, place: str, builder: TableBuilder) -> dict[str, float]:
     """Further numbers of a face; what is no number is counted and left out."""
     if not isinstance(given, dict):
         return {}
     result = {}
     for name, value in given.items():
         if isinstance(value, (bool, int, float)):
-            result[name] = as_float(
-                float(value) if isinstance(value, bool) else value, place, what=f"a number ({name})"
-            )
+            result[name] = as_float(float(value) if isinstance(value, bool) else value, place, what="a number")
         else:
-            counter.add(f"attribute {name} that is no number, left out", "dropped", place)
+            builder.note(f"attribute {shorten(name)} that is no number, left out", "dropped", place)
     return result
+
+
+def _read_whole_body(annotation: Mapping[str, Any], place: str) -> _Face | None:
+    """The face of a person in COCO-WholeBody; None where it has none."""
+    if not annotation.get("face_box") or not as_flag(annotation.get("face_valid", True), place, what="face_valid"):
+        return None
+    x, y, width, height = as_floats(annotation["face_box"], 4, place, what="4 numbers in face_box")
+    points: list[Point | None] = []
+    if annotation.get("face_kpts"):
+        what = f"{3 * _FACE_POINTS} numbers in face_kpts"
+        values = np.array(as_floats(annotation["face_kpts"], 3 * _FACE_POINTS, place, what=what)).reshape(-1, 3)
+        groups = (slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 49), slice(54, 55))  # eyes, nose, mouth
+        means = [values[group, :2].mean(axis=0).tolist() for group in groups]
+        is_known = [bool((values[group, 2] > 0).all()) for group in groups]
+        points = [(mean[0], mean[1]) if known else None for mean, known in zip(means, is_known, strict=True)]
+    is_crowd = as_flag(annotation.get("iscrowd"), place, what="iscrowd")
+    return _Face((x, y, x + width, y + height), points if any(points) else (), is_crowd)
+
+
+def _join_skeletons(faces: Sequence[_Face]) -> list[_Face]:
+    """Faces with the points of a skeleton that lies in their box: CVAT writes the two as one annotation each."""
+    skeletons = [face for face in faces if face.is_skeleton and any(face.points)]
+    boxes = [face for face in faces if not face.is_skeleton]
+    if not skeletons or not boxes:
+        return list(faces)
+    points: dict[int, _Face] = {}
+    joined: set[int] = set()
+    for k, skeleton in enumerate(skeletons):
+        inside = [(_area(face), i) for i, face in enumerate(boxes) if i not in points and _holds(face, skeleton)]
+        if inside:
+            points[min(inside)[1]] = skeleton
+            joined.add(k)
+    result = []
+    for i, face in enumerate(boxes):
+        own = points.get(i)
+        attributes = {**(own.attributes or {}), **(face.attributes or {})} if own else face.attributes
+        result.append(replace(face, points=own.points if own else face.points, attributes=attributes))
+    return result + [skeleton for k, skeleton in enumerate(skeletons) if k not in joined]
+
+
+def _area(face: _Face) -> float:
+    return (face.box[2] - face.box[0]) * (face.box[3] - face.box[1])
+
+
+def _holds(face: _Face, skeleton: _Face) -> bool:
+    """Whether the middle of a skeleton's points lies in the box of a face."""
+    known = [point for point in skeleton.points if point is not None]
+    x, y = (sum(values) / len(known) for values in zip(*known, strict=True))
+    return face.box[0] <= x <= face.box[2] and face.box[1] <= y <= face.box[3]
+
+
+def is_coco_results(values: Sequence[Any]) -> bool:
+    """Whether a JSON list holds results of a detector."""
+    return bool(values) and isinstance(values[0], dict) and "image_id" in values[0] and "annotations" not in values[0]
+
+
+def parse_results(values: Sequence[Any], path: Path, options: ReadingOptions) -> FaceTable:
+    """The table of COCO results; images without a file name are named by their id.
+
+    Raises:
+        LabelFormatError: with the place; also where it is not known which of several categories is faces.
+    """
+    entries: dict[_Identity, list[tuple[str, dict[str, Any]]]] = {}
+    categories: set[_Identity] = set()
+    for i, value in enumerate(values, 1):
+        place = f"{path}: entry {i}"
+        if not isinstance(value, dict):
+            raise LabelFormatError(f"{place}: expected a COCO result, got {shorten(value)}")
+        if "annotations" in value:
+            raise LabelFormatError(f"{path}: mixes images with COCO results; expected one or the other")
+        if value.get("category_id") is not None:
+            categories.add(_identity(value, "category_id", place))
+        entries.setdefault(_identity(value, "image_id", place), []).append((place, value))
+    chosen = _choose_categories(categories, options, path)
+    builder = TableBuilder(options)
+    for image_id, group in entries.items():
+        name = group[0][1].get("file_name")  # where it is given, it counts: the ids may be numbers of our own
+        builder.add_image(as_name(name or str(image_id), group[0][0]), path, image_id="" if name else image_id)
+        for place, entry in group:
+            if entry.get("category_id") is not None and _identity(entry, "category_id", place) not in chosen:
+                builder.note("result of another category, left out", "dropped", place)
+                continue
+            if "bbox" not in entry or "score" not in entry:
+                raise LabelFormatError(f"{place}: expected bbox and score in a COCO result, got {shorten(list(entry))}")
+            points, _ = _read_keypoints(entry, None, place)
+            score = as_float(entry["score"], place, what="a number as score")
+            builder.add_face(_read_box(entry, place), points, score=score)
+    return builder.build("coco", boxes_are_corners=False)
+
+
+def _choose_categories(found: set[_Identity], options: ReadingOptions, path: Path) -> set[_Identity]:
+    """The category ids of results that are faces: the only one, or those of the labels."""
+    if len(found) <= 1:
+        return found
+    chosen = found & set(options.category_ids)
+    if not chosen:
+        listed = ", ".join(sorted(map(str, found))[:10])
+        raise LabelFormatError(
+            f"{path}: results of several categories ({listed}), and nothing says which are faces; "
+            "score them against COCO labels with these categories, or keep the faces alone"
+        )
+    return chosen
+
+
+def write_coco(path: Path, table: FaceTable) -> None:
+    """Writes COCO keypoints; ignored faces are `iscrowd` and `ignore`, so that COCO's tools pass over them."""
+    info = {"description": "faces with five landmarks", "landmarks": _IMAGE_SIDES}
+    category = {"id": 1, "name": "face", "supercategory": "", "keypoints": LANDMARK_NAMES, "skeleton": _SKELETON}
+    with path.open("wb") as file:
+        file.write(b'{"info": ' + dump_json(info) + b',\n"licenses": [],\n"categories": [' + dump_json(category))
+        file.write(b'],\n"images": [\n' + b",\n".join(map(dump_json, _image_objects(table))) + b"\n],\n")
+        file.write(b'"annotations": [\n' + b",\n".join(map(dump_json, _annotations(table))) + b"\n]}\n")
+
+
+def write_results(path: Path, table: FaceTable) -> None:
+    """Writes COCO results, one face to a line; `file_name` is kept beside the image's id."""
+    ids = np.repeat(np.array(image_ids(table), np.object_), table.num_faces).tolist()
+    names = np.repeat(np.array(table.file_names, np.object_), table.num_faces).tolist()
+    boxes = np.round(decimal_boxes_xywh(table.boxes), 3)
+    scores = [] if table.scores is None else table.scores
+    lines = []
+    for image_id, name, box, score, points in zip(ids, names, boxes, scores, _keypoints(table), strict=True):
+        face = {"image_id": image_id, "file_name": name, "category_id": 1, "bbox": box, "score": score}
+        lines.append(dump_json(face if points is None else {**face, "keypoints": points}))
+    path.write_bytes(b"[\n" + b",\n".join(lines) + b"\n]\n" if lines else b"[]\n")
+
+
+def image_ids(table: FaceTable) -> list[_Identity]:
+    """An id for each image, distinct and whole: those of the source, the numbers that the files are named by, or 1 to P."""
+    if table.image_ids is not None and len(set(table.image_ids)) == len(table):
+        return list(table.image_ids)
+    stems = [Path(name).stem for name in table.file_names]
+    if all(stem.isascii() and stem.isdecimal() and len(stem) < 16 for stem in stems):
+        numbers = [int(stem) for stem in stems]
+        if len(set(numbers)) == len(numbers):
+            return [*numbers]
+    return list(range(1, len(table) + 1))
+
+
+def _image_objects(table: FaceTable) -> Iterator[dict[str, Any]]:
+    """The entry of each image."""
+    ids = image_ids(table)
+    for identity, name, (height, width) in zip(ids, table.file_names, table.image_sizes.tolist(), strict=True):
+        size = {"width": width, "height": height} if width and height else {}
+        yield {"id": identity, "file_name": name, **size}
+
+
+def _annotations(table: FaceTable) -> Iterator[dict[str, Any]]:
+    """The entry of each face."""
+    ids = np.repeat(np.array(image_ids(table), np.object_), table.num_faces).tolist()
+    boxes = decimal_boxes_xywh(table.boxes)
+    areas = np.round(boxes[:, 2] * boxes[:, 3], 3).tolist()
+    counts = table.has_landmarks.sum(axis=1).tolist()
+    others = {name: values for name, values in table.attributes.items() if name != OCCLUDED_LANDMARKS}
+    ignored = table.ignore.astype(int).tolist()
+    for i, (image_id, box, points) in enumerate(zip(ids, boxes, _keypoints(table), strict=True)):
+        face = {"id": i + 1, "image_id": image_id, "category_id": 1, "bbox": box, "area": areas[i]}
+        face |= {"iscrowd": ignored[i], "ignore": ignored[i]}
+        if points is not None:
+            face |= {"num_keypoints": counts[i], "keypoints": points}
+        attributes = {name: values[i] for name, values in others.items() if np.isfinite(values[i])}
+        yield {**face, "attributes": attributes} if attributes else face
+
+
+def _keypoints(table: FaceTable) -> Iterator[Any]:
+    """(15,) x, y and 2 for visible, 1 for occluded, 0 for missing points of each face; None where it has no point."""
+    has = table.has_landmarks
+    unknown = np.zeros(len(has), np.float32)
+    is_occluded = read_occlusion(table.attributes.get(OCCLUDED_LANDMARKS, unknown))
+    values = np.zeros((len(has), NUM_LANDMARKS, 3))
+    values[:, :, :2] = np.where(has[:, :, None], shortest_decimals(table.landmarks), 0.0)
+    values[:, :, 2] = np.where(has, np.where(is_occluded, 1.0, 2.0), 0.0)
+    rows = values.reshape(len(has), -1)
+    return (row if known else None for row, known in zip(rows, has.any(axis=1).tolist(), strict=True))

@@ -10,12 +10,11 @@ from typing import Any
 
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import NUM_LANDMARKS
+from retinaface_cli.files.listing import walk_files
 from retinaface_cli.formats.class_names import choose_face_classes, landmark_index
-from retinaface_cli.formats.face_table import FaceTable
-from retinaface_cli.formats.findings import FindingCounter
-from retinaface_cli.formats.json_text import read_json
-from retinaface_cli.formats.label_reader import FaceRecord, Glimpse, ImageRecord, Point, ReadingOptions, build_table
-from retinaface_cli.formats.values import as_float, as_name, as_size, shorten
+from retinaface_cli.formats.reader import Point, ReadingOptions, SourceHead, TableBuilder
+from retinaface_cli.formats.table import FaceTable
+from retinaface_cli.formats.text import as_float, as_name, as_size, parse_json, read_bytes, read_start, shorten
 
 _BOX_SHAPES = ("rectangle", "polygon", "circle")
 
@@ -41,47 +40,43 @@ class _Shape:
         return min(xs), min(ys), max(xs), max(ys)
 
 
-def recognizes_labelme(glimpse: Glimpse) -> bool:
+def recognizes_labelme(source: SourceHead) -> bool:
     """A JSON file with shapes, or a folder of such files."""
-    if glimpse.path.is_dir():
-        names = [name for name in glimpse.files if name.lower().endswith(".json")]
-        return any(recognizes_labelme(Glimpse(glimpse.path / name)) for name in names[:3])
-    head = glimpse.head
+    if source.is_folder:
+        return any(_has_shapes(read_start(file)) for file in source.files_with(".json")[:3])
+    return _has_shapes(source.head)
+
+
+def _has_shapes(head: bytes) -> bool:
     return head.startswith(b"{") and b'"shapes"' in head
 
 
 def read_labelme(path: Path, options: ReadingOptions) -> FaceTable:
-    """Reads one labelme file or all of a folder.
+    """Reads one labelme file or all of a folder; other JSON files in it are left out.
 
     Raises:
         LabelFormatError: with the place.
     """
-    files = sorted(path.rglob("*.json")) if path.is_dir() else [path]
-    if not files:
-        raise LabelFormatError(f"{path}: expected labelme .json files, found none")
-    contents = [(file, _read_object(file)) for file in files]
+    files = list(walk_files(path, suffixes=(".json",))) if path.is_dir() else [path]
+    builder = TableBuilder()
+    contents = []
+    for file in files:
+        content = parse_json(read_bytes(file), str(file))
+        if isinstance(content, dict) and isinstance(content.get("shapes"), list):
+            contents.append((file, content))
+        elif path.is_dir():
+            builder.note("JSON file without shapes, left out", "dropped", str(file))
+    if not contents:
+        raise LabelFormatError(f"{path}: expected labelme .json files with a list of shapes, found none")
     shapes = [_read_shapes(content, file) for file, content in contents]
     labels = sorted({shape.label for group in shapes for shape in group if shape.kind in _BOX_SHAPES})
-    chosen = choose_face_classes(labels, options.classes, str(path))
-    counter = FindingCounter()
+    chosen = choose_face_classes(labels, options, str(path), builder)
     base = path if path.is_dir() else path.parent
-    images = [
-        ImageRecord(
-            _image_name(file, content, base),
-            file,
-            _faces(group, chosen, counter),
-            as_size(content.get("imageHeight"), content.get("imageWidth"), str(file)),
-        )
-        for (file, content), group in zip(contents, shapes, strict=True)
-    ]
-    return build_table(images, format_name="labelme", is_order_known=False, findings=counter.findings)
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    content = read_json(path)
-    if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
-        raise LabelFormatError(f"{path}: expected an object with a list of shapes, got {shorten(content)}")
-    return content
+    for (file, content), group in zip(contents, shapes, strict=True):
+        size = as_size(content.get("imageHeight"), content.get("imageWidth"), str(file))
+        builder.add_image(_image_name(file, content, base), file, size=size)
+        _add_faces(builder, group, chosen)
+    return builder.build("labelme", is_order_known=False)
 
 
 def _image_name(path: Path, content: Mapping[str, Any], base: Path) -> str:
@@ -107,12 +102,16 @@ def _read_shapes(content: Mapping[str, Any], path: Path) -> list[_Shape]:
         if not isinstance(value, dict) or not isinstance(value.get("points"), list):
             raise LabelFormatError(f"{place}: expected an object with points, got {shorten(value)}")
         points = [_point(point, place) for point in value["points"]]
-        kind = str(value.get("shape_type") or "polygon")
+        kind = _label(value.get("shape_type") or "polygon")
         if not points or (kind in ("rectangle", "circle") and len(points) < 2):
             raise LabelFormatError(f"{place}: expected 2 points of a {kind}, got {len(points)}")
         group = value.get("group_id")
-        shapes.append(_Shape(str(value.get("label")), kind, points, group, place))
+        shapes.append(_Shape(_label(value.get("label")), kind, points, group, place))
     return shapes
+
+
+def _label(value: object) -> str:
+    return value if isinstance(value, str) else shorten(value)
 
 
 def _point(value: object, place: str) -> Point:
@@ -121,8 +120,8 @@ def _point(value: object, place: str) -> Point:
     return as_float(value[0], place, what="a number"), as_float(value[1], place, what="a number")
 
 
-def _faces(shapes: Sequence[_Shape], chosen: frozenset[str], counter: FindingCounter) -> list[FaceRecord]:
-    """Faces with the points that belong to them: those of the same group, or inside the box."""
+def _add_faces(builder: TableBuilder, shapes: Sequence[_Shape], chosen: frozenset[str]) -> None:
+    """Adds faces with the points that belong to them: those of the same group, or inside the box."""
     boxes = [shape for shape in shapes if shape.kind in _BOX_SHAPES and shape.label in chosen]
     points: list[list[Point | None]] = [[None] * NUM_LANDMARKS for _ in boxes]
     for shape in shapes:
@@ -131,8 +130,9 @@ def _faces(shapes: Sequence[_Shape], chosen: frozenset[str], counter: FindingCou
         if landmark is not None and owner is not None and points[owner][landmark] is None:
             points[owner][landmark] = shape.points[0]
         elif shape not in boxes:
-            counter.add("shape that is neither face nor landmark of one, left out", "dropped", shape.place)
-    return [FaceRecord(box.box, known if any(known) else ()) for box, known in zip(boxes, points, strict=True)]
+            builder.note("shape that is neither face nor landmark of one, left out", "dropped", shape.place)
+    for box, known in zip(boxes, points, strict=True):
+        builder.add_face(box.box, known)
 
 
 def _owner(shape: _Shape, boxes: Sequence[_Shape]) -> int | None:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retinaface_cli.errors import LabelFormatError
-from retinaface_cli.formats.text_lines import read_bytes
+from retinaface_cli.formats.text import read_bytes
 
 MatValue = npt.NDArray[Any] | str | list[Any] | None
 """A numeric array, a text, the cells of a cell array (column by column), or None for kinds that are not read."""

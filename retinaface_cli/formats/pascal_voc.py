@@ -7,39 +7,28 @@ Coordinates are taken as they stand; files that count pixels from 1 come out hal
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from xml.etree.ElementTree import Element, ParseError, XMLParser
 
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import NUM_LANDMARKS
+from retinaface_cli.files.listing import IMAGE_SUFFIXES, exists, is_image, walk_files
 from retinaface_cli.formats.class_names import choose_face_classes
-from retinaface_cli.formats.face_table import FaceTable
-from retinaface_cli.formats.findings import FindingCounter
-from retinaface_cli.formats.label_reader import (
-    IMAGE_SUFFIXES,
-    FaceRecord,
-    Glimpse,
-    ImageRecord,
-    Point,
-    ReadingOptions,
-    build_table,
-    choose_split,
-    is_there,
-)
-from retinaface_cli.formats.text_lines import read_bytes
-from retinaface_cli.formats.values import as_name, as_size, parse_number, read_text
+from retinaface_cli.formats.reader import SPLITS, Point, ReadingOptions, SourceHead, TableBuilder, choose_split
+from retinaface_cli.formats.table import FaceTable
+from retinaface_cli.formats.text import as_name, as_size, parse_number, read_bytes, read_start, read_text, shorten
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _MARKS = ("truncated", "occluded", "blur")
+_TRUE, _FALSE = ("1", "true", "yes", "1.0"), ("", "0", "false", "no", "0.0", "unspecified")
 _POSES = {"frontal": 0.0, "left": 1.0, "right": 2.0, "rear": 3.0}
 
 
-def recognizes_voc(glimpse: Glimpse) -> bool:
+def recognizes_voc(source: SourceHead) -> bool:
     """An XML file with <annotation>, or a folder of XML files."""
-    if glimpse.path.is_dir():
-        xml = [name for name in glimpse.files if name.lower().endswith(".xml")]
-        return any(b"<annotation" in Glimpse(glimpse.path / name).head for name in xml[:3])
-    return b"<annotation" in glimpse.head
+    if source.is_folder:
+        return any(b"<annotation>" in read_start(file)[:4096] for file in source.files_with(".xml")[:3])
+    return b"<annotation>" in source.head[:4096] or b"<annotation " in source.head[:4096]
 
 
 def read_voc(path: Path, options: ReadingOptions) -> FaceTable:
@@ -48,31 +37,39 @@ def read_voc(path: Path, options: ReadingOptions) -> FaceTable:
     Raises:
         LabelFormatError: with file and line.
     """
-    files = _find_files(path, options.split)
-    if not files:
-        raise LabelFormatError(f"{path}: expected .xml files, found none")
-    roots = [(file, _parse(file)) for file in files]
+    builder = TableBuilder()
+    roots = []
+    for file in _find_files(path, options.split):
+        root = _parse(file)
+        if root.tag == "annotation":
+            roots.append((file, root))
+        elif path.is_dir():
+            builder.note(f"XML file with <{root.tag[:40]}> in place of <annotation>, left out", "dropped", str(file))
+        else:
+            raise LabelFormatError(f"{file}:1: expected <annotation>, got <{root.tag[:40]}>")
+    if not roots:
+        raise LabelFormatError(f"{path}: expected .xml files with <annotation>, found none")
     names = sorted({_text(item, "name", file) for file, root in roots for item in root.iter("object")})
-    chosen = choose_face_classes(names, options.classes, str(path))
-    counter = FindingCounter()
+    chosen = choose_face_classes(names, options, str(path), builder)
     base = path if path.is_dir() else path.parent
-    folder = next((base / name for name in ("JPEGImages", "images") if (base / name).is_dir()), None)
-    images = [_read_image(file, root, chosen, counter, folder) for file, root in roots]
-    return build_table(images, format_name="voc", image_root=folder, findings=counter.findings)
+    bases = (base, base.parent) if base.name.lower() == "annotations" else (base,)
+    folders = (inner / name for inner in bases for name in ("JPEGImages", "images"))
+    images = next((folder for folder in folders if folder.is_dir()), None)
+    for file, root in roots:
+        _add_image(builder, file, root, name=_image_name(file, root, base, images), chosen=chosen)
+    return builder.build("voc", image_root=images)
 
 
 def _find_files(path: Path, split: str | None) -> Sequence[Path]:
     """The XML files of a source, those of a split if it is chosen."""
     if path.is_file():
         return [path]
-    files = sorted(file for file in path.rglob("*.xml") if file.is_file())
-    lists = {
-        file.stem: file for file in sorted(path.glob("ImageSets/Main/*.txt")) if file.stem in ("train", "val", "test")
-    }
+    files = list(walk_files(path, suffixes=(".xml",)))
+    lists = {file.stem: file for file in sorted(path.glob("ImageSets/Main/*.txt")) if file.stem in SPLITS}
     if split is None:
         return files
     chosen = lists[choose_split(list(lists), split, path / "ImageSets/Main")]
-    stems = {line.split()[0] for line in read_text(chosen, read_bytes(chosen)).splitlines() if line.strip()}
+    stems = {line.split()[0] for line in read_text(chosen).splitlines() if line.strip()}
     return [file for file in files if file.stem in stems]
 
 
@@ -81,13 +78,10 @@ def _parse(path: Path) -> Element:
     parser = XMLParser()  # expat itself bounds the growth of entities
     try:
         parser.feed(read_bytes(path))
-        root = parser.close()
+        return parser.close()
     except (ParseError, ValueError, LookupError) as error:
         line = getattr(error, "position", (1, 0))[0]
         raise LabelFormatError(f"{path}:{line}: not valid XML: {error}") from None
-    if root.tag != "annotation":
-        raise LabelFormatError(f"{path}:1: expected <annotation>, got <{root.tag[:40]}>")
-    return root
 
 
 def _text(element: Element, tag: str, path: Path) -> str:
@@ -98,49 +92,64 @@ def _text(element: Element, tag: str, path: Path) -> str:
     return value.strip()
 
 
-def _read_image(
-    path: Path, root: Element, chosen: frozenset[str], counter: FindingCounter, folder: Path | None
-) -> ImageRecord:
-    """One XML file."""
-    faces = []
+def _add_image(builder: TableBuilder, path: Path, root: Element, *, name: str, chosen: frozenset[str]) -> None:
+    """Adds the image and the faces of one XML file."""
+    size = root.find("size")
+    height, width = (0.0, 0.0) if size is None else (_number(size, tag, str(path)) for tag in ("height", "width"))
+    builder.add_image(name, path, size=as_size(height, width, str(path)))
     for number, item in enumerate(root.iter("object"), 1):
         place = f"{path}: object {number}"
         if _text(item, "name", path) in chosen:
-            faces.append(_read_face(item, place))
+            _add_face(builder, item, place)
         else:
-            counter.add("object of another class, left out", "dropped", place)
-    size = root.find("size")
-    height, width = (0.0, 0.0) if size is None else (_number(size, tag, str(path)) for tag in ("height", "width"))
-    return ImageRecord(_image_name(path, root, folder), path, faces, as_size(height, width, str(path)))
+            builder.note("object of another class, left out", "dropped", place)
 
 
-def _image_name(path: Path, root: Element, folder: Path | None) -> str:
-    """The image's name: as written, unless only the file of the XML's own name is there."""
+def _image_name(path: Path, root: Element, base: Path, images: Path | None) -> str:
+    """The image's name: as written, below the same folders as the XML file, unless it is only found elsewhere."""
     written = root.findtext("filename")
     name = as_name(written, str(path)).split("/")[-1] if written and written.strip() else f"{path.stem}.jpg"
-    if not name.lower().endswith(IMAGE_SUFFIXES):
-        name += ".jpg"
-    if folder is None or is_there(folder / name):
-        return name
-    return next((path.stem + suffix for suffix in IMAGE_SUFFIXES if (folder / (path.stem + suffix)).is_file()), name)
+    inner = PurePosixPath(path.parent.relative_to(base).as_posix())
+    if inner.parts and inner.parts[0].lower() == "annotations":
+        inner = PurePosixPath(*inner.parts[1:])
+    names = [(inner / name).as_posix(), name]
+    if not is_image(name):
+        names += [f"{one}{suffix}" for one in names for suffix in IMAGE_SUFFIXES]
+    names += [(folder / f"{path.stem}{suffix}").as_posix() for folder in (inner, PurePosixPath()) for suffix in IMAGE_SUFFIXES]
+    found = next((one for one in names if exists(images / one)), None) if images is not None else None
+    return found or as_name(names[0] if is_image(name) else f"{names[0]}.jpg", str(path))
 
 
-def _read_face(item: Element, place: str) -> FaceRecord:
-    """One <object>."""
+def _add_face(builder: TableBuilder, item: Element, place: str) -> None:
+    """Adds one <object>."""
     corners = item.find("bndbox")
     if corners is None:
         raise LabelFormatError(f"{place}: expected <bndbox>, found none")
     box = [_number(corners, tag, place) for tag in _CORNERS]
     attributes = {}
     for tag in _MARKS:
-        text = item.findtext(tag)
-        if text and text.strip():
-            attributes[tag] = parse_number(text, f"{place}: <{tag}>")
+        value = _read_mark(item.findtext(tag), tag, place, builder)
+        if value is not None:
+            attributes[tag] = value
     pose = (item.findtext("pose") or "").strip().lower()
     if pose in _POSES:
         attributes["voc_pose"] = _POSES[pose]
-    is_difficult = (item.findtext("difficult") or "0").strip() == "1"
-    return FaceRecord(box, _read_points(item, place), ignore=is_difficult, attributes=attributes)
+    is_difficult = _read_mark(item.findtext("difficult"), "difficult", place, builder)
+    builder.add_face(box, _read_points(item, place), ignore=bool(is_difficult), attributes=attributes)
+
+
+def _read_mark(text: str | None, tag: str, place: str, builder: TableBuilder) -> float | None:
+    """An optional mark: a number or a word for yes or no; None where nothing is said."""
+    word = (text or "").strip().lower()
+    if word in _TRUE:
+        return 1.0
+    if word in _FALSE:
+        return 0.0 if word not in ("", "unspecified") else None
+    try:
+        return parse_number(word, place)
+    except LabelFormatError:
+        builder.note(f"<{tag}> that is no number, taken as unknown", "mended", f"{place}: {shorten(word)}")
+        return None
 
 
 def _read_points(item: Element, place: str) -> list[Point | None]:

@@ -8,43 +8,54 @@ A flag is 0 for a visible point, 1 for an occluded one, -1 (with x = y = -1) for
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from retinaface_cli.errors import LabelFormatError
-from retinaface_cli.faces import NUM_LANDMARKS
-from retinaface_cli.formats.face_table import (
+from retinaface_cli.faces import NUM_LANDMARKS, IntArray
+from retinaface_cli.formats.reader import ReadingOptions, SourceHead
+from retinaface_cli.formats.table import (
     OCCLUDED_LANDMARKS,
     OCCLUSION_BITS,
     FaceTable,
     Float64Array,
-    IntArray,
-    no_landmarks,
-    no_sizes,
+    read_occlusion,
 )
-from retinaface_cli.formats.label_reader import Glimpse
-from retinaface_cli.formats.text_lines import TextLines, read_lines, read_numbers, rows_of
-from retinaface_cli.formats.values import as_name
-
-_NUM_WITH_LANDMARKS = 4 + 3 * NUM_LANDMARKS
+from retinaface_cli.formats.text import (
+    as_name,
+    decimal_boxes_xywh,
+    number_words,
+    parse_rows,
+    read_lines,
+    shorten,
+    shortest_decimals,
+)
 
 LANDMARK_BLUR = "landmark_blur"
 """Attribute: the last number of a line of label.txt, 0 to 1; not the `blur` class of WIDER FACE."""
 
+_NUM_WITH_LANDMARKS = 4 + 3 * NUM_LANDMARKS
 
-def recognizes_label_txt(glimpse: Glimpse) -> bool:
+
+def recognizes_label_txt(source: SourceHead) -> bool:
     """A text file that begins with `# path`."""
-    return glimpse.head.startswith(b"#") and not recognizes_labelv2_txt(glimpse)
+    return source.head.startswith(b"#") and not recognizes_labelv2_txt(source)
 
 
-def recognizes_labelv2_txt(glimpse: Glimpse) -> bool:
+def recognizes_labelv2_txt(source: SourceHead) -> bool:
     """A text file that begins with `# path width height`."""
-    return glimpse.head.startswith(b"#") and has_sizes_in_header(glimpse.lines[0])
+    return source.head.startswith(b"#") and has_sizes_in_header(source.lines[0])
 
 
-def read_label_txt(path: Path) -> FaceTable:
+def has_sizes_in_header(header: str) -> bool:
+    """Whether a header line says width and height behind the path, as SCRFD's do."""
+    words = header.lstrip("#").split()
+    return len(words) >= 3 and all(word.isascii() and word.isdecimal() and len(word) < 10 for word in words[-2:])
+
+
+def read_label_txt(path: Path, options: ReadingOptions) -> FaceTable:  # noqa: ARG001  the interface of readers
     """Reads RetinaFace's label.txt, with or without landmarks.
 
     Raises:
@@ -53,7 +64,7 @@ def read_label_txt(path: Path) -> FaceTable:
     return _read(path, is_scrfd=False)
 
 
-def read_labelv2_txt(path: Path) -> FaceTable:
+def read_labelv2_txt(path: Path, options: ReadingOptions) -> FaceTable:  # noqa: ARG001  the interface of readers
     """Reads SCRFD's labelv2.txt.
 
     Raises:
@@ -62,103 +73,105 @@ def read_labelv2_txt(path: Path) -> FaceTable:
     return _read(path, is_scrfd=True)
 
 
-def has_sizes_in_header(header: str) -> bool:
-    """Whether a header line says width and height behind the path, as SCRFD's do."""
-    words = header.lstrip("#").split()
-    return len(words) >= 3 and all(word.isdecimal() and len(word) < 10 for word in words[-2:])
-
-
 def _read(path: Path, *, is_scrfd: bool) -> FaceTable:
-    lines = read_lines(path)
-    is_header = lines.begins_with("#")
-    headers = np.flatnonzero(is_header)
-    is_face = ~is_header & (lines.num_words > 0)
-    face_lines = np.flatnonzero(is_face)
-    if len(face_lines) and (not len(headers) or face_lines[0] < headers[0]):
+    headers: list[tuple[int, str]] = []
+    rows: list[tuple[int, str]] = []
+    image_of: list[int] = []
+    for number, line in enumerate(read_lines(path), 1):
+        if line.startswith("#"):
+            headers.append((number, line.lstrip("#").strip()))
+        elif line and not line.isspace():
+            rows.append((number, line))
+            image_of.append(len(headers) - 1)
+    if image_of and image_of[0] < 0:
         raise LabelFormatError(
-            f"{lines.place(int(face_lines[0]))}: expected `# path` before the first face, "
-            f"got {lines.text(int(face_lines[0]))[:60]!r}"
+            f"{path}:{rows[0][0]}: expected `# path` before the first face, got {shorten(rows[0][1])}"
         )
-    names, sizes = _read_headers(lines, headers, is_scrfd=is_scrfd)
-    values, counts = _read_faces(lines, is_face, (4, 5, 19, 20) if is_scrfd else (4, 19, 20))
-    landmarks, has_landmarks, flags = _landmarks(values, counts)
+    names, sizes = _read_headers(headers, path, is_scrfd=is_scrfd)
+    values, counts = _read_faces(rows, path, (4, 5, 19, 20) if is_scrfd else (4, 19, 20))
     boxes = values[:, :4].copy()
-    last = np.where(counts == _NUM_WITH_LANDMARKS + 1, values[:, _NUM_WITH_LANDMARKS], np.nan)
+    triples = values[:, 4:_NUM_WITH_LANDMARKS].reshape(-1, NUM_LANDMARKS, 3)
+    has_landmarks = (counts >= _NUM_WITH_LANDMARKS)[:, None] & (triples[:, :, 2] >= 0)
+    occluded = ((triples[:, :, 2] == 1) & has_landmarks) @ OCCLUSION_BITS
+    attributes = {OCCLUDED_LANDMARKS: np.where(has_landmarks.any(axis=1), occluded, np.nan)}
     ignore = np.zeros(len(values), np.bool_)
-    attributes = {}
     if is_scrfd:
-        ignore = (last == 1) | ((counts == 5) & (values[:, 4] == 1))
+        ignore = (values[:, _NUM_WITH_LANDMARKS] == 1) | ((counts == 5) & (values[:, 4] == 1))
     else:
         boxes[:, 2:] += boxes[:, :2]
-        attributes[LANDMARK_BLUR] = np.where(last >= 0, last, np.nan)
-    attributes[OCCLUDED_LANDMARKS] = _occlusion(flags, has_landmarks)
-    return FaceTable(
-        format_name="scrfd" if is_scrfd else "retinaface",
-        file_names=names,
-        num_faces=np.bincount(np.searchsorted(headers, face_lines) - 1, minlength=len(names)).astype(np.intp),
-        boxes=boxes,
-        landmarks=landmarks,
-        has_landmarks=has_landmarks,
-        ignore=ignore,
-        image_sizes=sizes,
-        sources=[path] * len(names),
-        lines=face_lines + 1,
-        attributes={name: known for name, known in attributes.items() if np.isfinite(known).any()},
-        boxes_are_corners=is_scrfd,
-    )
+        blur = values[:, _NUM_WITH_LANDMARKS]
+        attributes = {LANDMARK_BLUR: np.where(blur >= 0, blur, np.nan), **attributes}
+    with np.errstate(over="ignore"):
+        table = FaceTable.from_boxes(names, np.bincount(image_of, minlength=len(names)) if names else [], boxes)
+        return replace(
+            table,
+            landmarks=np.where(has_landmarks[:, :, None], triples[:, :, :2], np.nan).astype(np.float32),
+            has_landmarks=has_landmarks,
+            ignore=ignore,
+            image_sizes=np.array(sizes, np.intp).reshape(-1, 2),
+            sources=[path] * len(names),
+            lines=np.array([number for number, _ in rows], np.intp),
+            attributes={name: known.astype(np.float32) for name, known in attributes.items() if np.isfinite(known).any()},
+            format_name="scrfd" if is_scrfd else "retinaface",
+            boxes_are_corners=is_scrfd,
+        )
 
 
-def _read_headers(lines: TextLines, headers: IntArray, *, is_scrfd: bool) -> tuple[Sequence[str], IntArray]:
-    """Names and sizes of the images."""
-    sizes = no_sizes(len(headers))
-    names = []
-    for i, line in enumerate(headers.tolist()):
-        name = lines.text(line).lstrip("#").strip()
+def _read_headers(
+    headers: Sequence[tuple[int, str]], path: Path, *, is_scrfd: bool
+) -> tuple[list[str], list[tuple[int, int]]]:
+    """Names and sizes (height, width) of the images."""
+    names, sizes = [], []
+    for number, header in headers:
+        name, size = header, (0, 0)
         if is_scrfd:
-            if not has_sizes_in_header(name):
-                raise LabelFormatError(f"{lines.place(line)}: expected `# path width height`, got {name[:80]!r}")
-            name, width, height = name.rsplit(maxsplit=2)
-            sizes[i] = int(height), int(width)
-        names.append(as_name(name, lines.place(line)))
+            if not has_sizes_in_header(header):
+                raise LabelFormatError(f"{path}:{number}: expected `# path width height`, got {shorten(header)}")
+            name, width, height = header.rsplit(maxsplit=2)
+            size = int(height), int(width)
+        names.append(as_name(name, f"{path}:{number}"))
+        sizes.append(size)
     return names, sizes
 
 
 def _read_faces(
-    lines: TextLines, is_face: npt.NDArray[np.bool_], allowed: tuple[int, ...]
+    rows: Sequence[tuple[int, str]], path: Path, allowed: tuple[int, ...]
 ) -> tuple[Float64Array, IntArray]:
     """(N, 20) numbers, NaN where a line has fewer, and (N,) how many it has."""
-    counts = lines.num_words[is_face]
+    flat, counts = parse_rows(rows, path)
     wrong = np.flatnonzero(~np.isin(counts, allowed))
     if len(wrong):
-        line = int(np.flatnonzero(is_face)[wrong[0]])
-        raise LabelFormatError(f"{lines.place(line)}: {_describe_count(int(counts[wrong[0]]))}")
-    flat = read_numbers(lines, is_face)
-    offsets = np.cumsum(counts) - counts
+        count = int(counts[wrong[0]])
+        wanted = "4 box numbers" if count < 4 else "4 box numbers alone, or with 5 x 3 landmark numbers and one more"
+        raise LabelFormatError(f"{path}:{rows[wrong[0]][0]}: expected {wanted}, got {count} numbers")
     values = np.full((len(counts), _NUM_WITH_LANDMARKS + 1), np.nan)
-    for count in np.unique(counts).tolist():
-        index = np.flatnonzero(counts == count)
-        values[index, :count] = rows_of(flat, offsets[index], count)
+    values[np.arange(values.shape[1]) < counts[:, None]] = flat
     return values, counts
 
 
-def _describe_count(count: int) -> str:
-    """What is wrong with a line of so many numbers."""
-    if count < 4:
-        return f"expected 4 box numbers, got {count}"
-    return f"expected 4 box numbers alone, or with 5 x 3 landmark numbers and one more, got {count} numbers"
+def write_label_txt(path: Path, table: FaceTable) -> None:
+    """Writes `# path` and a line a face; five points and a blur on every line if any face has them.
+
+    The format cannot mark ignored faces, which are left out so that nobody learns them.
+    """
+    kept = table.select_faces(~table.ignore)
+    values = _columns(kept)
+    words = iter(number_words(values))
+    lines = [" ".join(row) for row in zip(*[words] * values.shape[1], strict=True)]
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for name, start, end in zip(kept.file_names, kept.starts.tolist(), kept.ends.tolist(), strict=True):
+            file.write("\n".join([f"# {name}", *lines[start:end]]) + "\n")
 
 
-def _landmarks(values: Float64Array, counts: IntArray) -> tuple[Float64Array, npt.NDArray[np.bool_], Float64Array]:
-    """(N, 5, 2) points, (N, 5) whether they are there, (N, 5) flags."""
-    landmarks, has_landmarks = no_landmarks(len(values))
-    triples = values[:, 4:_NUM_WITH_LANDMARKS].reshape(-1, NUM_LANDMARKS, 3)
-    has_points = (counts >= _NUM_WITH_LANDMARKS)[:, None]
-    landmarks[:] = triples[:, :, :2]
-    has_landmarks[:] = has_points & (triples[:, :, 2] >= 0)
-    return landmarks, has_landmarks, triples[:, :, 2]
-
-
-def _occlusion(flags: Float64Array, has_landmarks: npt.NDArray[np.bool_]) -> Float64Array:
-    """(N,) the attribute occluded_landmarks, NaN for faces without landmarks."""
-    occluded = ((flags == 1) & has_landmarks) @ OCCLUSION_BITS
-    return np.where(has_landmarks.any(axis=1), occluded, np.nan)
+def _columns(table: FaceTable) -> Float64Array:
+    """(N, 4) numbers, or (N, 20) if anything but boxes is known."""
+    boxes = decimal_boxes_xywh(table.boxes)
+    unknown = np.full(len(boxes), np.nan, np.float32)
+    blur = shortest_decimals(table.attributes.get(LANDMARK_BLUR, unknown))
+    has = table.has_landmarks
+    if not has.any() and not np.isfinite(blur).any():
+        return boxes
+    points = np.full((len(boxes), NUM_LANDMARKS, 3), -1.0)
+    points[has, :2] = shortest_decimals(table.landmarks[has])
+    points[has, 2] = read_occlusion(table.attributes.get(OCCLUDED_LANDMARKS, unknown))[has]
+    return np.concatenate([boxes, points.reshape(len(boxes), -1), np.nan_to_num(blur, nan=-1.0)[:, None]], axis=1)

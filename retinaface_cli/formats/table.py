@@ -20,6 +20,14 @@ from retinaface_cli.faces import (
     frozen_array,
 )
 
+Float64Array = npt.NDArray[np.float64]
+
+OCCLUDED_LANDMARKS = "occluded_landmarks"
+"""Attribute: the sum of 1, 2, 4, 8, 16 for an occluded left eye, right eye, nose, left and right mouth corner."""
+
+OCCLUSION_BITS = 2 ** np.arange(NUM_LANDMARKS)
+"""What each occluded point adds to the attribute, in the order of LANDMARK_NAMES."""
+
 MAX_EXAMPLES = 3
 """Places that a finding names; the others are only counted."""
 
@@ -89,6 +97,7 @@ class FaceTable:
         scores: (N,) in [0, 1]; None for labels.
         attributes: name -> (N,) values (blur, occlusion, pose, ...); NaN where unknown.
         image_ids: P ids of a COCO file; None for other sources.
+        category_ids: ids of the classes that are faces, of a COCO file.
         sources: P files that the images were read from, for messages; empty where there are none.
         lines: (N,) line of each face in its file, from 1; 0 where the format has no lines.
         format_name: of the file that was read.
@@ -109,6 +118,7 @@ class FaceTable:
     scores: FloatArray | None = None
     attributes: Mapping[str, FloatArray] = field(default_factory=dict)
     image_ids: Sequence[int | str] | None = None
+    category_ids: tuple[int | str, ...] = ()
     sources: Sequence[Path] = ()
     lines: IntArray | None = None
     format_name: str = ""
@@ -297,3 +307,10 @@ class FaceTable:
 def _unknown(length: int) -> FloatArray:
     """Values of an attribute that is not known."""
     return np.full(length, np.nan, np.float32)
+
+
+def read_occlusion(values: npt.NDArray[np.floating[Any]]) -> BoolArray:
+    """(N, 5) which landmarks are occluded, from (N,) values of the attribute; none where it is no such sum."""
+    known = np.where((values >= 0) & (values < 2**NUM_LANDMARKS), values, 0).astype(np.intp)
+    result: BoolArray = np.not_equal(known[:, None] & OCCLUSION_BITS, 0)
+    return result

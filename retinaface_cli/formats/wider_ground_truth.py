@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from retinaface_cli.errors import LabelFormatError
-from retinaface_cli.faces import BoolArray
-from retinaface_cli.formats.face_table import FaceTable, Float64Array, no_landmarks, no_sizes
+from retinaface_cli.faces import BoolArray, FloatArray
 from retinaface_cli.formats.mat_files import MatValue, read_mat
-from retinaface_cli.formats.values import as_name
-from retinaface_cli.formats.wider_text import WIDER_ATTRIBUTES
+from retinaface_cli.formats.table import FaceTable, Float64Array
+from retinaface_cli.formats.text import as_name
+
+WIDER_ATTRIBUTES = ("blur", "expression", "illumination", "invalid", "occlusion", "pose")
+"""What stands behind the box of a face in the text labels, in this order."""
 
 DIFFICULTIES = ("easy", "medium", "hard")
 """The three lists of the protocol."""
@@ -81,20 +83,13 @@ def read_wider_mat(path: Path) -> FaceTable:
     num_faces = np.array([len(boxes) for boxes in boxes_list], np.intp)
     boxes = np.concatenate(boxes_list) if boxes_list else np.zeros((0, 4))
     boxes[:, 2:] += boxes[:, :2]
-    landmarks, has_landmarks = no_landmarks(len(boxes))
     attributes = {name: _attribute(images, num_faces, name, path) for name in WIDER_ATTRIBUTES}
-    return FaceTable(
-        format_name="wider-mat",
-        file_names=[image.name for image in images],
-        num_faces=num_faces,
-        boxes=boxes,
-        landmarks=landmarks,
-        has_landmarks=has_landmarks,
+    return replace(
+        FaceTable.from_boxes([image.name for image in images], num_faces, boxes),
         ignore=attributes["invalid"] == 1,
-        image_sizes=no_sizes(len(images)),
         sources=[path] * len(images),
-        lines=np.zeros(len(boxes), np.intp),
         attributes=attributes,
+        format_name="wider-mat",
         boxes_are_corners=False,
     )
 
@@ -109,15 +104,15 @@ def _boxes(image: _MatImage, path: Path) -> Float64Array:
     return values
 
 
-def _attribute(images: list[_MatImage], num_faces: npt.NDArray[np.intp], name: str, path: Path) -> Float64Array:
+def _attribute(images: list[_MatImage], num_faces: npt.NDArray[np.intp], name: str, path: Path) -> FloatArray:
     """One attribute of all faces."""
     result = []
     for image, wanted in zip(images, num_faces.tolist(), strict=True):
         values = image.values[f"{name}_label_list"].ravel()
         if len(values) != wanted:
             raise LabelFormatError(f"{path}: {image.name}: expected {wanted} values of {name}, got {len(values)}")
-        result.append(values.astype(np.float64))
-    return np.concatenate(result) if result else np.zeros(0)
+        result.append(values.astype(np.float32))
+    return np.concatenate(result) if result else np.zeros(0, np.float32)
 
 
 def _counted(indices: npt.NDArray[Any], num_faces: int, place: str) -> BoolArray:

@@ -1,0 +1,202 @@
+"""What every reader has in common: its interface, the first look at a source, and gathering faces one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from retinaface_cli.errors import LabelFormatError
+from retinaface_cli.faces import NUM_LANDMARKS
+from retinaface_cli.files.listing import IMAGE_SUFFIXES, walk_files
+from retinaface_cli.formats.table import Action, FaceTable, Finding, merge_findings
+from retinaface_cli.formats.text import read_start
+
+SPLITS = ("train", "val", "test")
+"""Parts of a data set, by the names that --split takes."""
+
+SPLIT_NAMES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+"""What folders and files of each part are called."""
+
+_MAX_ENTRIES = 20_000
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """What a reader may need to know besides the path.
+
+    Attributes:
+        split: one of SPLITS, where the source holds several; None: it must hold one.
+        images: folder of the images; None: where the format puts them.
+        classes: names of the classes that are faces, for formats that hold other objects too; empty: by their names.
+        with_scores: whether the source holds predictions, each with a score, or labels.
+        category_ids: of COCO results with several categories, those that are faces; empty: not known.
+    """
+
+    split: str | None = None
+    images: Path | None = None
+    classes: tuple[str, ...] = ()
+    with_scores: bool = False
+    category_ids: tuple[int | str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SourceHead:
+    """The beginning of a source, by which its format is told."""
+
+    path: Path
+
+    @cached_property
+    def is_folder(self) -> bool:
+        """Whether it is a folder."""
+        return self.path.is_dir()
+
+    @cached_property
+    def head(self) -> bytes:
+        """The first 64 KB of a file (unpacked), without byte order mark and leading spaces; nothing of a folder."""
+        return b"" if self.is_folder else read_start(self.path)
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The first lines of a text file, at least one; bytes that are not UTF-8 are replaced."""
+        return self.head[:4096].decode("utf-8", errors="replace").splitlines()[:5] or [""]
+
+    @cached_property
+    def files(self) -> tuple[Path, ...]:
+        """The first files in a folder and below it that are no images."""
+        if not self.is_folder:
+            return ()
+        found = islice(walk_files(self.path), _MAX_ENTRIES)
+        return tuple(file for file in found if not file.name.lower().endswith(IMAGE_SUFFIXES))
+
+    def files_with(self, suffix: str) -> list[Path]:
+        """Those of the files that have the ending."""
+        return [file for file in self.files if file.name.lower().endswith(suffix)]
+
+
+@dataclass(frozen=True)
+class LabelReader:
+    """One format.
+
+    Attributes:
+        title: its name, in the user's words.
+        look: what a source of it looks like.
+        recognizes: whether a source of labels is of this format, by its beginning.
+        read: reads a source; raises LabelFormatError with the place.
+    """
+
+    title: str
+    look: str
+    recognizes: Callable[[SourceHead], bool]
+    read: Callable[[Path, ReadingOptions], FaceTable]
+
+
+def choose_split(found: Sequence[str], wanted: str | None, path: Path) -> str:
+    """The wanted part of a data set, or the only one.
+
+    Raises:
+        LabelFormatError: the wanted one is not in it, or it has several.
+    """
+    if wanted is None and len(found) == 1:
+        return found[0]
+    if wanted is not None and wanted in found:
+        return wanted
+    problem = f"no {wanted} part" if wanted else "several parts"
+    raise LabelFormatError(f"{path}: {problem}; choose with --split, one of: {', '.join(found) or 'none found'}")
+
+
+class TableBuilder:
+    """Gathers images and their faces one by one; a face belongs to the image that was added last."""
+
+    def __init__(self, options: ReadingOptions | None = None) -> None:
+        self._with_scores = options is not None and options.with_scores
+        self._images: list[tuple[str, Path, tuple[int, int], int | str]] = []
+        self._num_faces: list[int] = []
+        self._boxes: list[Sequence[float]] = []
+        self._points: list[tuple[int, int, Point]] = []
+        self._scores: list[float] = []
+        self._ignore: list[bool] = []
+        self._lines: list[int] = []
+        self._attributes: dict[str, dict[int, float]] = {}
+        self._findings: list[Finding] = []
+
+    def add_image(self, name: str, source: Path, *, size: tuple[int, int] = (0, 0), image_id: int | str = "") -> None:
+        """Adds an image that was read from a file; its size is (height, width), 0 where unknown."""
+        self._images.append((name, source, size, image_id))
+        self._num_faces.append(0)
+
+    def add_face(
+        self,
+        box: Sequence[float],
+        points: Sequence[Point | None] = (),
+        *,
+        score: float = 0.0,
+        ignore: bool = False,
+        attributes: Mapping[str, float] | None = None,
+        line: int = 0,
+    ) -> None:
+        """Adds a face: its corners, and nothing or five points in the order of LANDMARK_NAMES, None where missing."""
+        face = len(self._boxes)
+        self._boxes.append(box)
+        self._points += [(face, k, point) for k, point in enumerate(points) if point is not None]
+        self._scores.append(score)
+        self._ignore.append(ignore)
+        self._lines.append(line)
+        for name, value in (attributes or {}).items():
+            self._attributes.setdefault(name, {})[face] = value
+        self._num_faces[-1] += 1
+
+    def note(self, reason: str, action: Action, place: str) -> None:
+        """Counts one fault at one place."""
+        finding = Finding(reason, action, 1, (place,))
+        if len(self._findings) > 1000:
+            self._findings = list(merge_findings(self._findings))
+        self._findings.append(finding)
+
+    def build(
+        self,
+        format_name: str,
+        *,
+        boxes_are_corners: bool = True,
+        is_order_known: bool = True,
+        image_root: Path | None = None,
+    ) -> FaceTable:
+        """The table of all that was added."""
+        n = len(self._boxes)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is found by the checks
+            boxes = np.array(self._boxes, np.float64).reshape(-1, 4).astype(np.float32)
+            landmarks = np.full((n, NUM_LANDMARKS, 2), np.nan, np.float32)
+            has_landmarks = np.zeros((n, NUM_LANDMARKS), np.bool_)
+            if self._points:
+                faces, columns, points = zip(*self._points, strict=True)
+                landmarks[list(faces), list(columns)] = np.array(points, np.float64)
+                has_landmarks[list(faces), list(columns)] = True
+            attributes = {}
+            for name, values in self._attributes.items():
+                attributes[name] = np.full(n, np.nan, np.float32)
+                attributes[name][list(values)] = np.array(list(values.values()), np.float64)
+        table = FaceTable.from_boxes([image[0] for image in self._images], self._num_faces, boxes)
+        ids = [image[3] for image in self._images]
+        return replace(
+            table,
+            landmarks=landmarks,
+            has_landmarks=has_landmarks,
+            ignore=np.array(self._ignore, np.bool_),
+            scores=np.array(self._scores, np.float32) if self._with_scores else None,
+            image_sizes=np.array([image[2] for image in self._images], np.intp).reshape(-1, 2),
+            image_ids=None if "" in ids or not ids else ids,
+            sources=[image[1] for image in self._images],
+            lines=np.array(self._lines, np.intp),
+            attributes=attributes,
+            format_name=format_name,
+            boxes_are_corners=boxes_are_corners,
+            is_order_known=is_order_known,
+            image_root=image_root,
+            findings=merge_findings(self._findings),
+        )
