@@ -19,7 +19,7 @@ import skimage.data
 
 from retinaface_cli.data.preprocessing import load_rgb
 from retinaface_cli.faces import LANDMARK_MIRROR_ORDER, FaceLabels, ImageLabels
-from retinaface_cli.formats import write_labels
+from retinaface_cli.formats import FaceTable, write_labels
 from retinaface_cli.visualization.image_files import save_image
 
 Canvas = npt.NDArray[np.float32]
@@ -248,7 +248,7 @@ def main() -> None:
         save_image(folder / name, np.clip(np.rint(canvas), 0, 255).astype(np.uint8), quality=88)
         labels.append(ImageLabels(name, join(faces), width=width, height=height))
         print(f"{folder / name}: {width} x {height}, {len(faces)} faces")
-    write_labels(folder / "labels.json", labels, format_name="json")
+    write_labels(folder / "labels.json", FaceTable.from_images(labels), format_name="json", force=True)
 
 
 def whole(portrait: Portrait) -> FaceLabels:

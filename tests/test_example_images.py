@@ -19,10 +19,10 @@ NUM_FACES = {"astronaut.jpg": 1, "grace_hopper.jpg": 1, "gallery.jpg": 12, "tabl
 
 def test_every_image_has_its_labels_and_is_small() -> None:
     labels = read_labels(IMAGES / "labels.json")
-    assert {image.file_name: len(image.faces) for image in labels.images} == NUM_FACES
+    assert {image.file_name: len(image.faces) for image in labels.label_images()} == NUM_FACES
     assert labels.findings == ()
     assert sorted(path.name for path in IMAGES.glob("*.jpg")) == sorted(NUM_FACES)
-    for image in labels.images:
+    for image in labels.label_images():
         path = IMAGES / image.file_name
         assert path.stat().st_size < 200_000
         assert load_rgb(path).shape == (image.height, image.width, 3)
@@ -30,7 +30,7 @@ def test_every_image_has_its_labels_and_is_small() -> None:
 
 
 def test_points_lie_in_their_boxes_with_the_left_eye_on_the_left() -> None:
-    for image in read_labels(IMAGES / "labels.json").images:
+    for image in read_labels(IMAGES / "labels.json").label_images():
         boxes, points = image.faces.boxes, image.faces.landmarks
         assert (points >= boxes[:, None, :2]).all()
         assert (points <= boxes[:, None, 2:]).all()

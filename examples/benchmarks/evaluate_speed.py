@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from retinaface_cli.commands.evaluate.truth import read_truth
 from retinaface_cli.faces import FaceDetections, ImageDetections, ImageLabels
-from retinaface_cli.formats.predictions import write_predictions
+from retinaface_cli.formats import FaceTable, write_predictions
 
 NUM_DETECTIONS = 470_000
 POINTS = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]])
@@ -65,7 +65,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "predictions.json")
         write_predictions(
-            path, invent(read_truth(options.ground_truth).images, options.num_detections), format_name="json"
+            path,
+            FaceTable.from_images(invent(read_truth(options.ground_truth).images, options.num_detections)),
+            format_name="json",
         )
         print(f"{path.name}: {options.num_detections:,} detections, {path.stat().st_size / 1e6:.0f} MB", flush=True)
         command = [sys.executable, "-m", "retinaface_cli", "evaluate", "--predictions", str(path)]

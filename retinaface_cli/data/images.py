@@ -149,10 +149,11 @@ def _count_usable(source: ImageSource) -> int:
 def _load_source(source: LabelSource, *, skip_unreadable: bool) -> ImageSource:
     """Reads one label file and checks its images."""
     label_set = read_labels(source.labels, split=source.split, images=source.images, classes=source.classes)
-    if not label_set.images:
+    labelled = label_set.label_images()
+    if not labelled:
         raise LabelFormatError(f"{source.labels}: holds no images")
     root = source.labels.parent if label_set.image_root is None else label_set.image_root
-    paths = [root / image.file_name for image in label_set.images]
+    paths = [root / image.file_name for image in labelled]
     with ThreadPoolExecutor(_NUM_THREADS) as threads:
         sizes = list(threads.map(_size_or_error, paths))
     broken = [size for size in sizes if isinstance(size, ImageReadError)]
@@ -166,7 +167,7 @@ def _load_source(source: LabelSource, *, skip_unreadable: bool) -> ImageSource:
         findings.append(f"{message}; left out")
     pairs = [
         (image, path, size)
-        for image, path, size in zip(label_set.images, paths, sizes, strict=True)
+        for image, path, size in zip(labelled, paths, sizes, strict=True)
         if not isinstance(size, ImageReadError)
     ]
     other_size = [image.file_name for image, _, size in pairs if _differs(image, size)]

@@ -13,9 +13,9 @@ from retinaface_cli.data.reading import Image, frame_name
 from retinaface_cli.data.sources import Source
 from retinaface_cli.data.video import VideoFile, frame_rate
 from retinaface_cli.detection.alignment import align_faces, crop_faces
-from retinaface_cli.faces import FaceDetections, ImageDetections
+from retinaface_cli.faces import FaceDetections
 from retinaface_cli.files.atomic import write_text_atomic
-from retinaface_cli.formats.predictions import detections_to_json
+from retinaface_cli.formats import FaceTable, prediction_lines
 from retinaface_cli.visualization.anonymization import AnonymizationMethod, anonymize_faces
 from retinaface_cli.visualization.drawing import draw_faces
 from retinaface_cli.visualization.image_files import output_name, save_image
@@ -109,10 +109,8 @@ class PredictionWriter:
         self._video = None
 
     def _write_labels(self, image: Image, faces: FaceDetections) -> None:
-        height, width = image.resizer.original_size
-        detections = ImageDetections(image.name, faces, width=width, height=height)
-        content = detections_to_json(detections, file_path=image.name)
-        write_text_atomic(self._folder.label_path(image.name), json.dumps(content, ensure_ascii=False))
+        table = FaceTable.from_detections([image.name], [faces], image_sizes=[image.resizer.original_size])
+        write_text_atomic(self._folder.label_path(image.name), prediction_lines(table)[0].decode())
         if self._video is not None:
             self._video.num_frames += 1
 

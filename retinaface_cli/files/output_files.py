@@ -79,12 +79,12 @@ def write_folder(path: Path, *, force: bool = False, protect: Iterable[Path] = (
         OutputError: something else is there, which is left as it was; or it cannot be written.
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100  links are not resolved
-    _check_folder(path, force=force, protect=[Path(real_path(source)) for source in protect])
+    check_folder(path, force=force, protect=protect)
     temporary = temporary_path(path, "")
     with _reported(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _clean(path)
-        _check_folder(path, force=force, protect=())  # _clean may have brought it back
+        check_folder(path, force=force)  # _clean may have brought it back
         temporary.mkdir()
         lock = os.open(temporary, os.O_RDONLY)
         try:
@@ -119,7 +119,8 @@ def _check_no_source(path: Path, sources: Iterable[Path]) -> None:
             raise OutputError(f"{shown(path)}: is a source of this command, and is not written over")
 
 
-def _check_folder(path: Path, *, force: bool, protect: Sequence[Path]) -> None:
+def check_folder(path: Path, *, force: bool = False, protect: Iterable[Path] = ()) -> None:
+    """Raises OutputError unless a folder can be written here by write_folder, with the same arguments."""
     mode = _mode(path)
     if mode is None:
         return
@@ -128,7 +129,8 @@ def _check_folder(path: Path, *, force: bool, protect: Sequence[Path]) -> None:
     manifest = Manifest.read(path)
     foreign = next((name for name in sorted(_names(path)) if name not in manifest), None)
     real = Path(real_path(path))
-    if any(source.is_relative_to(real) or real.is_relative_to(source) for source in protect):
+    sources = [Path(real_path(source)) for source in protect]
+    if any(source.is_relative_to(real) or real.is_relative_to(source) for source in sources):
         raise OutputError(f"{shown(path)}: holds a source of this command, and is not replaced")
     if foreign is not None:
         raise OutputError(f"{shown(path)}: not replaced, since this tool did not write {shown(foreign)} as it is now")

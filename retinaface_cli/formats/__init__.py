@@ -6,7 +6,7 @@ and `write_predictions` write. READERS and WRITERS name the formats.
 
 from retinaface_cli.formats.reading import READERS, read_labels, read_predictions
 from retinaface_cli.formats.table import FaceTable, Finding
-from retinaface_cli.formats.writing import WRITERS, PredictionFormat, write_labels, write_predictions
+from retinaface_cli.formats.writing import WRITERS, PredictionFormat, prediction_lines, write_labels, write_predictions
 
 __all__ = [
     "READERS",
@@ -14,6 +14,7 @@ __all__ = [
     "FaceTable",
     "Finding",
     "PredictionFormat",
+    "prediction_lines",
     "read_labels",
     "read_predictions",
     "write_labels",

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from retinaface_cli.errors import LabelFormatError
+from retinaface_cli.errors import LabelFormatError, shown
 from retinaface_cli.faces import NUM_LANDMARKS, BoolArray, FloatArray
 from retinaface_cli.formats.reader import ReadingOptions, SourceHead
 from retinaface_cli.formats.table import FaceTable, Float64Array
-from retinaface_cli.formats.text import as_flag, as_name, as_size, dump_json, parse_json, read_bytes, shorten
+from retinaface_cli.formats.text import as_flag, as_name, as_size, dump_json, parse_json, read_utf8, shorten
 
 _MISSING_POINT = [-1, -1]
 
@@ -87,7 +87,7 @@ def parse_images(values: Sequence[Any], path: Path, options: ReadingOptions) -> 
 
 def _read_records(path: Path, options: ReadingOptions) -> Iterator[_Record]:
     """The images of a file; where it has one to a line, each with its line."""
-    data = read_bytes(path)
+    data = read_utf8(path)
     if not data.strip():
         raise LabelFormatError(f"{path}: the file is empty")
     is_list = data.lstrip()[:1] == b"["
@@ -202,7 +202,9 @@ def _find_wrong(records: Sequence[_Record], key: str, shape: tuple[int, ...], wa
         for number, face in enumerate(record.annotations, 1):
             value = face.get(key)
             if as_numbers([value], shape) is None and (value or key != "landmarks"):
-                got = f"{len(value)}" if isinstance(value, list) and key == "bbox" and len(value) != 4 else shorten(value)
+                got = (
+                    f"{len(value)}" if isinstance(value, list) and key == "bbox" and len(value) != 4 else shorten(value)
+                )
                 return f"{record.place}: face {number}: {key}: expected {wanted}, got {got}"
     return f"{records[0].place}: {key}: expected {wanted}"
 
@@ -223,7 +225,7 @@ def _read_extras(records: Sequence[_Record], num_faces: int) -> tuple[BoolArray,
         for name, value in given.items():
             if not isinstance(value, (int, float)) or abs(value) > np.finfo(np.float32).max:
                 raise LabelFormatError(
-                    f"{record.place}: attributes: {shorten(name)}: expected a number, got {shorten(value)}"
+                    f"{record.place}: attributes: {shown(name)}: expected a number, got {shorten(value)}"
                 )
             if name not in attributes:
                 attributes[name] = np.full(num_faces, np.nan, np.float32)
@@ -242,23 +244,26 @@ def write_json_lines(path: Path, table: FaceTable) -> None:
     path.write_bytes(b"".join(line + b"\n" for line in image_lines(table)))
 
 
-def image_lines(table: FaceTable) -> list[bytes]:
-    """The JSON object of each image, in one line each."""
+def image_lines(table: FaceTable, *, with_paths: bool = False) -> list[bytes]:
+    """The JSON object of each image, in one line each; with_paths: the name also as `file_path`."""
     faces = face_objects(table)
-    sizes = table.image_sizes.tolist()
     lines = []
     for name, (height, width), start, end in zip(
-        table.file_names, sizes, table.starts.tolist(), table.ends.tolist(), strict=True
+        table.file_names, table.image_sizes.tolist(), table.starts.tolist(), table.ends.tolist(), strict=True
     ):
-        size = {"width": width, "height": height} if width and height else {}
-        lines.append(dump_json({"file_name": _printable(name), **size, "annotations": faces[start:end]}))
+        entry: dict[str, Any] = {"file_name": _printable(name)}
+        if with_paths:
+            entry["file_path"] = entry["file_name"]
+        if width and height:
+            entry |= {"width": width, "height": height}
+        lines.append(dump_json({**entry, "annotations": faces[start:end]}))
     return lines
 
 
 def face_objects(table: FaceTable) -> list[dict[str, Any]]:
     """The value of each face, as dump_json takes it."""
     points = np.where(table.has_landmarks[:, :, None], table.landmarks, np.float32(-1))
-    with_points = table.has_landmarks.any(axis=1).tolist()
+    with_points: list[bool] = np.logical_or.reduce(table.has_landmarks, axis=1).tolist()
     faces: list[dict[str, Any]] = [
         {"bbox": box, "landmarks": marks if has else []}
         for box, marks, has in zip(table.boxes, points, with_points, strict=True)

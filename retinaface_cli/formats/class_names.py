@@ -20,11 +20,11 @@ _NO_FACE = re.compile(r"^(no|non|not|without|un)(a|an)?[ _-]*(human)?[ _-]*faces
 _FACE_CODES = frozenset(("/m/0dzct",))
 """What OpenImages calls a human face."""
 
-_OTHER_OBJECTS = frozenset(
-    "person people pedestrian human man woman boy girl child body upperbody head headshot hand foot torso bicycle car "
-    "motorcycle motorbike airplane aeroplane bus train truck boat van vehicle bird cat dog horse sheep cow elephant "
-    "bear zebra giraffe animal bottle chair sofa couch table diningtable plant pottedplant tvmonitor tv object "
-    "background licenseplate plate helmet mask hat glasses eye nose mouth".split()
+_OTHER_OBJECTS = re.compile(
+    "(full|upper|half)?(person|people|pedestrian|human|m[ae]n|wom[ae]n|boy|girl|child|kid|body|bodies|head|headshot|hand|"
+    "foot|feet|torso|bicycle|bike|car|motorcycle|motorbike|airplane|aeroplane|plane|bus|train|truck|boat|van|vehicle|"
+    "bird|cat|dog|horse|sheep|cow|elephant|bear|zebra|giraffe|animal|bottle|chair|sofa|couch|table|diningtable|plant|"
+    "pottedplant|tv|tvmonitor|object|background|(license|number)?plate|helmet|mask|hat|glasses|eye|nose|mouth|ear)(e?s)?"
 )
 """Classes that are no faces even where they are the only one."""
 
@@ -69,8 +69,7 @@ def _is_face(name: str) -> bool:
 
 
 def _is_other(name: str) -> bool:
-    plain = _plain(name)
-    return bool(_NO_FACE.search(name)) or plain in _OTHER_OBJECTS or plain.removesuffix("s") in _OTHER_OBJECTS
+    return bool(_NO_FACE.search(name)) or _OTHER_OBJECTS.fullmatch(_plain(name)) is not None
 
 
 def _plain(name: str) -> str:

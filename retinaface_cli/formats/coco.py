@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from retinaface_cli.errors import LabelFormatError
+from retinaface_cli.errors import LabelFormatError, shown
 from retinaface_cli.faces import LANDMARK_NAMES, NUM_LANDMARKS
 from retinaface_cli.formats.class_names import choose_face_classes, landmark_positions
 from retinaface_cli.formats.reader import Point, ReadingOptions, SourceHead, TableBuilder
@@ -27,8 +27,7 @@ from retinaface_cli.formats.text import (
     as_size,
     decimal_boxes_xywh,
     dump_json,
-    parse_json,
-    read_bytes,
+    read_json,
     shorten,
     shortest_decimals,
 )
@@ -77,7 +76,7 @@ def read_coco(path: Path, options: ReadingOptions) -> FaceTable:
     Raises:
         LabelFormatError: with the place.
     """
-    content = parse_json(read_bytes(path), str(path))
+    content = read_json(path)
     if not isinstance(content, dict):
         raise LabelFormatError(f"{path}: expected an object with images and annotations, got {shorten(content)}")
     builder = TableBuilder()
@@ -85,7 +84,8 @@ def read_coco(path: Path, options: ReadingOptions) -> FaceTable:
     annotations = _objects(content, "annotations", path)
     is_whole_body = any("face_box" in annotation for annotation in annotations)
     categories = None if is_whole_body else _read_categories(content, options, path, builder)
-    faces: dict[_Identity, list[_Face]] = {_identity(image, "id", f"{path}: images[{i}]"): [] for i, image in enumerate(images)}
+    ids = [_identity(image, "id", f"{path}: images[{i}]") for i, image in enumerate(images)]
+    faces: dict[_Identity, list[_Face]] = {identity: [] for identity in ids}
     if len(faces) < len(images):
         raise LabelFormatError(f"{path}: images: expected distinct ids, got {len(images) - len(faces)} twice")
     for i, annotation in enumerate(annotations):
@@ -94,13 +94,14 @@ def read_coco(path: Path, options: ReadingOptions) -> FaceTable:
         if image_id not in faces:
             builder.note("annotation of an image that is not listed, left out", "dropped", place)
             continue
-        face = _read_whole_body(annotation, place) if is_whole_body else _read_face(annotation, categories, place, builder)
+        face = (
+            _read_whole_body(annotation, place) if is_whole_body else _read_face(annotation, categories, place, builder)
+        )
         if face is not None:
             faces[image_id].append(face)
-    for i, (image, found) in enumerate(zip(images, faces.values(), strict=True)):
+    for i, (image, identity, found) in enumerate(zip(images, ids, faces.values(), strict=True)):
         place = f"{path}: images[{i}]"
         size = as_size(image.get("height"), image.get("width"), place)
-        identity = _identity(image, "id", place)
         builder.add_image(as_name(image.get("file_name"), place), path, size=size, image_id=identity)
         for face in _join_skeletons(found):
             builder.add_face(face.box, face.points, ignore=face.is_ignored, attributes=face.attributes)
@@ -220,7 +221,7 @@ def _read_attributes(given: object, place: str, builder: TableBuilder) -> dict[s
         if isinstance(value, (bool, int, float)):
             result[name] = as_float(float(value) if isinstance(value, bool) else value, place, what="a number")
         else:
-            builder.note(f"attribute {shorten(name)} that is no number, left out", "dropped", place)
+            builder.note(f"attribute {shown(name)} that is no number, left out", "dropped", place)
     return result
 
 
@@ -270,7 +271,7 @@ def _holds(face: _Face, skeleton: _Face) -> bool:
     """Whether the middle of a skeleton's points lies in the box of a face."""
     known = [point for point in skeleton.points if point is not None]
     x, y = (sum(values) / len(known) for values in zip(*known, strict=True))
-    return face.box[0] <= x <= face.box[2] and face.box[1] <= y <= face.box[3]
+    return bool(face.box[0] <= x <= face.box[2] and face.box[1] <= y <= face.box[3])
 
 
 def is_coco_results(values: Sequence[Any]) -> bool:
@@ -341,7 +342,7 @@ def write_results(path: Path, table: FaceTable) -> None:
     ids = np.repeat(np.array(image_ids(table), np.object_), table.num_faces).tolist()
     names = np.repeat(np.array(table.file_names, np.object_), table.num_faces).tolist()
     boxes = np.round(decimal_boxes_xywh(table.boxes), 3)
-    scores = [] if table.scores is None else table.scores
+    scores = np.ones(len(boxes), np.float32) if table.scores is None else table.scores
     lines = []
     for image_id, name, box, score, points in zip(ids, names, boxes, scores, _keypoints(table), strict=True):
         face = {"image_id": image_id, "file_name": name, "category_id": 1, "bbox": box, "score": score}
@@ -350,7 +351,7 @@ def write_results(path: Path, table: FaceTable) -> None:
 
 
 def image_ids(table: FaceTable) -> list[_Identity]:
-    """An id for each image, distinct and whole: those of the source, the numbers that the files are named by, or 1 to P."""
+    """An id for each image, all distinct: those of the source, the numbers that the files are named by, or 1 to P."""
     if table.image_ids is not None and len(set(table.image_ids)) == len(table):
         return list(table.image_ids)
     stems = [Path(name).stem for name in table.file_names]
@@ -394,5 +395,6 @@ def _keypoints(table: FaceTable) -> Iterator[Any]:
     values = np.zeros((len(has), NUM_LANDMARKS, 3))
     values[:, :, :2] = np.where(has[:, :, None], shortest_decimals(table.landmarks), 0.0)
     values[:, :, 2] = np.where(has, np.where(is_occluded, 1.0, 2.0), 0.0)
-    rows = values.reshape(len(has), -1)
-    return (row if known else None for row, known in zip(rows, has.any(axis=1).tolist(), strict=True))
+    rows = values.reshape(len(has), 3 * NUM_LANDMARKS)
+    is_known: list[bool] = np.logical_or.reduce(has, axis=1).tolist()
+    return (row if known else None for row, known in zip(rows, is_known, strict=True))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from retinaface_cli.errors import LabelFormatError
+from retinaface_cli.errors import LabelFormatError, shown
 from retinaface_cli.faces import LANDMARK_NAMES, NUM_LANDMARKS
 from retinaface_cli.formats.class_names import choose_face_classes, landmark_index
 from retinaface_cli.formats.reader import Point, ReadingOptions, SourceHead, TableBuilder
@@ -123,7 +123,7 @@ def read_csv(path: Path, options: ReadingOptions) -> FaceTable:
     for row in rows:
         if len(row.cells) <= max(columns.file_name, *columns.box):
             wanted = max(columns.file_name, *columns.box) + 1
-            raise LabelFormatError(f"{path}:{row.line}: expected {wanted} fields or more, got {len(row.cells)}")
+            raise LabelFormatError(f"{path}:{row.line}: expected {wanted} fields, got {len(row.cells)}")
         group = images.setdefault(as_name(row.cells[columns.file_name], f"{path}:{row.line}"), [])
         if not any(row.cell(i) for i in columns.box):
             group.insert(0, row)  # keeps the image's size even where it has no face
@@ -260,7 +260,7 @@ def _add_face(builder: TableBuilder, row: _Row, columns: _Columns, path: Path) -
             try:
                 attributes[name] = parse_number(row.cell(i), place)
             except LabelFormatError:
-                builder.note(f"{shorten(name)} that is no number, left out", "dropped", place)
+                builder.note(f"{shown(name)} that is no number, left out", "dropped", place)
     score = 0.0 if columns.score is None else _score(row, columns, place)
     builder.add_face(box, points, score=score, ignore=mark in _TRUE, attributes=attributes, line=row.line)
 

@@ -10,8 +10,7 @@ import math
 from pathlib import Path
 
 from retinaface_cli.errors import LabelFormatError
-from retinaface_cli.files.listing import walk_files
-from retinaface_cli.formats.reader import ReadingOptions, SourceHead, TableBuilder
+from retinaface_cli.formats.reader import ReadingOptions, SourceHead, TableBuilder, walk_files
 from retinaface_cli.formats.table import FaceTable
 from retinaface_cli.formats.text import as_name, parse_count, parse_number, read_lines, shorten
 
@@ -32,7 +31,9 @@ def read_fddb(path: Path, options: ReadingOptions) -> FaceTable:  # noqa: ARG001
     Raises:
         LabelFormatError: with file and line.
     """
-    files = list(walk_files(path, suffixes=(_SUFFIX,))) if path.is_dir() else [path]
+    files = (
+        [file for file in walk_files(path, ".txt") if file.name.lower().endswith(_SUFFIX)] if path.is_dir() else [path]
+    )
     if not files:
         raise LabelFormatError(f"{path}: expected files like FDDB-fold-01-ellipseList.txt, found none")
     builder = TableBuilder()

@@ -11,13 +11,17 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from retinaface_cli.errors import LabelFormatError, SettingsError
-from retinaface_cli.faces import BoolArray
-from retinaface_cli.files.listing import IMAGE_SUFFIXES, exists, is_image
+from retinaface_cli.faces import BoolArray, IntArray
+from retinaface_cli.files.listing import IMAGE_SUFFIXES
 from retinaface_cli.formats.image_heads import read_size_from_head
+from retinaface_cli.formats.reader import exists, is_image
 from retinaface_cli.formats.table import MAX_EXAMPLES, Action, FaceTable, Finding
 
 _NUM_PROBED = 20
 """Names that are tried to find out where the images lie."""
+
+_MAX_DEPTH = 16
+"""Leading folders of a name that are taken off at most."""
 
 _NUM_THREADS = 4
 
@@ -63,7 +67,7 @@ def find_images(folder: Path, file_names: Sequence[str]) -> ImagePlace:
     if not folder.is_dir():
         raise LabelFormatError(f"{folder}: no such folder of images (--images)")
     probed = _probe(file_names)
-    depth = max((len(PurePosixPath(name).parts) for name in probed), default=1)
+    depth = min(max((len(PurePosixPath(name).parts) for name in probed), default=1), _MAX_DEPTH)
     places = [ImagePlace(root, k) for k in range(depth) for root in (folder, folder / "images")]
     hits = [sum(exists(place.root / place.name(name)) for name in probed) for place in places]
     if probed and not max(hits):
@@ -147,12 +151,15 @@ def join_repeated(table: FaceTable, place: str) -> FaceTable:
         return table
     keep = np.ones(len(table.boxes), np.bool_)
     examples: dict[tuple[str, Action], list[str]] = {}
-    faces = [slice(start, end) for start, end in zip(table.starts.tolist(), table.ends.tolist(), strict=True)]
+    faces = [np.arange(start, end) for start, end in zip(table.starts.tolist(), table.ends.tolist(), strict=True)]
     for i in repeated:
+        first = int(owner[i])
         key: tuple[str, Action] = ("image named again with other faces, joined", "mended")
-        if _are_same(table, faces[owner[i]], faces[i]):
+        if _are_same(table, faces[first], faces[i]):
             key = ("image named again with the same faces, left out", "dropped")
             keep[faces[i]] = False
+        else:
+            faces[first] = np.concatenate([faces[first], faces[i]])
         examples.setdefault(key, []).append(f"{place}: {table.file_names[i]}")
     findings = (
         Finding(reason, action, len(places), tuple(places[:MAX_EXAMPLES]))
@@ -172,8 +179,8 @@ def gather_images(table: FaceTable, keep: BoolArray | None = None) -> FaceTable:
     return replace(table.select_faces(order), num_faces=counts).select_images(owner == np.arange(len(owner)))
 
 
-def _are_same(table: FaceTable, first: slice, second: slice) -> bool:
-    """Whether two images have equal boxes and landmarks, in the same order."""
+def _are_same(table: FaceTable, first: IntArray, second: IntArray) -> bool:
+    """Whether two runs of faces have equal boxes and landmarks, in the same order."""
     pairs = ((values[first], values[second]) for values in (table.boxes, table.landmarks))
     return all(np.array_equal(one, other, equal_nan=True) for one, other in pairs)
 

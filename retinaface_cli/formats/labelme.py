@@ -10,11 +10,10 @@ from typing import Any
 
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import NUM_LANDMARKS
-from retinaface_cli.files.listing import walk_files
 from retinaface_cli.formats.class_names import choose_face_classes, landmark_index
-from retinaface_cli.formats.reader import Point, ReadingOptions, SourceHead, TableBuilder
+from retinaface_cli.formats.reader import Point, ReadingOptions, SourceHead, TableBuilder, walk_files
 from retinaface_cli.formats.table import FaceTable
-from retinaface_cli.formats.text import as_float, as_name, as_size, parse_json, read_bytes, read_start, shorten
+from retinaface_cli.formats.text import as_float, as_name, as_size, read_head, read_json, shorten
 
 _BOX_SHAPES = ("rectangle", "polygon", "circle")
 
@@ -43,7 +42,7 @@ class _Shape:
 def recognizes_labelme(source: SourceHead) -> bool:
     """A JSON file with shapes, or a folder of such files."""
     if source.is_folder:
-        return any(_has_shapes(read_start(file)) for file in source.files_with(".json")[:3])
+        return any(_has_shapes(read_head(file)) for file in source.files_with(".json")[:3])
     return _has_shapes(source.head)
 
 
@@ -57,11 +56,11 @@ def read_labelme(path: Path, options: ReadingOptions) -> FaceTable:
     Raises:
         LabelFormatError: with the place.
     """
-    files = list(walk_files(path, suffixes=(".json",))) if path.is_dir() else [path]
+    files = list(walk_files(path, ".json")) if path.is_dir() else [path]
     builder = TableBuilder()
     contents = []
     for file in files:
-        content = parse_json(read_bytes(file), str(file))
+        content = read_json(file)
         if isinstance(content, dict) and isinstance(content.get("shapes"), list):
             contents.append((file, content))
         elif path.is_dir():

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retinaface_cli.errors import LabelFormatError
-from retinaface_cli.formats.text import read_bytes
+from retinaface_cli.files.reading import read_bytes
 
 MatValue = npt.NDArray[Any] | str | list[Any] | None
 """A numeric array, a text, the cells of a cell array (column by column), or None for kinds that are not read."""
@@ -52,7 +52,7 @@ def read_mat(path: Path, wanted: Collection[str]) -> dict[str, MatValue]:
     Raises:
         LabelFormatError: the file cannot be read or is not such a file, or is broken.
     """
-    data = read_bytes(path)
+    data = read_bytes(path, max_bytes=_MAX_BYTES, unpack=True, error=LabelFormatError)
     if data[:10] == b"MATLAB 7.3" or data[:8] == b"\x89HDF\r\n\x1a\n":
         raise LabelFormatError(f"{path}: expected a MATLAB 5 file, got version 7.3; save it with -v7")
     order = {b"IM": "<", b"MI": ">"}.get(data[126:128])

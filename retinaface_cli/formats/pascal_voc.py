@@ -12,11 +12,21 @@ from xml.etree.ElementTree import Element, ParseError, XMLParser
 
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import NUM_LANDMARKS
-from retinaface_cli.files.listing import IMAGE_SUFFIXES, exists, is_image, walk_files
+from retinaface_cli.files.listing import IMAGE_SUFFIXES
 from retinaface_cli.formats.class_names import choose_face_classes
-from retinaface_cli.formats.reader import SPLITS, Point, ReadingOptions, SourceHead, TableBuilder, choose_split
+from retinaface_cli.formats.reader import (
+    SPLITS,
+    Point,
+    ReadingOptions,
+    SourceHead,
+    TableBuilder,
+    choose_split,
+    exists,
+    is_image,
+    walk_files,
+)
 from retinaface_cli.formats.table import FaceTable
-from retinaface_cli.formats.text import as_name, as_size, parse_number, read_bytes, read_start, read_text, shorten
+from retinaface_cli.formats.text import as_name, as_size, parse_number, read_head, read_text, read_utf8, shorten
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _MARKS = ("truncated", "occluded", "blur")
@@ -27,7 +37,7 @@ _POSES = {"frontal": 0.0, "left": 1.0, "right": 2.0, "rear": 3.0}
 def recognizes_voc(source: SourceHead) -> bool:
     """An XML file with <annotation>, or a folder of XML files."""
     if source.is_folder:
-        return any(b"<annotation>" in read_start(file)[:4096] for file in source.files_with(".xml")[:3])
+        return any(b"<annotation>" in read_head(file)[:4096] for file in source.files_with(".xml")[:3])
     return b"<annotation>" in source.head[:4096] or b"<annotation " in source.head[:4096]
 
 
@@ -64,7 +74,7 @@ def _find_files(path: Path, split: str | None) -> Sequence[Path]:
     """The XML files of a source, those of a split if it is chosen."""
     if path.is_file():
         return [path]
-    files = list(walk_files(path, suffixes=(".xml",)))
+    files = list(walk_files(path, ".xml"))
     lists = {file.stem: file for file in sorted(path.glob("ImageSets/Main/*.txt")) if file.stem in SPLITS}
     if split is None:
         return files
@@ -77,7 +87,7 @@ def _parse(path: Path) -> Element:
     """The root element of an XML file."""
     parser = XMLParser()  # expat itself bounds the growth of entities
     try:
-        parser.feed(read_bytes(path))
+        parser.feed(read_utf8(path))
         return parser.close()
     except (ParseError, ValueError, LookupError) as error:
         line = getattr(error, "position", (1, 0))[0]
@@ -115,7 +125,9 @@ def _image_name(path: Path, root: Element, base: Path, images: Path | None) -> s
     names = [(inner / name).as_posix(), name]
     if not is_image(name):
         names += [f"{one}{suffix}" for one in names for suffix in IMAGE_SUFFIXES]
-    names += [(folder / f"{path.stem}{suffix}").as_posix() for folder in (inner, PurePosixPath()) for suffix in IMAGE_SUFFIXES]
+    names += [
+        (folder / f"{path.stem}{suffix}").as_posix() for folder in (inner, PurePosixPath()) for suffix in IMAGE_SUFFIXES
+    ]
     found = next((one for one in names if exists(images / one)), None) if images is not None else None
     return found or as_name(names[0] if is_image(name) else f"{names[0]}.jpg", str(path))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -12,9 +12,9 @@ import numpy as np
 
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import NUM_LANDMARKS
-from retinaface_cli.files.listing import IMAGE_SUFFIXES, walk_files
+from retinaface_cli.files.listing import IMAGE_SUFFIXES, FoundFile, walk_folder
 from retinaface_cli.formats.table import Action, FaceTable, Finding, merge_findings
-from retinaface_cli.formats.text import read_start
+from retinaface_cli.formats.text import read_head
 
 SPLITS = ("train", "val", "test")
 """Parts of a data set, by the names that --split takes."""
@@ -25,6 +25,30 @@ SPLIT_NAMES = {"train": ("train",), "val": ("val", "valid", "validation"), "test
 _MAX_ENTRIES = 20_000
 
 Point = tuple[float, float]
+
+
+def walk_files(folder: Path, *suffixes: str) -> Iterator[Path]:
+    """The files of a folder and all below it in natural order, of all endings or of those given."""
+    found = walk_folder(folder, suffixes=suffixes, own_results=True)
+    return (entry.path for entry in found if isinstance(entry, FoundFile))
+
+
+def walk_images(folder: Path) -> Iterator[Path]:
+    """The images of a folder and all below it in natural order."""
+    return walk_files(folder, *IMAGE_SUFFIXES)
+
+
+def is_image(name: str) -> bool:
+    """Whether a name ends as an image's does."""
+    return name[name.rfind(".") :].lower() in IMAGE_SUFFIXES
+
+
+def exists(path: Path) -> bool:
+    """Whether a path that a file names exists; one that no file can have does not."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, or with a character that is no name's
+        return False
 
 
 @dataclass(frozen=True)
@@ -60,7 +84,7 @@ class SourceHead:
     @cached_property
     def head(self) -> bytes:
         """The first 64 KB of a file (unpacked), without byte order mark and leading spaces; nothing of a folder."""
-        return b"" if self.is_folder else read_start(self.path)
+        return b"" if self.is_folder else read_head(self.path)
 
     @cached_property
     def lines(self) -> list[str]:
@@ -73,7 +97,7 @@ class SourceHead:
         if not self.is_folder:
             return ()
         found = islice(walk_files(self.path), _MAX_ENTRIES)
-        return tuple(file for file in found if not file.name.lower().endswith(IMAGE_SUFFIXES))
+        return tuple(file for file in found if not is_image(file.name))
 
     def files_with(self, suffix: str) -> list[Path]:
         """Those of the files that have the ending."""

@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 
 from retinaface_cli.errors import LabelFormatError
-from retinaface_cli.files.listing import exists, walk_files
 from retinaface_cli.formats.canonical import (
     parse_images,
     read_canonical,
@@ -22,10 +21,24 @@ from retinaface_cli.formats.checks import InvalidPolicy, check_labels, check_pre
 from retinaface_cli.formats.coco import is_coco_results, parse_results, read_coco, recognizes_coco
 from retinaface_cli.formats.csv_table import read_csv, recognizes_csv
 from retinaface_cli.formats.fddb import read_fddb, recognizes_fddb
-from retinaface_cli.formats.images import find_image_root, find_images, join_repeated, measure_images, rename_images
+from retinaface_cli.formats.images import (
+    ImagePlace,
+    find_image_root,
+    find_images,
+    join_repeated,
+    measure_images,
+    rename_images,
+)
 from retinaface_cli.formats.labelme import read_labelme, recognizes_labelme
 from retinaface_cli.formats.pascal_voc import read_voc, recognizes_voc
-from retinaface_cli.formats.reader import SPLIT_NAMES, LabelReader, ReadingOptions, SourceHead
+from retinaface_cli.formats.reader import (
+    SPLIT_NAMES,
+    LabelReader,
+    ReadingOptions,
+    SourceHead,
+    exists,
+    walk_files,
+)
 from retinaface_cli.formats.retinaface_text import (
     read_label_txt,
     read_labelv2_txt,
@@ -33,12 +46,14 @@ from retinaface_cli.formats.retinaface_text import (
     recognizes_labelv2_txt,
 )
 from retinaface_cli.formats.table import FaceTable
-from retinaface_cli.formats.text import parse_json, read_bytes, shorten
+from retinaface_cli.formats.text import read_json, shorten
 from retinaface_cli.formats.wider import read_wider, read_wider_detections, recognizes_wider
 from retinaface_cli.formats.yolo import read_yolo, recognizes_yolo, recognizes_yolo_detections
 
 READERS: Mapping[str, LabelReader] = {
-    "json": LabelReader("retinaface JSON", "a JSON list of images with annotations", recognizes_canonical, read_canonical),
+    "json": LabelReader(
+        "retinaface JSON", "a JSON list of images with annotations", recognizes_canonical, read_canonical
+    ),
     "jsonl": LabelReader("retinaface JSON Lines", "an image on each line", recognizes_json_lines, read_json_lines),
     "retinaface": LabelReader(
         "RetinaFace label.txt", "lines `# path` and `x y w h ...`", recognizes_label_txt, read_label_txt
@@ -119,13 +134,11 @@ def _place_images(
         table = rename_images(table, find_images(images, table.file_names))
     elif table.image_root is None:
         root = find_image_root(source, table.file_names, split=split)
-        table = table if root is None else rename_images(table, find_images(root, table.file_names))
+        table = table if root is None else rename_images(table, ImagePlace(root))
     return measure_images(table, table.image_root) if measure and table.image_root is not None else table
 
 
-def read_predictions(
-    path: Path, *, images: Path | None = None, category_ids: tuple[int | str, ...] = ()
-) -> FaceTable:
+def read_predictions(path: Path, *, images: Path | None = None, category_ids: tuple[int | str, ...] = ()) -> FaceTable:
     """Reads the predictions of a detector: ours, COCO results, CSV, WIDER or YOLO text files.
 
     A folder may be the output folder of `infer`, or hold a JSON or text file an image. COCO results that carry no file
@@ -162,10 +175,10 @@ def _read_prediction_folder(folder: Path, options: ReadingOptions) -> FaceTable:
         if (folder / name).is_file():
             return _read_prediction_file(folder / name, options)
     for inner in (folder, folder / "labels"):
-        files = list(walk_files(inner, suffixes=(".json",))) if inner.is_dir() else []
+        files = list(walk_files(inner, ".json")) if inner.is_dir() else []
         if files and (inner.name == "labels" or not (folder / "labels").is_dir()):
             return read_image_files(files, options)
-    files = list(walk_files(folder, suffixes=(".txt",)))
+    files = list(walk_files(folder, ".txt"))
     if recognizes_yolo_detections(files):
         return read_yolo(folder, options)
     if files:
@@ -192,9 +205,11 @@ def _read_prediction_file(path: Path, options: ReadingOptions) -> FaceTable:
 def _read_prediction_list(path: Path, options: ReadingOptions) -> FaceTable:
     """A JSON list: images, or COCO results."""
     if b'"image_id"' in SourceHead(path).head[:2000]:
-        values = parse_json(read_bytes(path), str(path))
+        values = read_json(path)
         if is_coco_results(values):
             return parse_results(values, path, options)
+        if any(is_coco_results([value]) for value in values):
+            raise LabelFormatError(f"{path}: mixes images with COCO results; expected one or the other")
         return parse_images(values, path, options)
     return read_canonical(path, options)
 
@@ -246,7 +261,7 @@ def _recognize(source: SourceHead) -> str | None:
 def _label_files(folder: Path) -> list[Path]:
     """Files of a folder, and of those directly below it, that may hold labels of a whole set."""
     suffixes = (".json", ".jsonl", ".csv", ".tsv", ".txt", ".mat", ".gz", ".xml")
-    found = (file for file in walk_files(folder, suffixes=suffixes) if len(file.relative_to(folder).parts) <= 2)
+    found = (file for file in walk_files(folder, *suffixes) if len(file.relative_to(folder).parts) <= 2)
     return [file for file in islice(found, 200) if file.is_file() and file.stat().st_size]
 
 

@@ -111,7 +111,9 @@ def _read(path: Path, *, is_scrfd: bool) -> FaceTable:
             image_sizes=np.array(sizes, np.intp).reshape(-1, 2),
             sources=[path] * len(names),
             lines=np.array([number for number, _ in rows], np.intp),
-            attributes={name: known.astype(np.float32) for name, known in attributes.items() if np.isfinite(known).any()},
+            attributes={
+                name: known.astype(np.float32) for name, known in attributes.items() if np.isfinite(known).any()
+            },
             format_name="scrfd" if is_scrfd else "retinaface",
             boxes_are_corners=is_scrfd,
         )
@@ -134,16 +136,14 @@ def _read_headers(
     return names, sizes
 
 
-def _read_faces(
-    rows: Sequence[tuple[int, str]], path: Path, allowed: tuple[int, ...]
-) -> tuple[Float64Array, IntArray]:
+def _read_faces(rows: Sequence[tuple[int, str]], path: Path, allowed: tuple[int, ...]) -> tuple[Float64Array, IntArray]:
     """(N, 20) numbers, NaN where a line has fewer, and (N,) how many it has."""
     flat, counts = parse_rows(rows, path)
     wrong = np.flatnonzero(~np.isin(counts, allowed))
     if len(wrong):
         count = int(counts[wrong[0]])
         wanted = "4 box numbers" if count < 4 else "4 box numbers alone, or with 5 x 3 landmark numbers and one more"
-        raise LabelFormatError(f"{path}:{rows[wrong[0]][0]}: expected {wanted}, got {count} numbers")
+        raise LabelFormatError(f"{path}:{rows[wrong[0]][0]}: expected {wanted}, got {count}")
     values = np.full((len(counts), _NUM_WITH_LANDMARKS + 1), np.nan)
     values[np.arange(values.shape[1]) < counts[:, None]] = flat
     return values, counts

@@ -16,6 +16,8 @@ from retinaface_cli.faces import (
     FaceDetections,
     FaceLabels,
     FloatArray,
+    ImageDetections,
+    ImageLabels,
     IntArray,
     frozen_array,
 )
@@ -177,7 +179,7 @@ class FaceTable:
             landmarks=np.concatenate([part.landmarks for part in parts]),
             has_landmarks=np.concatenate([part.has_landmarks for part in parts]),
             ignore=np.concatenate([part.ignore for part in parts]),
-            image_sizes=sizes.astype(np.intp).reshape(-1, 2),
+            image_sizes=sizes.astype(np.intp).reshape(len(file_names), 2),
             attributes={
                 name: np.concatenate([part.attributes.get(name, _unknown(len(part))) for part in parts])
                 for name in names
@@ -199,7 +201,7 @@ class FaceTable:
             landmarks=landmarks,
             has_landmarks=~np.isnan(landmarks).any(axis=2),
             ignore=np.zeros(len(landmarks), np.bool_),
-            image_sizes=sizes.astype(np.intp).reshape(-1, 2),
+            image_sizes=sizes.astype(np.intp).reshape(len(file_names), 2),
             scores=np.concatenate([part.scores for part in parts]),
         )
 
@@ -244,6 +246,34 @@ class FaceTable:
         return [
             whole.select(np.s_[start:end]) for start, end in zip(self.starts.tolist(), self.ends.tolist(), strict=True)
         ]
+
+    def label_images(self) -> list[ImageLabels]:
+        """The images as labels, one by one."""
+        sizes = self.image_sizes.tolist()
+        return [
+            ImageLabels(name, faces, width=width or None, height=height or None)
+            for name, faces, (height, width) in zip(self.file_names, self.labels(), sizes, strict=True)
+        ]
+
+    def detection_images(self) -> list[ImageDetections]:
+        """The images as detections, one by one."""
+        sizes = self.image_sizes.tolist()
+        return [
+            ImageDetections(name, faces, width=width or None, height=height or None)
+            for name, faces, (height, width) in zip(self.file_names, self.detections(), sizes, strict=True)
+        ]
+
+    @classmethod
+    def from_images(cls, images: Iterable[ImageLabels] | Iterable[ImageDetections]) -> FaceTable:
+        """A table of images, all of them labels or all of them detections."""
+        entries: list[ImageLabels | ImageDetections] = list(images)
+        names = [entry.file_name for entry in entries]
+        sizes = [(entry.height or 0, entry.width or 0) for entry in entries]
+        labels = [entry.faces for entry in entries if isinstance(entry, ImageLabels)]
+        detections = [entry.faces for entry in entries if isinstance(entry, ImageDetections)]
+        if labels or not entries:
+            return cls.from_labels(names, labels, image_sizes=sizes)
+        return cls.from_detections(names, detections, image_sizes=sizes)
 
     def select_images(self, index: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> FaceTable:
         """The images at the given positions (or of a mask), in that order, with their faces."""

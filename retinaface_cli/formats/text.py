@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import gzip
 import re
 import warnings
 from collections.abc import Sequence
@@ -12,66 +12,44 @@ from typing import Any
 import numpy as np
 import orjson
 
-from retinaface_cli.errors import LabelFormatError
-from retinaface_cli.faces import FloatArray
-from retinaface_cli.files.reading import read_file, read_head
+from retinaface_cli.errors import LabelFormatError, shown
+from retinaface_cli.faces import FloatArray, IntArray
+from retinaface_cli.files import reading
 from retinaface_cli.formats.table import Float64Array
 
 _BAD_LETTERS = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters, and what stands for bytes that are not UTF-8."""
 
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-_MAX_NAME = 4096
 _HEAD_BYTES = 1 << 16
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of a file as UTF-8, unpacked if it is gzipped, without a byte order mark.
+def read_head(path: Path) -> bytes:
+    """The first 64 KB of a file (unpacked) as UTF-8, without byte order mark and leading spaces.
 
     Raises:
-        LabelFormatError: the file cannot be read or unpacked, is no regular file, or too large.
+        LabelFormatError: it cannot be read or unpacked, or is no regular file.
     """
-    try:
-        return _as_utf8(read_file(path))
-    except (OSError, ValueError) as error:
-        raise LabelFormatError(f"{path}: cannot be read: {_reason(error)}") from None
-
-
-def read_start(path: Path) -> bytes:
-    """The first 64 KB of a file (unpacked), without byte order mark and leading spaces.
-
-    Raises:
-        LabelFormatError: as read_bytes.
-    """
-    try:
-        return _as_utf8(read_head(path, _HEAD_BYTES)).lstrip()
-    except (OSError, ValueError) as error:
-        raise LabelFormatError(f"{path}: cannot be read: {_reason(error)}") from None
-
-
-def _reason(error: Exception) -> str:
-    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-
-
-def _as_utf8(data: bytes) -> bytes:
-    """The data without a byte order mark, recoded where that says UTF-16."""
-    if data.startswith(_UTF16_MARKS):
-        return data.decode("utf-16", errors="replace").encode()
-    return data.removeprefix(b"\xef\xbb\xbf")
+    with reading.open_regular(path, error=LabelFormatError) as file:
+        head = file.read(_HEAD_BYTES)
+        if head.startswith(b"\x1f\x8b"):
+            file.seek(0)
+            head = gzip.GzipFile(fileobj=file).read(_HEAD_BYTES)
+    encoding = reading.encoding_of(head)
+    return head.lstrip() if encoding == "utf-8" else head.decode(encoding, errors="replace").encode().lstrip()
 
 
 def read_text(path: Path) -> str:
-    """UTF-8 text of a file.
+    """A text file, unpacked if it is gzipped.
 
     Raises:
-        LabelFormatError: a byte is not UTF-8 (the message names its line), or see read_bytes.
+        LabelFormatError: it cannot be read or unpacked, is no regular file, or too large.
     """
-    data = read_bytes(path)
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise LabelFormatError(f"{path}:{line}: expected UTF-8 text, got byte {data[error.start]:#04x}") from None
+    return reading.read_text(path, error=LabelFormatError)
+
+
+def read_utf8(path: Path) -> bytes:
+    """A text file as UTF-8; see read_text."""
+    return reading.read_utf8(path, error=LabelFormatError)
 
 
 def read_lines(path: Path) -> list[str]:
@@ -79,23 +57,22 @@ def read_lines(path: Path) -> list[str]:
     return [line.removesuffix("\r") for line in read_text(path).removesuffix("\n").split("\n")]
 
 
-def parse_json(data: bytes, place: str) -> Any:
-    """The value that JSON text stands for; `NaN` and lone surrogates are let through to the checks.
+def read_json(path: Path) -> Any:
+    """The value of a JSON file.
 
     Raises:
-        LabelFormatError: the text is no JSON, or nested too deeply.
+        LabelFormatError: with the line; or see read_text.
     """
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        return json.loads(data)
-    except json.JSONDecodeError as error:
-        reason = f"not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})"
-    except (ValueError, RecursionError) as error:
-        reason = f"not valid JSON: {shorten(str(error))}"
-    raise LabelFormatError(f"{place}: {reason}")
+    return reading.read_json(path, error=LabelFormatError)
+
+
+def parse_json(data: bytes, place: str) -> Any:
+    """The value that JSON text stands for; `place` is named in the error.
+
+    Raises:
+        LabelFormatError: the text is no JSON.
+    """
+    return reading.parse_json(data, place=place, error=LabelFormatError)
 
 
 def dump_json(value: object) -> bytes:
@@ -126,7 +103,7 @@ def decimal_boxes_xywh(boxes: FloatArray) -> Float64Array:
     return np.concatenate([corners[:, :2], np.where(is_same, short, sizes)], axis=1)
 
 
-def parse_rows(rows: Sequence[tuple[int, str]], path: Path) -> tuple[Float64Array, np.ndarray[Any, np.dtype[np.intp]]]:
+def parse_rows(rows: Sequence[tuple[int, str]], path: Path) -> tuple[Float64Array, IntArray]:
     """All numbers of numbered lines, one after the other, and how many each line has; `nan` and `inf` are numbers.
 
     Raises:
@@ -146,29 +123,9 @@ def parse_rows(rows: Sequence[tuple[int, str]], path: Path) -> tuple[Float64Arra
 
 
 def shorten(value: object) -> str:
-    """A value as text for a message, cut to a readable length before it is formatted."""
-    if isinstance(value, str):
-        return repr(value) if len(value) <= 58 else f"{value[:55]!r}..."
-    if isinstance(value, (list, dict, tuple, set)):
-        return f"a {type(value).__name__} of {len(value)}" if len(value) > 8 else _cut(_inner_text(value))
-    if isinstance(value, int) and value.bit_length() > 200:
-        return "a number of more than 60 digits"
-    return _cut(repr(value))
-
-
-def _inner_text(value: list[Any] | dict[Any, Any] | tuple[Any, ...] | set[Any]) -> str:
-    """A short container; what is inside of its members is not shown."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{shorten(k)}: {_leaf(v)}" for k, v in value.items()) + "}"
-    return "[" + ", ".join(_leaf(v) for v in value) + "]"
-
-
-def _leaf(value: object) -> str:
-    return "..." if isinstance(value, (list, dict, tuple, set)) and value else shorten(value)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    """A value as a message shows it: on one line, printable and short; text in quotes."""
+    text = shown(value, max_length=58)
+    return f"'{text}'" if isinstance(value, str) else text
 
 
 def parse_number(text: str | None, place: str, *, what: str = "a number") -> float:
@@ -243,14 +200,14 @@ def as_name(value: object, place: str) -> str:
     """An image's name with forward slashes and without `./` in front.
 
     Raises:
-        LabelFormatError: it is no text, empty, too long, of several lines, or not UTF-8.
+        LabelFormatError: it is no text, empty, of several lines, or not UTF-8.
     """
     if not isinstance(value, str) or not value.strip():
         raise LabelFormatError(f"{place}: expected the name of an image, got {shorten(value)}")
     name = value.strip().replace("\\", "/")
     while name.startswith("./"):
         name = name[2:].lstrip("/")
-    if not name or len(name) > _MAX_NAME or _BAD_LETTERS.search(name):
+    if not name or _BAD_LETTERS.search(name):
         raise LabelFormatError(
             f"{place}: expected the name of an image on one line of UTF-8 text, got {shorten(value)}"
         )

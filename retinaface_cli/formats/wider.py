@@ -13,7 +13,7 @@ from the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -208,10 +208,7 @@ def _read_blocks(path: Path) -> list[_Block]:
             continue
         name = as_name(lines[at].lstrip("#"), f"{path}:{at + 1}")
         if at + 1 >= len(lines):
-            raise LabelFormatError(
-                f"{path}:{at + 1}: expected a line with the number of faces behind {shorten(name)}; "
-                "the file is cut off"
-            )
+            raise LabelFormatError(f"{path}:{at + 1}: expected a line with the number of faces behind {shorten(name)}")
         count = parse_count(lines[at + 1], f"{path}:{at + 2}")
         rows = lines[at + 2 : at + 2 + count]
         if len(rows) < count:
@@ -258,7 +255,9 @@ def _match(first: FaceTable, second: FaceTable) -> IntArray:
     """(N,) for each face of the first table the position of the same face in the second, -1 if it has none."""
     position = {name: i for i, name in enumerate(second.file_names)}
     partner = np.full(len(first.boxes), -1, np.intp)
-    starts, ends, other_starts, other_ends = (v.tolist() for v in (first.starts, first.ends, second.starts, second.ends))
+    starts, ends, other_starts, other_ends = (
+        v.tolist() for v in (first.starts, first.ends, second.starts, second.ends)
+    )
     for name, start, end in zip(first.file_names, starts, ends, strict=True):
         j = position.get(name)
         if j is not None:

@@ -19,9 +19,8 @@ import numpy as np
 import orjson
 import yaml
 
-from retinaface_cli.errors import LabelFormatError, RetinaFaceError
+from retinaface_cli.errors import LabelFormatError, RetinaFaceError, shown
 from retinaface_cli.faces import LANDMARK_MIRROR_ORDER, NUM_LANDMARKS
-from retinaface_cli.files.listing import exists, walk_files, walk_images
 from retinaface_cli.formats.class_names import choose_face_classes
 from retinaface_cli.formats.image_heads import read_size_from_head
 from retinaface_cli.formats.reader import (
@@ -32,9 +31,12 @@ from retinaface_cli.formats.reader import (
     SourceHead,
     TableBuilder,
     choose_split,
+    exists,
+    walk_files,
+    walk_images,
 )
 from retinaface_cli.formats.table import OCCLUDED_LANDMARKS, FaceTable, Float64Array, read_occlusion
-from retinaface_cli.formats.text import as_name, parse_number, read_lines, read_start, read_text, shorten
+from retinaface_cli.formats.text import as_name, parse_number, read_head, read_lines, read_text, shorten
 from retinaface_cli.formats.wider import text_file_name
 
 _NUM_BOX = 5
@@ -99,7 +101,7 @@ def recognizes_yolo(source: SourceHead) -> bool:
 
 def _is_yolo_file(path: Path, *, with_scores: bool = False) -> bool:
     """Whether the first line of a file is a class and numbers between 0 and 1."""
-    words = (read_start(path)[:1000].decode("utf-8", errors="replace").splitlines() or [""])[0].split()
+    words = (read_head(path)[:1000].decode("utf-8", errors="replace").splitlines() or [""])[0].split()
     if len(words) - with_scores not in _VALUES_A_POINT or not words[0].isdecimal():
         return False
     try:
@@ -166,7 +168,7 @@ def _pair(layout: _Layout, builder: TableBuilder) -> Iterator[tuple[Path, Path |
             used.add(labels)
         yield image, labels
     folders = layout.label_folders if images else ()
-    for labels in (file for folder in folders for file in walk_files(folder, suffixes=(".txt",))):
+    for labels in (file for folder in folders for file in walk_files(folder, ".txt")):
         if labels not in used and labels.name.lower() not in _NO_LABELS and _is_yolo_file(labels):
             builder.note("text file without an image, left out", "dropped", str(labels))
 
@@ -215,9 +217,7 @@ def _size(image: Path) -> tuple[int, int] | None:
         return None
 
 
-def _read_objects(
-    path: Path, size: tuple[int, int], layout: _Layout, options: ReadingOptions
-) -> Iterator[_Object]:
+def _read_objects(path: Path, size: tuple[int, int], layout: _Layout, options: ReadingOptions) -> Iterator[_Object]:
     """The objects of a text file."""
     for number, line in enumerate(read_lines(path), 1):
         words = line.split()
@@ -359,7 +359,7 @@ def _named_images(content: Mapping[str, Any], split: str, yaml_path: Path) -> tu
         tried = [base / entry, yaml_path.parent / entry, yaml_path.parent / entry.lstrip("./")]
         found = next((path for path in tried if exists(path)), None)
         if found is None:
-            raise LabelFormatError(f"{yaml_path}: {split}: {shorten(entry)}: no such folder or list of images")
+            raise LabelFormatError(f"{yaml_path}: {split}: {shown(entry)}: no such folder or list of images")
         if found.is_dir():
             folders.append(found)
         else:
@@ -404,7 +404,7 @@ def write_yolo(folder: Path, table: FaceTable) -> None:
         raise RetinaFaceError(
             f"{name}: its size is not known, by which YOLO divides; name the images' folder with --images"
         )
-    has_landmarks = bool(kept.has_landmarks.any())
+    has_landmarks = bool(table.has_landmarks.any())
     rows = _rows(kept, with_landmarks=has_landmarks)
     for name, start, end in zip(kept.file_names, kept.starts.tolist(), kept.ends.tolist(), strict=True):
         path = folder / "labels" / text_file_name(name)
@@ -413,7 +413,9 @@ def write_yolo(folder: Path, table: FaceTable) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(rows[start:end]), encoding="utf-8", newline="\n")
         if kept.image_root is not None:
-            _place_image(kept.image_root / name, folder / "images" / text_file_name(name).parent / PurePosixPath(name).name)
+            _place_image(
+                kept.image_root / name, folder / "images" / text_file_name(name).parent / PurePosixPath(name).name
+            )
     text = _data_yaml(with_landmarks=has_landmarks, with_images=kept.image_root is not None)
     (folder / "data.yaml").write_text(text, encoding="utf-8", newline="\n")
 

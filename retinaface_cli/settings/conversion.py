@@ -64,6 +64,11 @@ class ConversionSettings(Settings):
     force: bool = False
     """Existing files are replaced."""
 
+    @property
+    def protected(self) -> tuple[Path, ...]:
+        """Files and folders that are read, and never written over."""
+        return (*self.sources, *(() if self.images is None else (self.images,)))
+
     @model_validator(mode="after")
     def _check_output(self) -> ConversionSettings:
         if self.output is None and (self.holdout or self.to_format):

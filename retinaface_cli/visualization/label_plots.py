@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
 from retinaface_cli.faces import FloatArray
-from retinaface_cli.formats.label_statistics import REFERENCE_SIDE, LabelStatistics
+from retinaface_cli.formats.statistics import REFERENCE_SIDE, LabelStatistics
 
 _LABELLED, _REFERENCE, _ANCHOR = "#0b6e99", "#d9730d", "#448361"
 _BINS_AN_OCTAVE = 4

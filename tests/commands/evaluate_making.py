@@ -15,7 +15,7 @@ from scipy.io import savemat
 
 from retinaface_cli.commands.evaluate import run as command
 from retinaface_cli.faces import ImageDetections, ImageLabels
-from retinaface_cli.formats.predictions import write_predictions
+from retinaface_cli.formats import FaceTable, write_predictions
 from retinaface_cli.settings.base import validate_settings
 from retinaface_cli.settings.evaluation import EvaluateSettings
 from tests.detection.test_detector import noise
@@ -69,7 +69,7 @@ def write_labels(path: Path, images: Sequence[ImageLabels]) -> Path:
 
 
 def write_detections(path: Path, images: Sequence[ImageDetections]) -> Path:
-    write_predictions(path, images, format_name="json")
+    write_predictions(path, FaceTable.from_images(images), format_name="json")
     return path
 
 

@@ -14,10 +14,10 @@ import pytest
 
 from retinaface_cli.commands.convert_labels.report import matching_anchors
 from retinaface_cli.commands.convert_labels.run import run
-from retinaface_cli.commands.convert_labels.selection import event_of, hold_out, pick_subset
-from retinaface_cli.errors import LabelFormatError, SettingsError
+from retinaface_cli.errors import LabelFormatError, OutputError, SettingsError
 from retinaface_cli.faces import FaceLabels, ImageLabels
-from retinaface_cli.formats import READERS, WRITERS, read_labels
+from retinaface_cli.formats import READERS, WRITERS, FaceTable, read_labels
+from retinaface_cli.formats.images import event_of, hold_out, pick_subset
 from retinaface_cli.settings.conversion import ConversionSettings, InputFormat, OutputFormat
 from tests.formats.label_samples import NAMES, canonical, label_txt, wider_folder, write_png, write_text
 
@@ -33,7 +33,7 @@ def make_images(count: int, *, event: str = "") -> list[ImageLabels]:
 def test_a_folder_becomes_labels_with_sizes_and_a_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     convert(wider_folder(tmp_path / "wider"), output=tmp_path / "out.json")
     labels = read_labels(tmp_path / "out.json")
-    assert [(image.file_name, image.width, len(image.faces)) for image in labels.images] == [
+    assert [(image.file_name, image.width, len(image.faces)) for image in labels.label_images()] == [
         (NAMES[0], 100, 1),
         (NAMES[1], 100, 0),
     ]
@@ -63,7 +63,7 @@ def test_sources_with_images_in_several_folders_get_names_from_the_folder_above(
         write_png(tmp_path / name / "images/a.jpg")
         write_text(tmp_path / name / "label.txt", "# a.jpg\n1 2 30 40\n")
     convert(tmp_path / "one", tmp_path / "two", output=tmp_path / "out.json")
-    names = [image.file_name for image in read_labels(tmp_path / "out.json").images]
+    names = [image.file_name for image in read_labels(tmp_path / "out.json").label_images()]
     assert names == ["one/images/a.jpg", "two/images/a.jpg"]
 
 
@@ -71,7 +71,7 @@ def test_the_same_image_in_two_sources_is_joined_and_told(tmp_path: Path, capsys
     first = write_text(tmp_path / "1/label.txt", "# a.jpg\n1 2 30 40\n")
     second = write_text(tmp_path / "2/label.txt", "# a.jpg\n50 50 9 9\n")
     convert(first, second, output=tmp_path / "out.json")
-    assert len(read_labels(tmp_path / "out.json").images[0].faces) == 2
+    assert len(read_labels(tmp_path / "out.json").label_images()[0].faces) == 2
     assert "image named again with other faces, joined" in capsys.readouterr().out
     with pytest.raises(LabelFormatError, match="named again"):
         convert(first, second, output=tmp_path / "strict.json", strict=True)
@@ -81,56 +81,56 @@ def test_the_same_image_in_two_sources_is_joined_and_told(tmp_path: Path, capsys
 def test_held_out_images_go_to_a_second_file(tmp_path: Path) -> None:
     source = write_text(tmp_path / "label.txt", "".join(f"# {i}.jpg\n1 2 3 4\n" for i in range(20)))
     convert(source, output=tmp_path / "out.json", holdout=0.25, seed=3)
-    kept = {image.file_name for image in read_labels(tmp_path / "out.json").images}
-    held = {image.file_name for image in read_labels(tmp_path / "out-holdout.json").images}
+    kept = {image.file_name for image in read_labels(tmp_path / "out.json").label_images()}
+    held = {image.file_name for image in read_labels(tmp_path / "out-holdout.json").label_images()}
     assert (len(kept), len(held), len(kept | held)) == (15, 5, 20)
 
 
 def test_a_subset_is_the_same_for_the_same_seed() -> None:
-    images = make_images(50)
-    first, again = (pick_subset(images, 10, seed=1) for _ in range(2))
+    table = FaceTable.from_images(make_images(50))
+    first, again = (list(pick_subset(table, 10, seed=1).file_names) for _ in range(2))
     assert first == again
-    assert first == sorted(first, key=images.index)
-    assert first != pick_subset(images, 10, seed=2)
-    assert pick_subset(images, 99, seed=1) == images
+    assert first == sorted(first, key=list(table.file_names).index)
+    assert first != list(pick_subset(table, 10, seed=2).file_names)
+    assert list(pick_subset(table, 99, seed=1).file_names) == list(table.file_names)
 
 
 def test_events_of_wider_are_held_out_as_a_whole() -> None:
     images = [image for k in range(10) for image in make_images(10, event=f"x/{k}--Event/")]
-    kept, held = hold_out(images, 0.2, seed=0)
+    kept, held = hold_out(FaceTable.from_images(images), 0.2, seed=0)
     assert (len(kept), len(held)) == (80, 20)
-    events = [{event_of(image.file_name) for image in part} for part in (kept, held)]
+    events = [{event_of(name) for name in part.file_names} for part in (kept, held)]
     assert (len(events[0]), len(events[1]), events[0] & events[1]) == (8, 2, set())
 
 
 @pytest.mark.parametrize("fraction", [0.001, 0.999])
 def test_a_holdout_that_leaves_one_side_empty_is_an_error(fraction: float) -> None:
     with pytest.raises(SettingsError, match="cannot be split like that"):
-        hold_out(make_images(10), fraction, seed=0)
+        hold_out(FaceTable.from_images(make_images(10)), fraction, seed=0)
 
 
 def test_files_that_are_there_are_replaced_with_force_alone(tmp_path: Path) -> None:
     source = label_txt(tmp_path)
     old = write_text(tmp_path / "out.json", "precious")
     for options in ({}, {"holdout": 0.5}):
-        with pytest.raises(SettingsError, match=r"out\.json: is there already"):
+        with pytest.raises(OutputError, match=r"out\.json: exists already"):
             convert(source, output=old, **options)
     assert old.read_text() == "precious"
     convert(source, output=old, force=True)
-    assert len(read_labels(old).images) == 2
+    assert len(read_labels(old).label_images()) == 2
 
 
 @pytest.mark.parametrize("option", ["stats", "stats_plot"])
 def test_statistics_that_are_there_are_not_replaced_either(option: str, tmp_path: Path) -> None:
     old = write_text(tmp_path / "old", "precious")
-    with pytest.raises(SettingsError, match="is there already"):
+    with pytest.raises(OutputError, match="exists already"):
         convert(label_txt(tmp_path), output=tmp_path / "out.json", **{option: old})
     assert not (tmp_path / "out.json").exists()
 
 
 def test_a_source_is_never_written_over(tmp_path: Path) -> None:
     source = canonical(tmp_path)
-    with pytest.raises(SettingsError, match="is a source, too"):
+    with pytest.raises(OutputError, match="is a source of this command"):
         convert(source, output=source, force=True)
 
 
@@ -185,7 +185,7 @@ def test_settings_know_the_formats_that_there_are() -> None:
 def test_real_folders_are_converted_with_every_face(name: str, shared: Path, tmp_path: Path) -> None:
     wanted = {"train_small": (649, 2480, 2127), "val_extra": (300, 4172, 0)}[name]
     convert(shared / f"data/wider_{name}", output=tmp_path / "out.json")
-    faces = [image.faces for image in read_labels(tmp_path / "out.json").images]
+    faces = [image.faces for image in read_labels(tmp_path / "out.json").label_images()]
     points = sum(int(part.has_landmarks.all(axis=1).sum()) for part in faces)
     assert (len(faces), sum(map(len, faces)), points) == wanted
     assert all((part.boxes[:, :2] <= part.boxes[:, 2:]).all() for part in faces)
@@ -210,14 +210,14 @@ def test_all_wider_train_labels_take_three_seconds_and_600_mb_at_most(shared: Pa
         assert int(peak) < 600 * 1024
         all_seconds.append(float(seconds))
     assert min(all_seconds) < 3
-    assert sum(len(image.faces) for image in read_labels(tmp_path / "out.json").images) == 159_423
+    assert sum(len(image.faces) for image in read_labels(tmp_path / "out.json").label_images()) == 159_423
 
 
 def test_the_labels_read_back_are_the_labels_read(tmp_path: Path) -> None:
     source = label_txt(tmp_path)
     convert(source, output=tmp_path / "a.json")
     convert(tmp_path / "a.json", output=tmp_path / "b.txt")
-    first, second = read_labels(source).images[0].faces, read_labels(tmp_path / "b.txt").images[0].faces
+    first, second = read_labels(source).label_images()[0].faces, read_labels(tmp_path / "b.txt").label_images()[0].faces
     np.testing.assert_array_equal(first.boxes, second.boxes)
     np.testing.assert_array_equal(first.landmarks, second.landmarks)
     assert (tmp_path / "b.txt").read_text() == source.read_text()

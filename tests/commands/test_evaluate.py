@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from retinaface_cli.cli.app import app
 from retinaface_cli.errors import LabelFormatError, RetinaFaceError, SettingsError
-from retinaface_cli.formats.predictions import read_predictions, write_predictions
+from retinaface_cli.formats import FaceTable, read_predictions, write_predictions
 from retinaface_cli.settings.base import validate_settings
 from retinaface_cli.settings.evaluation import EvaluateSettings
 from tests.commands.evaluate_making import (
@@ -119,7 +119,7 @@ def test_coco_files_score_as_pycocotools_scores_them(tmp_path: Path) -> None:
         "categories": [{"id": 1, "name": "face"}],
     }
     (tmp_path / "labels.json").write_text(json.dumps(content))
-    write_predictions(tmp_path / "results.json", detections, format_name="coco")
+    write_predictions(tmp_path / "results.json", FaceTable.from_images(detections), format_name="coco")
     report = evaluate(predictions=[tmp_path / "results.json"], labels=tmp_path / "labels.json", output=tmp_path / "out")
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(tmp_path / "labels.json"))
@@ -149,7 +149,7 @@ def test_weights_are_run_over_the_labelled_images_and_scored(tmp_path: Path, lab
     given: dict[str, Any] = {"labels": labels, "weights": str(weights), "images": images, "output": tmp_path / "out"}
     detection = {"accelerator": "cpu", "confidence_threshold": 0.3}
     report = evaluate(**given, detection=detection, scale="64", tta=["flip"])
-    detections = read_predictions(tmp_path / "out/detections")
+    detections = read_predictions(tmp_path / "out/detections").detection_images()
     assert [image.file_name for image in detections] == ["0--Parade/a.jpg", "1--Handshaking/b.jpg"]
     assert report["predictions"]["num_faces"] == sum(len(image.faces) for image in detections) > 0
     assert report["scale"] == "64, flip"
@@ -292,7 +292,7 @@ def test_recorded_detections_score_as_the_official_tool_says_through_files(
     shared: Path, tmp_path: Path, format_name: Any
 ) -> None:
     path = tmp_path / "predictions.json" if format_name == "json" else tmp_path / "wider"
-    write_predictions(path, recorded_detections(shared), format_name=format_name)
+    write_predictions(path, FaceTable.from_images(recorded_detections(shared)), format_name=format_name)
     report = evaluate(predictions=[path], labels=shared / "data/wider_dev", output=tmp_path / "out")
     scores = [report["wider"][name] for name in ("easy", "medium", "hard")]
     assert scores == pytest.approx([0.8883384274, 0.8544885426, 0.7088689507], abs=1e-9)

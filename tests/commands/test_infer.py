@@ -21,7 +21,7 @@ from retinaface_cli.commands.infer.options import resolve_settings
 from retinaface_cli.commands.infer.run import InferReport, run
 from retinaface_cli.data.video import VideoFile, read_frames
 from retinaface_cli.errors import ImageReadError, SettingsError
-from retinaface_cli.formats.predictions import read_predictions
+from retinaface_cli.formats import read_predictions
 from retinaface_cli.settings.base import validate_settings
 from retinaface_cli.settings.detection import InferSettings
 from tests.conftest import REPOSITORY
@@ -82,7 +82,7 @@ def test_every_image_gets_its_file_and_all_come_together_in_input_order(
     assert len(face["bbox"]) == 4
     assert len(face["landmarks"]) == 5
     assert 0.55 < face["score"] <= 1
-    together = read_predictions(tmp_path / "out" / "predictions.json")
+    together = read_predictions(tmp_path / "out" / "predictions.json").detection_images()
     assert [image.file_name for image in together] == ["flat.png", "a/x.jpg", "a/x.png", "b/x.jpg", "b/ü y.png"]
     assert sum(len(image.faces) for image in together) == report.num_faces > 0
     assert not (tmp_path / "out" / "errors.json").exists()
@@ -91,14 +91,17 @@ def test_every_image_gets_its_file_and_all_come_together_in_input_order(
 def test_a_image_without_faces_has_an_empty_list(tmp_path: Path, images: Path, weights: Path) -> None:
     infer(images / "flat.png", weights, tmp_path / "out", confidence_threshold=1.0)
     assert labels(tmp_path / "out")["flat.png.json"]["annotations"] == []
-    assert read_predictions(tmp_path / "out" / "predictions.json")[0].file_name == "flat.png"
+    assert read_predictions(tmp_path / "out" / "predictions.json").detection_images()[0].file_name == "flat.png"
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_results_do_not_depend_on_the_batch_size(tmp_path: Path, images: Path, weights: Path, batch_size: int) -> None:
     infer(images, weights, tmp_path / "one", batch_size=1)
     infer(images, weights, tmp_path / "more", batch_size=batch_size, num_workers=3)
-    pairs = zip(*(read_predictions(tmp_path / name / "predictions.json") for name in ("one", "more")), strict=True)
+    pairs = zip(
+        *(read_predictions(tmp_path / name / "predictions.json").detection_images() for name in ("one", "more")),
+        strict=True,
+    )
     for one, more in pairs:
         np.testing.assert_allclose(more.faces.boxes, one.faces.boxes, atol=0.05)
         np.testing.assert_allclose(more.faces.scores, one.faces.scores, atol=1e-3)
@@ -126,7 +129,7 @@ def test_drawings_crops_and_hidden_faces_are_written_where_asked(tmp_path: Path,
 )
 def test_other_formats_hold_the_same_faces(tmp_path: Path, images: Path, weights: Path, name: str, file: str) -> None:
     report = infer(images, weights, tmp_path / "out", format=name)
-    found = read_predictions(tmp_path / "out" / file)
+    found = read_predictions(tmp_path / "out" / file).detection_images()
     assert sum(len(image.faces) for image in found) == report.num_faces > 0
 
 
@@ -182,7 +185,7 @@ def test_videos_give_an_entry_a_frame_and_a_drawn_video(tmp_path: Path, weights:
     save(folder / "z.png", noise(96, 128))
     report = infer(folder, weights, tmp_path / "out", visualize=True, batch_size=3)
     assert report.num_images == 5
-    names = [image.file_name for image in read_predictions(tmp_path / "out" / "predictions.json")]
+    names = [image.file_name for image in read_predictions(tmp_path / "out" / "predictions.json").detection_images()]
     assert names == [*(f"clip.mp4/{index:06d}" for index in range(4)), "z.png"]
     assert len(list(read_frames(tmp_path / "out" / "viz" / "clip.mp4"))) == 4
 
@@ -224,7 +227,7 @@ def test_a_stopped_run_loses_nothing_that_was_done_and_can_be_resumed(
     assert code == (130 if number == signal.SIGINT else -signal.SIGKILL)
     assert (output / "predictions.json").exists() == (number == signal.SIGINT)
     infer(folder, weights, output, resume=True, confidence_threshold=0.7)
-    images = read_predictions(output / "predictions.json")
+    images = read_predictions(output / "predictions.json").detection_images()
     assert [image.file_name for image in images] == [f"{index:03d}.jpg" for index in range(60)]
     assert {name: content for name, content in labels(output).items() if name in done} == done
 

@@ -16,8 +16,7 @@ from retinaface_cli.data.preprocessing import RgbImage, load_rgb
 from retinaface_cli.data.sources import Source
 from retinaface_cli.errors import SettingsError
 from retinaface_cli.faces import FaceDetections, FaceLabels, ImageDetections, ImageLabels
-from retinaface_cli.formats import write_labels
-from retinaface_cli.formats.predictions import write_predictions
+from retinaface_cli.formats import FaceTable, write_labels, write_predictions
 from retinaface_cli.settings.base import validate_settings
 from retinaface_cli.settings.visualization import VisualizeSettings
 from retinaface_cli.visualization.drawing import LABEL_STYLE, PREDICTION_STYLE
@@ -48,8 +47,13 @@ class Folder:
             np.array([0.9, 0.3], np.float32),
         )
         labels = FaceLabels.from_boxes([BOX])
-        write_labels(self.labels, [ImageLabels(name, labels) for name in names], format_name="json")
-        write_predictions(self.predictions, [ImageDetections(name, faces) for name in names], format_name="json")
+        write_labels(
+            self.labels, FaceTable.from_images([ImageLabels(name, labels) for name in names]), format_name="json", force=True)
+        write_predictions(
+            self.predictions,
+            FaceTable.from_images([ImageDetections(name, faces) for name in names]),
+            format_name="json",
+        )
 
     def run(self, **settings: Any) -> tuple[VisualizeReport, str]:
         """The report and what was printed."""
@@ -125,7 +129,7 @@ def test_a_image_without_an_entry_is_named_and_not_drawn(folder: Folder) -> None
 
 
 def test_a_image_without_faces_is_drawn_as_it_is(folder: Folder) -> None:
-    write_labels(folder.labels, [ImageLabels("x.png", FaceLabels.empty())], format_name="json")
+    write_labels(folder.labels, FaceTable.from_images([ImageLabels("x.png", FaceLabels.empty())]), format_name="json")
     report, _ = folder.run(labels=folder.labels, format="png")
     np.testing.assert_array_equal(load_rgb(report.output / "x.png"), load_rgb(folder.images / "x.png"))
 
@@ -214,7 +218,7 @@ def test_a_grid_makes_sheets_of_so_many_images_a_side(folder: Folder) -> None:
 def test_images_are_shrunk_before_they_are_drawn_on_a_sheet(folder: Folder) -> None:
     save_image(folder.images / "x.png", np.zeros((2000, 2400, 3), np.uint8))
     faces = FaceLabels.from_boxes([[600, 400, 1400, 1500]])
-    write_labels(folder.labels, [ImageLabels("x.png", faces)], format_name="json")
+    write_labels(folder.labels, FaceTable.from_images([ImageLabels("x.png", faces)]), format_name="json", force=True)
     report, _ = folder.run(labels=folder.labels, grid=10, format="png")
     sheet = load_rgb(report.output / "sheet_001.png")
     assert sheet.shape[1] == 200 + 2 * 8

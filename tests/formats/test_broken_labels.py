@@ -11,8 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retinaface_cli.errors import LabelFormatError
-from retinaface_cli.formats import read_labels, write_labels
-from retinaface_cli.formats.label_set import LabelSet
+from retinaface_cli.formats import FaceTable, read_labels, write_labels
 from tests.formats.label_samples import SAMPLES
 
 WORDS = (
@@ -56,8 +55,8 @@ def break_data(data: bytes, changes: list[tuple[str, float, float, bytes]]) -> b
     return data
 
 
-def check_valid(labels: LabelSet) -> None:
-    for image in labels.images:
+def check_valid(labels: FaceTable) -> None:
+    for image in labels.label_images():
         faces = image.faces
         assert image.file_name
         assert np.isfinite(faces.boxes).all()
@@ -88,9 +87,11 @@ def test_broken_labels_are_valid_faces_or_one_error_with_its_place(
             assert str(error).startswith(name)
             return
         check_valid(labels)
-        write_labels(Path(name) / "out.json", labels.images)
+        write_labels(Path(name) / "out.json", labels)
         again = read_labels(Path(name) / "out.json")
-        assert [len(image.faces) for image in again.images] == [len(image.faces) for image in labels.images]
+        assert [len(image.faces) for image in again.label_images()] == [
+            len(image.faces) for image in labels.label_images()
+        ]
 
 
 @pytest.mark.parametrize("sample", SAMPLES)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import LANDMARK_NAMES
 from retinaface_cli.formats.class_names import choose_face_classes, landmark_index, landmark_positions
+from retinaface_cli.formats.reader import ReadingOptions, TableBuilder
 
 
 @pytest.mark.parametrize(
@@ -38,10 +40,26 @@ def test_a_name_that_comes_twice_is_no_landmark() -> None:
     ("names", "wanted", "chosen"),
     [
         ([], (), set()),
-        (["person"], (), {"person"}),
+        (["0"], (), {"0"}),
+        (["no_face", "face"], (), {"face"}),
+        (["faces", "non-face", "surface"], (), {"faces"}),
+        (["person"], ("person",), {"person"}),
         (["dog", "Human face", "face_mask"], (), {"Human face", "face_mask"}),
         (["dog", "head"], ("head",), {"head"}),
     ],
 )
 def test_the_classes_that_are_faces(names: list[str], wanted: tuple[str, ...], chosen: set[str]) -> None:
-    assert choose_face_classes(names, wanted, "x") == chosen
+    assert choose_face_classes(names, ReadingOptions(classes=wanted), "x") == chosen
+
+
+@pytest.mark.parametrize("name", ["person", "Persons", "body", "head", "car", "no_face", "not face", "women"])
+def test_a_single_class_of_something_else_is_no_face(name: str) -> None:
+    with pytest.raises(LabelFormatError, match="expected a class called face"):
+        choose_face_classes([name], ReadingOptions(), "x")
+
+
+@pytest.mark.parametrize(("names", "count"), [(["face"], 0), (["Face"], 0), (["0"], 1), (["face", "no_face"], 1)])
+def test_a_guess_is_told(names: list[str], count: int) -> None:
+    builder = TableBuilder()
+    choose_face_classes(names, ReadingOptions(), "x", builder)
+    assert [finding.action for finding in builder.build("coco").findings] == ["chosen"] * count

@@ -28,15 +28,15 @@ def test_the_box_is_the_smallest_that_holds_the_ellipse(
     path = write_text(tmp_path / "x.txt", f"2002/img_1\n1\n20 10 {angle} 100 100  1\n")
     labels = read_labels(path)
     assert labels.format_name == "fddb"
-    assert labels.images[0].file_name == "2002/img_1.jpg"
-    np.testing.assert_allclose(labels.images[0].faces.boxes, [wanted], rtol=1e-6)
+    assert labels.label_images()[0].file_name == "2002/img_1.jpg"
+    np.testing.assert_allclose(labels.label_images()[0].faces.boxes, [wanted], rtol=1e-6)
 
 
 def test_all_lists_of_a_folder_are_read(tmp_path: Path) -> None:
     for i in (1, 2):
         write_text(tmp_path / f"FDDB-fold-0{i}-ellipseList.txt", f"img_{i}\n1\n20 10 0 100 100  1\n")
     write_text(tmp_path / "FDDB-fold-01.txt", "img_1\nimg_2\n")
-    assert [image.file_name for image in read_labels(tmp_path).images] == ["img_1.jpg", "img_2.jpg"]
+    assert [image.file_name for image in read_labels(tmp_path).label_images()] == ["img_1.jpg", "img_2.jpg"]
 
 
 @pytest.mark.parametrize(

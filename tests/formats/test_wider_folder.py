@@ -71,16 +71,16 @@ def inside_the_part(folder: Path) -> Path:
 def test_every_usual_layout_is_read_with_its_images(layout: object, tmp_path: Path) -> None:
     labels = read_labels(layout(tmp_path), measure=True)  # type: ignore[operator]
     assert labels.format_name == "wider"
-    assert [image.file_name for image in labels.images] == list(NAMES)
-    np.testing.assert_array_equal(labels.images[0].faces.boxes, [[10, 20, 40, 60]])
-    assert labels.images[0].width == 100
+    assert [image.file_name for image in labels.label_images()] == list(NAMES)
+    np.testing.assert_array_equal(labels.label_images()[0].faces.boxes, [[10, 20, 40, 60]])
+    assert labels.label_images()[0].width == 100
     assert labels.findings == ()
 
 
 def test_landmarks_and_attributes_of_two_files_are_joined(tmp_path: Path) -> None:
     official(tmp_path / "wider_face_split", "train")
     label_txt(tmp_path / "train")
-    faces = read_labels(tmp_path).images[0].faces
+    faces = read_labels(tmp_path).label_images()[0].faces
     np.testing.assert_array_equal(faces.landmarks, np.array([POINTS], np.float32))
     assert {name: values.tolist() for name, values in faces.attributes.items()} == {
         "landmark_blur": [0.5],
@@ -100,7 +100,7 @@ def test_faces_are_joined_by_their_boxes_in_any_order_and_none_is_lost(tmp_path:
     write_text(tmp_path / "wider_face_split/wider_face_train_bbx_gt.txt", text)
     label_txt(tmp_path / "train").write_text(f"# {NAMES[0]}\n10 20 30 40\n30 30 9 9\n50 50 9 9\n")
     labels = read_labels(tmp_path)
-    first, new = labels.images
+    first, new = labels.label_images()
     np.testing.assert_array_equal(first.faces.boxes[:, :2], [[10, 20], [30, 30], [50, 50], [70, 70]])
     np.testing.assert_array_equal(first.faces.attributes["blur"], [2, np.nan, 1, 0])
     assert first.faces.ignore.tolist() == [True, False, False, False]
@@ -113,7 +113,7 @@ def test_of_several_parts_one_must_be_chosen(tmp_path: Path) -> None:
     label_txt(tmp_path / "val").write_text("# c.jpg\n1 2 3 4\n")
     with pytest.raises(LabelFormatError, match="several parts; choose with --split, one of: train, val"):
         read_labels(tmp_path)
-    assert read_labels(tmp_path, split="val").images[0].file_name == "c.jpg"
+    assert read_labels(tmp_path, split="val").label_images()[0].file_name == "c.jpg"
     with pytest.raises(LabelFormatError, match="no test part"):
         read_labels(tmp_path, split="test")
 
@@ -128,13 +128,13 @@ def test_a_loose_label_file_goes_to_the_part_whose_images_it_names(tmp_path: Pat
     official(tmp_path / "wider_face_split", "train")
     write_text(tmp_path / "wider_face_split/wider_face_val_bbx_gt.txt", "other.jpg\n1\n1 2 3 4 0 0 0 0 0 0\n")
     label_txt(tmp_path)
-    assert read_labels(tmp_path, split="train").images[0].faces.has_landmarks.all()
-    assert not read_labels(tmp_path, split="val").images[0].faces.has_landmarks.any()
+    assert read_labels(tmp_path, split="train").label_images()[0].faces.has_landmarks.all()
+    assert not read_labels(tmp_path, split="val").label_images()[0].faces.has_landmarks.any()
 
 
 @pytest.mark.shared
 def test_the_shared_val_part_is_joined_without_a_face_lost(shared: Path) -> None:
     labels = read_labels(shared / "data/wider_dev", measure=True)
-    assert (len(labels.images), sum(len(image.faces) for image in labels.images)) == (404, 6276)
-    assert all(np.isfinite(image.faces.attributes["pose"]).all() for image in labels.images)
+    assert (len(labels.label_images()), sum(len(image.faces) for image in labels.label_images())) == (404, 6276)
+    assert all(np.isfinite(image.faces.attributes["pose"]).all() for image in labels.label_images())
     assert {finding.reason for finding in labels.findings} == {"box without area, ignored"}

@@ -9,7 +9,7 @@ import pytest
 
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.formats import read_labels
-from retinaface_cli.formats.wider_text import WIDER_ATTRIBUTES
+from retinaface_cli.formats.wider_ground_truth import WIDER_ATTRIBUTES
 from tests.formats.label_samples import write_text
 
 ROW = "10 20 30 40 2 0 1 1 1 0"
@@ -17,7 +17,7 @@ ROW = "10 20 30 40 2 0 1 1 1 0"
 
 def test_attributes_are_kept_and_invalid_faces_are_ignored(tmp_path: Path) -> None:
     text = f"e/a.jpg\n2\n{ROW} \n1 2 3 4 0 1 0 0 2 1 \n"
-    faces = read_labels(write_text(tmp_path / "gt.txt", text)).images[0].faces
+    faces = read_labels(write_text(tmp_path / "gt.txt", text)).label_images()[0].faces
     np.testing.assert_array_equal(faces.boxes, [[10, 20, 40, 60], [1, 2, 4, 6]])
     assert faces.ignore.tolist() == [True, False]
     values = {name: faces.attributes[name].tolist() for name in WIDER_ATTRIBUTES}
@@ -34,11 +34,11 @@ def test_attributes_are_kept_and_invalid_faces_are_ignored(tmp_path: Path) -> No
 @pytest.mark.parametrize("zeros", ["0 0 0 0 0 0 0 0 0 0 \n", ""])
 def test_a_image_without_faces_may_have_a_line_of_zeros(zeros: str, tmp_path: Path) -> None:
     labels = read_labels(write_text(tmp_path / "gt.txt", f"a.jpg\n0\n{zeros}b.jpg\n1\n{ROW}\n"))
-    assert [(image.file_name, len(image.faces)) for image in labels.images] == [("a.jpg", 0), ("b.jpg", 1)]
+    assert [(image.file_name, len(image.faces)) for image in labels.label_images()] == [("a.jpg", 0), ("b.jpg", 1)]
 
 
 def test_boxes_alone_are_read_too(tmp_path: Path) -> None:
-    faces = read_labels(write_text(tmp_path / "gt.txt", "a.jpg\n1\n1 2 3 4\n")).images[0].faces
+    faces = read_labels(write_text(tmp_path / "gt.txt", "a.jpg\n1\n1 2 3 4\n")).label_images()[0].faces
     np.testing.assert_array_equal(faces.boxes, [[1, 2, 4, 6]])
     assert faces.attributes == {}
 
@@ -64,9 +64,10 @@ def test_broken_lines_are_named(text: str, message: str, tmp_path: Path) -> None
 
 @pytest.mark.shared
 def test_text_and_mat_hold_the_same_faces_of_wider_val(shared: Path) -> None:
-    text = read_labels(shared / "labels/wider_face_val_bbx_gt.txt").images
+    text = read_labels(shared / "labels/wider_face_val_bbx_gt.txt").label_images()
     mat = {
-        image.file_name: image.faces for image in read_labels(shared / "labels/ground_truth/wider_face_val.mat").images
+        image.file_name: image.faces
+        for image in read_labels(shared / "labels/ground_truth/wider_face_val.mat").label_images()
     }
     assert (len(text), len(mat), sum(len(image.faces) for image in text)) == (3226, 3226, 39_708)
     for image in text:

@@ -161,6 +161,8 @@ def describe_image(path: Path) -> dict[str, Any]:
 
 
 def read_content(path: Path, *, root: Path) -> Any:
-    """A file by value if it is JSON, else as text; `<ROOT>` stands for the test's own folder."""
+    """A file by value if it is JSON or JSON Lines, else as text; `<ROOT>` stands for the test's own folder."""
     text = path.read_text(encoding="utf-8").replace(str(root), "<ROOT>")
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in text.splitlines()]
     return json.loads(text) if path.suffix == ".json" else text

@@ -25,7 +25,8 @@ def convert(source: Path, output_format: str, root: Path, *options: str | Path) 
     """The exit code, and the content of all files written."""
     folder = root / "written"
     code = retinaface("convert-labels", source, folder / OUTPUTS[output_format], "--to", output_format, *options)
-    files = {name: read_content(folder / name, root=root) for name in relative_files(folder)}
+    names = [name for name in relative_files(folder) if not name.startswith((".retinaface/", "out/.retinaface/"))]
+    files = {name: read_content(folder / name, root=root) for name in names if not (folder / name).is_symlink()}
     return {"exit_code": code, "files": files}
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from retinaface_cli.faces import FaceLabels, ImageLabels
-from retinaface_cli.formats.label_statistics import summarize_labels
+from retinaface_cli.formats import FaceTable
+from retinaface_cli.formats.statistics import summarize_labels
 from retinaface_cli.visualization.label_plots import draw_label_statistics
 
 ANCHORS = (16, 32, 64, 128, 256, 512)
@@ -24,7 +25,7 @@ def test_any_number_of_images_is_drawn(num_images: int, tmp_path: Path) -> None:
         for i in range(num_images)
     ]
     path = tmp_path / "plot.png"
-    draw_label_statistics(summarize_labels(images, ANCHORS), ANCHORS, path, title="faces")
+    draw_label_statistics(summarize_labels(FaceTable.from_images(images), ANCHORS), ANCHORS, path, title="faces")
     image = cv2.imread(str(path))
     assert image is not None
     assert image.shape == (770, 990, 3)

@@ -13,15 +13,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from retinaface_cli.faces import LANDMARK_NAMES
-from retinaface_cli.formats.face_table import OCCLUDED_LANDMARKS
-from retinaface_cli.formats.label_set import Finding
-from retinaface_cli.formats.label_statistics import (
+from retinaface_cli.formats.statistics import (
     MIN_ANCHOR_OVERLAP,
     REFERENCE_SIDE,
     SIZE_EDGES,
     AttributeSummary,
     LabelStatistics,
 )
+from retinaface_cli.formats.table import OCCLUDED_LANDMARKS, Finding
 
 _BAR_WIDTH = 8
 _ACTION_TITLES = {
@@ -30,6 +29,7 @@ _ACTION_TITLES = {
     "dropped": "left out",
     "kept": "only noted",
     "asked": "as asked",
+    "chosen": "taken so",
 }
 
 

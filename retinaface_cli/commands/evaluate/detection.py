@@ -13,7 +13,7 @@ from retinaface_cli.commands.evaluate.truth import GroundTruth
 from retinaface_cli.commands.infer import run as infer
 from retinaface_cli.data.sources import Source
 from retinaface_cli.errors import ImageReadError, RetinaFaceError
-from retinaface_cli.formats.predictions import read_predictions
+from retinaface_cli.formats import read_predictions
 from retinaface_cli.settings.detection import InferSettings
 from retinaface_cli.training.run_folder import is_first_process
 
@@ -53,7 +53,7 @@ def detect(
     if report.interrupted:
         raise RetinaFaceError(f"nothing was scored; go on by the same command with -o {output.parent} --resume")
     run = json.loads((output / "run.json").read_text(encoding="utf-8"))
-    images = read_predictions(output / "predictions.json")
+    images = read_predictions(output / "predictions.json").detection_images()
     if not images:
         raise ImageReadError(f"{truth.name}: none of its images could be read; see {output / 'errors.json'}")
     return make_candidate(images, truth, name=str(output), run=run)

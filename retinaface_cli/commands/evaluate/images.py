@@ -6,7 +6,7 @@ from pathlib import Path
 
 from retinaface_cli.commands.evaluate.truth import GroundTruth
 from retinaface_cli.errors import ImageReadError
-from retinaface_cli.formats.image_places import find_images
+from retinaface_cli.formats.images import find_images
 
 
 def locate_images(truth: GroundTruth, images: Path | None) -> dict[str, Path]:

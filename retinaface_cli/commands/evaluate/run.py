@@ -22,7 +22,7 @@ from retinaface_cli.commands.evaluate.truth import GroundTruth, read_truth
 from retinaface_cli.errors import LabelFormatError, SettingsError
 from retinaface_cli.evaluation.average_precision import PrecisionRecallCurve
 from retinaface_cli.files.atomic import next_run_folder
-from retinaface_cli.formats.predictions import read_predictions
+from retinaface_cli.formats import read_predictions
 from retinaface_cli.settings.detection import ORIGINAL_SIZE
 from retinaface_cli.settings.evaluation import EvaluateSettings, detection_settings
 from retinaface_cli.training.run_folder import is_first_process
@@ -129,7 +129,7 @@ def _remove_if_empty(folder: Path) -> None:
 def _read_material(settings: EvaluateSettings, console: Console) -> _Material:
     """Labels and prediction files, read side by side."""
     task = SideTask(partial(_read_truth, settings))
-    read = [(path, read_predictions(path)) for path in settings.predictions]
+    read = [(path, read_predictions(path).detection_images()) for path in settings.predictions]
     truth = task.result()
     _introduce(truth, settings, console)
     candidates = [make_candidate(images, truth, name=str(path), run=read_run_file(path)) for path, images in read]

@@ -12,7 +12,7 @@ import numpy as np
 
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import BoolArray, FaceLabels, ImageLabels
-from retinaface_cli.formats import LabelSet, read_labels
+from retinaface_cli.formats import FaceTable, read_labels
 from retinaface_cli.formats.wider_ground_truth import DIFFICULTIES, read_wider_ground_truth, read_wider_mat
 
 WIDER_FILES = tuple(f"wider_{name}_val.mat" for name in ("face", *DIFFICULTIES))
@@ -96,7 +96,7 @@ def read_truth(labels: Path, *, format_name: str | None = None, images: Path | N
     else:
         found = _read_any(labels, format_name, images)
         truth = make_truth(
-            found.images,
+            found.label_images(),
             name=str(labels),
             format_name=found.format_name,
             notes=tuple(finding.describe() for finding in found.findings),
@@ -128,7 +128,7 @@ def make_truth(
     )
 
 
-def _read_any(labels: Path, format_name: str | None, images: Path | None) -> LabelSet:
+def _read_any(labels: Path, format_name: str | None, images: Path | None) -> FaceTable:
     """Labels with the names that they give to images; only where that fails with those of the image folder."""
     try:
         return read_labels(labels, format_name=format_name)

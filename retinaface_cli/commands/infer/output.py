@@ -14,7 +14,7 @@ from retinaface_cli.detection.writer import OutputFolder
 from retinaface_cli.errors import SettingsError
 from retinaface_cli.faces import ImageDetections
 from retinaface_cli.files.atomic import next_run_folder, write_text_atomic
-from retinaface_cli.formats.predictions import PredictionFormat, read_predictions, write_predictions
+from retinaface_cli.formats import FaceTable, PredictionFormat, read_predictions, write_predictions
 from retinaface_cli.settings.detection import InferSettings
 from retinaface_cli.version import __version__
 
@@ -83,7 +83,11 @@ def gather_results(
     done = [source for source in sources if source.name not in failed and folder.is_done(source)]
     formats: list[PredictionFormat] = ["json"] if extra == "json" else ["json", extra]
     for format_name in formats:
-        write_predictions(folder.root / FORMAT_FILES[format_name], _results(folder, done), format_name=format_name)
+        write_predictions(
+            folder.root / FORMAT_FILES[format_name],
+            FaceTable.from_images(_results(folder, done)),
+            format_name=format_name,
+        )
     errors_path = folder.root / "errors.json"
     if failures:
         listed = [{"file_name": one.name, "path": str(one.source.path), "reason": one.reason} for one in failures]
@@ -96,7 +100,7 @@ def _results(folder: OutputFolder, sources: Sequence[Source]) -> Iterator[ImageD
     """The detections of finished images and frames, read back one at a time."""
     for source in sources:
         for path in folder.finished_labels(source):
-            yield from read_predictions(path)
+            yield from read_predictions(path).detection_images()
 
 
 def _describe_run(settings: InferSettings, weights_sha256: str) -> dict[str, Any]:

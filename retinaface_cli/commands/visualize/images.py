@@ -14,8 +14,7 @@ from rich.console import Console
 from retinaface_cli.data.sources import Source, find_sources
 from retinaface_cli.errors import LabelFormatError, SettingsError
 from retinaface_cli.faces import FaceDetections, FaceLabels, ImageDetections, ImageLabels
-from retinaface_cli.formats import LabelSet, read_labels
-from retinaface_cli.formats.predictions import read_predictions
+from retinaface_cli.formats import FaceTable, read_labels, read_predictions
 from retinaface_cli.settings.visualization import VisualizeSettings
 
 _MAX_LISTED = 5
@@ -49,19 +48,21 @@ def collect_images(settings: VisualizeSettings, console: Console) -> list[ImageF
     Raises:
         RetinaFaceError: no images, or labels or predictions that cannot be read or name none of the images.
     """
-    found = find_sources(settings.images)
-    sources = [source for source in found if not source.is_video]
-    if len(sources) < len(found):
-        say(console, f"videos are left out ({len(found) - len(sources)}); infer --visualize draws on them")
+    inputs = find_sources(settings.images)
+    sources = [source for source in inputs if not source.is_video]
+    if len(sources) < len(inputs):
+        say(console, f"videos are left out ({len(inputs) - len(sources)}); infer --visualize draws on them")
     labels: Sequence[ImageLabels | None] = [None] * len(sources)
     predictions: Sequence[ImageDetections | None] = [None] * len(sources)
     if settings.labels is not None:
         label_set = _read_labels(settings.labels, settings)
         for finding in label_set.findings:
             say(console, f"{settings.labels}: {finding.describe()}")
-        labels = _assign(sources, label_set.images, settings.labels, console)
+        labels = _assign(sources, label_set.label_images(), settings.labels, console)
     if settings.predictions is not None:
-        predictions = _assign(sources, read_predictions(settings.predictions), settings.predictions, console)
+        predictions = _assign(
+            sources, read_predictions(settings.predictions).detection_images(), settings.predictions, console
+        )
     num_weak = sum(int((entry.faces.scores < settings.min_score).sum()) for entry in predictions if entry is not None)
     if num_weak:
         say(console, f"{num_weak:,} predictions under {settings.min_score:g} are left out (--min-score)")
@@ -109,7 +110,7 @@ def say(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def _read_labels(path: Path, settings: VisualizeSettings) -> LabelSet:
+def _read_labels(path: Path, settings: VisualizeSettings) -> FaceTable:
     """Reads labels; where they cannot be understood without images (YOLO), with those of the input folder."""
     try:
         return read_labels(path, format_name=settings.labels_format)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from retinaface_cli.faces import FaceLabels, ImageLabels
-from retinaface_cli.formats.label_statistics import best_anchor_overlap, summarize_labels
+from retinaface_cli.formats import FaceTable
+from retinaface_cli.formats.statistics import best_anchor_overlap, summarize_labels
 
 ANCHORS = (16, 32, 64, 128, 256, 512)
 
@@ -33,7 +34,7 @@ def test_images_faces_and_attributes_are_counted() -> None:
         ImageLabels("b.jpg", second),
         ImageLabels("c.jpg", FaceLabels.empty(), 100, 100),
     ]
-    found = summarize_labels(images, ANCHORS)
+    found = summarize_labels(FaceTable.from_images(images), ANCHORS)
     assert (found.num_images, found.num_without_faces, found.num_only_ignored, found.num_with_size) == (3, 1, 1, 2)
     assert (found.num_faces, found.num_ignored, found.num_complete, found.num_partial) == (4, 1, 1, 1)
     assert found.faces_per_image.tolist() == [3, 1, 0]
@@ -52,11 +53,11 @@ def test_the_best_overlap_is_that_of_the_nearest_anchor() -> None:
 def test_an_attribute_of_many_values_has_a_range() -> None:
     count = 40
     many = labels([[0, 0, 9, 9]] * count, points=[0] * count, ignore=[False] * count, blur=list(np.arange(count) / 2))
-    blur = summarize_labels([ImageLabels("a.jpg", many)], ANCHORS).attributes["blur"]
+    blur = summarize_labels(FaceTable.from_images([ImageLabels("a.jpg", many)]), ANCHORS).attributes["blur"]
     assert blur.counts == {}
     assert (blur.minimum, blur.mean, blur.maximum) == (0, 9.75, 19.5)
 
 
 def test_no_labels_are_all_zero() -> None:
-    found = summarize_labels([], ANCHORS)
+    found = summarize_labels(FaceTable.from_images([]), ANCHORS)
     assert (found.num_images, found.num_faces, sum(found.as_labelled.counts), found.num_below_anchors) == (0, 0, 0, 0)

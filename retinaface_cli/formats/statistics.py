@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retinaface_cli.faces import FloatArray, ImageLabels
-from retinaface_cli.formats.flat_labels import FlatLabels, flatten_labels
+from retinaface_cli.faces import NUM_LANDMARKS, FloatArray
+from retinaface_cli.formats.table import FaceTable
 
 SIZE_EDGES = (8, 16, 32, 64, 128, 256, 512)
 """Limits in pixels between the bins of the face-size histogram."""
@@ -90,31 +90,28 @@ class LabelStatistics:
     attributes: Mapping[str, AttributeSummary]
 
 
-def summarize_labels(images: Sequence[ImageLabels], anchor_sizes: Sequence[float]) -> LabelStatistics:
+def summarize_labels(table: FaceTable, anchor_sizes: Sequence[float]) -> LabelStatistics:
     """Counts everything; anchor sizes are side lengths in pixels of the network input."""
-    flat = flatten_labels(images)
-    faces = flat.faces
-    num_points = faces.has_landmarks.sum(axis=1)
-    ends = np.cumsum(np.append(0, ~faces.ignore))[np.append(0, flat.ends)]
-    num_counted = np.diff(ends)
-    sides = faces.boxes[:, 2:] - faces.boxes[:, :2]  # (N, 2)
-    scale = _reference_scale(flat)
-    is_scaled = ~faces.ignore & (scale > 0)
+    num_points = table.has_landmarks.sum(axis=1)
+    num_counted = np.bincount(table.image_index[~table.ignore], minlength=len(table))
+    sides = table.boxes[:, 2:] - table.boxes[:, :2]  # (N, 2)
+    scale = _reference_scale(table)
+    is_scaled = ~table.ignore & (scale > 0)
     scaled = sides[is_scaled] * scale[is_scaled, None]
     return LabelStatistics(
-        num_images=len(images),
-        num_without_faces=int((flat.num_faces == 0).sum()),
-        num_only_ignored=int(((flat.num_faces > 0) & (num_counted == 0)).sum()),
-        num_with_size=sum(image.width is not None for image in images),
-        num_faces=len(faces),
-        num_ignored=int(faces.ignore.sum()),
-        num_complete=int((num_points == faces.has_landmarks.shape[1]).sum()),
-        num_partial=int(((num_points > 0) & (num_points < faces.has_landmarks.shape[1])).sum()),
-        faces_per_image=flat.num_faces.astype(np.float32),
-        as_labelled=_histogram(sides[~faces.ignore]),
+        num_images=len(table),
+        num_without_faces=int((table.num_faces == 0).sum()),
+        num_only_ignored=int(((table.num_faces > 0) & (num_counted == 0)).sum()),
+        num_with_size=int((table.image_sizes > 0).all(axis=1).sum()),
+        num_faces=len(table.boxes),
+        num_ignored=int(table.ignore.sum()),
+        num_complete=int((num_points == NUM_LANDMARKS).sum()),
+        num_partial=int(((num_points > 0) & (num_points < NUM_LANDMARKS)).sum()),
+        faces_per_image=table.num_faces.astype(np.float32),
+        as_labelled=_histogram(sides[~table.ignore]),
         at_reference=_histogram(scaled),
         num_below_anchors=int((best_anchor_overlap(scaled, anchor_sizes) < MIN_ANCHOR_OVERLAP).sum()),
-        attributes={name: _summarize(values) for name, values in faces.attributes.items() if np.isfinite(values).any()},
+        attributes={name: _summarize(values) for name, values in table.attributes.items() if np.isfinite(values).any()},
     )
 
 
@@ -128,12 +125,12 @@ def best_anchor_overlap(sides: FloatArray, anchor_sizes: Sequence[float]) -> Flo
     return best
 
 
-def _reference_scale(flat: FlatLabels) -> FloatArray:
+def _reference_scale(table: FaceTable) -> FloatArray:
     """(N,) by how much each face is scaled where its image's longest side is REFERENCE_SIDE; 0 where unknown."""
-    longest = np.array([max(image.width or 0, image.height or 0) for image in flat.images], np.float32)
+    longest = table.image_sizes.max(axis=1, initial=0).astype(np.float32)
     with np.errstate(divide="ignore"):
         scale = np.where(longest > 0, REFERENCE_SIDE / longest, 0.0)
-    return np.repeat(scale, flat.num_faces).astype(np.float32)
+    return np.repeat(scale, table.num_faces).astype(np.float32)
 
 
 def _histogram(sides: FloatArray) -> SizeHistogram:

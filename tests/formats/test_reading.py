@@ -29,18 +29,18 @@ WITHOUT_POINTS = ("wider text", "wider mat", "fddb")
 
 
 def first_faces(path: Path) -> FaceLabels:
-    return read_labels(path).images[0].faces
+    return read_labels(path).label_images()[0].faces
 
 
 @pytest.mark.parametrize("sample", [name for name in SAMPLES if name not in ("fddb", "csv")])
 def test_each_format_gives_the_same_face(sample: str, tmp_path: Path) -> None:
     labels = read_labels(SAMPLES[sample][0](tmp_path / "source"))
     assert labels.format_name == sample.split()[0]
-    assert len(labels.images) == 2
-    assert [image.file_name.split("/")[-1] for image in labels.images] == ["a.jpg", "b.jpg"]
-    faces = labels.images[0].faces
+    assert len(labels.label_images()) == 2
+    assert [image.file_name.split("/")[-1] for image in labels.label_images()] == ["a.jpg", "b.jpg"]
+    faces = labels.label_images()[0].faces
     np.testing.assert_array_equal(faces.boxes, [BOX])
-    assert len(labels.images[1].faces) == 0
+    assert len(labels.label_images()[1].faces) == 0
     if sample in WITHOUT_POINTS:
         assert not faces.has_landmarks.any()
     else:
@@ -50,7 +50,7 @@ def test_each_format_gives_the_same_face(sample: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sample", ["json", "scrfd", "coco", "yolo", "voc", "labelme"])
 def test_sizes_that_a_format_holds_are_kept(sample: str, tmp_path: Path) -> None:
-    image = read_labels(SAMPLES[sample][0](tmp_path)).images[0]
+    image = read_labels(SAMPLES[sample][0](tmp_path)).label_images()[0]
     assert (image.width, image.height) == (WIDTH, HEIGHT)
 
 
@@ -105,8 +105,8 @@ def test_of_several_label_files_in_a_folder_one_must_be_named(tmp_path: Path) ->
 def test_of_several_label_files_in_a_folder_the_split_chooses_by_their_names(tmp_path: Path) -> None:
     write_text(tmp_path / "train/_annotations.json", json.dumps([{"file_name": "a.jpg", "annotations": []}]))
     write_text(tmp_path / "labels_val2017.json", json.dumps([{"file_name": "b.jpg", "annotations": []}]))
-    assert read_labels(tmp_path, split="train").images[0].file_name == "a.jpg"
-    assert read_labels(tmp_path, split="val").images[0].file_name == "b.jpg"
+    assert read_labels(tmp_path, split="train").label_images()[0].file_name == "a.jpg"
+    assert read_labels(tmp_path, split="val").label_images()[0].file_name == "b.jpg"
 
 
 @pytest.mark.parametrize("format_name", [None, "json"])
@@ -130,7 +130,7 @@ def test_strict_turns_findings_into_an_error_with_their_places(tmp_path: Path) -
 
 def test_what_was_asked_for_is_no_finding_for_strict(tmp_path: Path) -> None:
     labels = read_labels(write_text(tmp_path / "label.txt", "# a.jpg\n0 0 20 8\n"), min_size=10, strict=True)
-    assert labels.images[0].faces.ignore.all()
+    assert labels.label_images()[0].faces.ignore.all()
 
 
 def test_the_image_root_is_found_beside_the_label_file(tmp_path: Path) -> None:
@@ -143,8 +143,8 @@ def test_measuring_reads_sizes_and_leaves_out_images_that_are_missing_or_broken(
     write_text(tmp_path / "images/broken.jpg", "no image")
     path = write_text(tmp_path / "label.txt", "# broken.jpg\n0 0 9 9\n# a.jpg\n40 20 30 5\n# missing.jpg\n1 1 5 5\n")
     labels = read_labels(path, images=tmp_path / "images", measure=True)
-    assert [(image.file_name, image.width, image.height) for image in labels.images] == [("a.jpg", 50, 30)]
-    np.testing.assert_array_equal(labels.images[0].faces.boxes, [[40, 20, 50, 25]])
+    assert [(image.file_name, image.width, image.height) for image in labels.label_images()] == [("a.jpg", 50, 30)]
+    np.testing.assert_array_equal(labels.label_images()[0].faces.boxes, [[40, 20, 50, 25]])
     assert [(finding.action, finding.count) for finding in labels.findings] == [
         ("dropped", 1),
         ("dropped", 1),
@@ -162,7 +162,7 @@ def test_a_folder_in_which_no_image_lies_is_an_error_that_names_one(tmp_path: Pa
 def test_names_that_no_file_can_have_are_missing_images(name: str, tmp_path: Path) -> None:
     write_png(tmp_path / "a.jpg")
     labels = read_labels(write_text(tmp_path / "label.txt", f"# a.jpg\n1 2 3 4\n# {name}\n"), measure=True)
-    assert [image.file_name for image in labels.images] == ["a.jpg"]
+    assert [image.file_name for image in labels.label_images()] == ["a.jpg"]
     assert [(finding.action, finding.count) for finding in labels.findings] == [("dropped", 1)]
 
 
@@ -170,7 +170,7 @@ def test_folders_in_names_that_do_not_exist_are_left_out_of_the_names(tmp_path: 
     write_png(tmp_path / "images/a.jpg")
     path = write_text(tmp_path / "label.txt", "# C:\\data\\train/a.jpg\n0 0 9 9\n")
     labels = read_labels(path, images=tmp_path / "images")
-    assert labels.images[0].file_name == "a.jpg"
+    assert labels.label_images()[0].file_name == "a.jpg"
     assert labels.image_root == tmp_path / "images"
 
 
@@ -179,5 +179,5 @@ def test_a_image_that_is_named_twice_is_joined_once(tmp_path: Path) -> None:
         tmp_path / "label.txt", "# a.jpg\n0 0 9 9\n# b.jpg\n# a.jpg\n5 5 9 9\n# a.jpg\n0 0 9 9\n5 5 9 9\n"
     )
     labels = read_labels(path)
-    assert [(image.file_name, len(image.faces)) for image in labels.images] == [("a.jpg", 2), ("b.jpg", 0)]
+    assert [(image.file_name, len(image.faces)) for image in labels.label_images()] == [("a.jpg", 2), ("b.jpg", 0)]
     assert [(finding.action, finding.count) for finding in labels.findings] == [("mended", 1), ("dropped", 1)]

@@ -12,10 +12,8 @@ from hypothesis import strategies as st
 
 from retinaface_cli.errors import RetinaFaceError
 from retinaface_cli.faces import FaceLabels, ImageLabels
-from retinaface_cli.formats import WRITERS, read_labels, write_labels
-from retinaface_cli.formats.flat_labels import flatten_labels
-from retinaface_cli.formats.label_writing import format_of_output
-from retinaface_cli.formats.predictions import read_predictions
+from retinaface_cli.formats import WRITERS, FaceTable, read_labels, write_labels
+from retinaface_cli.formats.writing import format_of_output
 from tests.formats.label_samples import write_png, write_text
 
 OUTPUTS = {"json": "x.json", "jsonl": "x.jsonl", "coco": "x.json", "retinaface": "x.txt", "csv": "x.csv", "yolo": "x"}
@@ -65,13 +63,16 @@ def test_every_format_gives_back_what_it_can_hold(
         ImageLabels("b.png", FaceLabels.empty(), 640, 480),
     ]
     path = folder / OUTPUTS[format_name]
-    write_labels(path, images, format_name=format_name)
+    write_labels(path, FaceTable.from_images(images), format_name=format_name)
     images_found = None
     if format_name == "yolo":
         for image in images:
             write_png(folder / "images" / image.file_name, 640, 480)
         images_found = folder / "images"
-    found = {image.file_name: image for image in read_labels(path, format_name=format_name, images=images_found).images}
+    found = {
+        image.file_name: image
+        for image in read_labels(path, format_name=format_name, images=images_found).label_images()
+    }
     writer = WRITERS[format_name]
     assert set(found) == {image.file_name for image in images}
     for image in images:
@@ -82,11 +83,18 @@ def test_every_format_gives_back_what_it_can_hold(
             assert (found[image.file_name].width, found[image.file_name].height) == (640, 480)
 
 
-def test_wider_files_are_detections_that_the_evaluation_reads(tmp_path: Path) -> None:
-    image = ImageLabels("e/a.jpg", FaceLabels.from_boxes([[1, 2, 11, 22.5]]))
-    write_labels(tmp_path / "out", [image], format_name="wider")
-    assert (tmp_path / "out/e/a.txt").read_text() == "e/a.jpg\n1\n1.0 2.0 10.0 20.5 1.0\n"
-    np.testing.assert_array_equal(read_predictions(tmp_path / "out")[0].faces.boxes, image.faces.boxes)
+def test_wider_files_are_the_official_labels(tmp_path: Path) -> None:
+    labels = faces(2)
+    empty = FaceLabels.empty()
+    table = FaceTable.from_labels(["e/a.jpg", "e/b.jpg"], [labels, empty])
+    write_labels(tmp_path / "wider_face_train_bbx_gt.txt", table, format_name="wider")
+    lines = (tmp_path / "wider_face_train_bbx_gt.txt").read_text().splitlines()
+    assert lines[:2] == ["e/a.jpg", "2"]
+    assert [len(line.split()) for line in lines[2:4]] == [10, 10]
+    assert lines[4:] == ["e/b.jpg", "0", "0 0 0 0 0 0 0 0 0 0"]
+    found = read_labels(tmp_path / "wider_face_train_bbx_gt.txt")
+    np.testing.assert_array_equal(found.boxes, labels.boxes)
+    np.testing.assert_array_equal(found.ignore, labels.ignore)
 
 
 def test_json_is_one_image_to_a_line_in_the_documented_shape(tmp_path: Path) -> None:
@@ -100,7 +108,7 @@ def test_json_is_one_image_to_a_line_in_the_documented_shape(tmp_path: Path) -> 
         attributes={"blur": np.array([np.nan, 2], np.float32)},
     )
     images = [ImageLabels("a.jpg", labels, 100, 80), ImageLabels("b.jpg", FaceLabels.empty())]
-    write_labels(tmp_path / "x.json", images)
+    write_labels(tmp_path / "x.json", FaceTable.from_images(images))
     lines = (tmp_path / "x.json").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 4
     assert json.loads("".join(lines)) == [
@@ -118,13 +126,15 @@ def test_json_is_one_image_to_a_line_in_the_documented_shape(tmp_path: Path) -> 
 
 
 def test_no_images_are_an_empty_list(tmp_path: Path) -> None:
-    write_labels(tmp_path / "x.json", [])
+    write_labels(tmp_path / "x.json", FaceTable.from_images([]))
     assert json.loads((tmp_path / "x.json").read_text()) == []
-    assert read_labels(tmp_path / "x.json").images == ()
+    assert read_labels(tmp_path / "x.json").label_images() == []
 
 
 def test_coco_files_have_what_the_official_tool_needs(tmp_path: Path) -> None:
-    write_labels(tmp_path / "x.json", [ImageLabels("a.jpg", faces(4), 640, 480)], format_name="coco")
+    write_labels(
+        tmp_path / "x.json", FaceTable.from_images([ImageLabels("a.jpg", faces(4), 640, 480)]), format_name="coco"
+    )
     content = json.loads((tmp_path / "x.json").read_text())
     assert content["categories"][0]["keypoints"] == ["left_eye", "right_eye", "nose", "left_mouth", "right_mouth"]
     for annotation in content["annotations"]:
@@ -136,49 +146,49 @@ def test_coco_files_have_what_the_official_tool_needs(tmp_path: Path) -> None:
 
 def test_what_a_format_cannot_hold_is_named() -> None:
     images = [ImageLabels("a.jpg", faces(50), 640, 480)]
-    flat = flatten_labels(images)
+    table = FaceTable.from_images(images)
     ignored = int(images[0].faces.ignore.sum())
     pointed = int(images[0].faces.has_landmarks.any(axis=1).sum())
-    assert WRITERS["json"].describe_losses(flat) == ()
-    assert WRITERS["wider"].describe_losses(flat) == (
+    assert WRITERS["json"].describe_losses(table) == ()
+    assert WRITERS["wider"].describe_losses(table) == (
         f"landmarks of {pointed} faces",
-        f"{ignored} ignored faces, left out",
         "attributes landmark_blur, occluded_landmarks",
         "sizes of 1 images",
     )
-    assert WRITERS["retinaface"].count_faces(images) == 50 - ignored
+    assert WRITERS["retinaface"].count_faces(table) == 50 - ignored
 
 
 def test_yolo_without_sizes_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RetinaFaceError, match=r"a\.jpg: its size is not known"):
-        write_labels(tmp_path / "out", [ImageLabels("a.jpg", FaceLabels.empty())], format_name="yolo")
+        write_labels(tmp_path / "out", FaceTable.from_labels(["a.jpg"], [FaceLabels.empty()]), format_name="yolo")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_two_images_with_one_yolo_file_are_an_error(tmp_path: Path) -> None:
     images = [ImageLabels(name, FaceLabels.empty(), 9, 9) for name in ("a.jpg", "a.png")]
     with pytest.raises(RetinaFaceError, match=r"a\.png: another image has the same YOLO label file"):
-        write_labels(tmp_path / "out", images, format_name="yolo")
+        write_labels(tmp_path / "out", FaceTable.from_images(images), format_name="yolo")
 
 
 def test_a_folder_with_other_files_is_not_replaced(tmp_path: Path) -> None:
     write_text(tmp_path / "out/precious.jpg", "x")
     with pytest.raises(RetinaFaceError, match=r"precious\.jpg"):
-        write_labels(tmp_path / "out", [], format_name="wider")
+        write_labels(tmp_path / "out", FaceTable.from_images([]), format_name="yolo", force=True)
     assert (tmp_path / "out/precious.jpg").read_text() == "x"
 
 
-def test_an_older_result_is_replaced_as_a_whole(tmp_path: Path) -> None:
+def test_a_result_of_ours_is_replaced_as_a_whole(tmp_path: Path) -> None:
     for name in ("old", "new"):
-        write_labels(tmp_path / "out", [ImageLabels(f"{name}.jpg", FaceLabels.empty())], format_name="wider")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["new.txt"]
+        table = FaceTable.from_labels([f"{name}.jpg"], [FaceLabels.empty()], image_sizes=[(9, 9)])
+        write_labels(tmp_path / "out", table, format_name="yolo", force=True)
+    assert [path.name for path in (tmp_path / "out/labels").iterdir()] == ["new.txt"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     write_text(tmp_path / "file", "x")
     with pytest.raises(RetinaFaceError, match="cannot be written"):
-        write_labels(tmp_path / "file/x.json", [])
+        write_labels(tmp_path / "file/x.json", FaceTable.from_images([]))
 
 
 @pytest.mark.parametrize(

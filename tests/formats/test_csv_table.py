@@ -26,28 +26,28 @@ from tests.formats.label_samples import write_text
 )
 def test_columns_are_found_by_their_names(text: str, tmp_path: Path) -> None:
     labels = read_labels(write_text(tmp_path / "labels.csv", text))
-    assert labels.images[0].file_name == "a.jpg"
-    np.testing.assert_array_equal(labels.images[0].faces.boxes, [[1, 2, 11, 22]])
-    assert labels.images[0].faces.attributes == {}
+    assert labels.label_images()[0].file_name == "a.jpg"
+    np.testing.assert_array_equal(labels.label_images()[0].faces.boxes, [[1, 2, 11, 22]])
+    assert labels.label_images()[0].faces.attributes == {}
 
 
 def test_width_and_height_beside_corners_are_the_images(tmp_path: Path) -> None:
     text = "filename,width,height,xmin,ymin,xmax,ymax\na.jpg,64,48,1,2,11,22\n"
-    image = read_labels(write_text(tmp_path / "labels.csv", text)).images[0]
+    image = read_labels(write_text(tmp_path / "labels.csv", text)).label_images()[0]
     assert (image.width, image.height) == (64, 48)
 
 
 def test_rows_of_a_image_come_together_and_empty_boxes_are_no_faces(tmp_path: Path) -> None:
     text = "image,x1,y1,x2,y2\na.jpg,1,2,3,4\nb.jpg,,,,\na.jpg,5,6,7,8\n"
     labels = read_labels(write_text(tmp_path / "labels.csv", text))
-    assert [(image.file_name, len(image.faces)) for image in labels.images] == [("a.jpg", 2), ("b.jpg", 0)]
+    assert [(image.file_name, len(image.faces)) for image in labels.label_images()] == [("a.jpg", 2), ("b.jpg", 0)]
 
 
 def test_points_marks_and_further_numbers_are_read(tmp_path: Path) -> None:
     text = "image,x1,y1,x2,y2,eyeLeftX,eyeLeftY,nose tip x,nose tip y,ignore,blur,who\n"
     text += "a.jpg,1,2,90,80,10,20,30,40,1,2,Ann\n"
     labels = read_labels(write_text(tmp_path / "labels.csv", text))
-    faces = labels.images[0].faces
+    faces = labels.label_images()[0].faces
     assert faces.has_landmarks.tolist() == [[True, False, True, False, False]]
     np.testing.assert_array_equal(faces.landmarks[0, [0, 2]], [[10, 20], [30, 40]])
     assert faces.ignore.all()
@@ -58,7 +58,7 @@ def test_points_marks_and_further_numbers_are_read(tmp_path: Path) -> None:
 def test_other_classes_are_left_out(tmp_path: Path) -> None:
     text = "a.jpg,1,2,3,4,dog\na.jpg,5,6,7,8,face\nb.jpg,,,,,\n"
     labels = read_labels(write_text(tmp_path / "labels.csv", text))
-    assert [len(image.faces) for image in labels.images] == [1, 0]
+    assert [len(image.faces) for image in labels.label_images()] == [1, 0]
 
 
 @pytest.mark.parametrize(
