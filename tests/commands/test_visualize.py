@@ -48,7 +48,11 @@ class Folder:
         )
         labels = FaceLabels.from_boxes([BOX])
         write_labels(
-            self.labels, FaceTable.from_images([ImageLabels(name, labels) for name in names]), format_name="json", force=True)
+            self.labels,
+            FaceTable.from_images([ImageLabels(name, labels) for name in names]),
+            format_name="json",
+            force=True,
+        )
         write_predictions(
             self.predictions,
             FaceTable.from_images([ImageDetections(name, faces) for name in names]),
@@ -129,7 +133,9 @@ def test_a_image_without_an_entry_is_named_and_not_drawn(folder: Folder) -> None
 
 
 def test_a_image_without_faces_is_drawn_as_it_is(folder: Folder) -> None:
-    write_labels(folder.labels, FaceTable.from_images([ImageLabels("x.png", FaceLabels.empty())]), format_name="json")
+    write_labels(
+        folder.labels, FaceTable.from_images([ImageLabels("x.png", FaceLabels.empty())]), format_name="json", force=True
+    )
     report, _ = folder.run(labels=folder.labels, format="png")
     np.testing.assert_array_equal(load_rgb(report.output / "x.png"), load_rgb(folder.images / "x.png"))
 
