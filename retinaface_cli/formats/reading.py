@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -114,16 +116,50 @@ def read_labels(
     Raises:
         LabelFormatError: where, what was found, what was expected.
     """
+    with _without_garbage_collection():
+        table = _read_and_check(
+            path,
+            ReadingOptions(split, images, tuple(classes)),
+            format_name,
+            invalid=invalid,
+            min_size=min_size,
+            measure=measure,
+        )
+    faults = [finding for finding in table.findings if finding.is_fault]
+    if strict and faults:
+        raise LabelFormatError("\n".join(f"{path}: {finding.describe()}" for finding in faults))
+    return table
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Millions of values that are all in use are not searched for cycles, which takes longer than to read them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _read_and_check(
+    path: Path,
+    options: ReadingOptions,
+    format_name: str | None,
+    *,
+    invalid: InvalidPolicy,
+    min_size: float,
+    measure: bool,
+) -> FaceTable:
+    """Reads a source and checks it; see read_labels."""
+    split, images = options.split, options.images
     name, source = (format_name, path) if format_name else _recognize_source(path, split=split)
     if not exists(source):
         raise LabelFormatError(f"{source}: no such file or folder of labels")
-    table = READERS[name].read(source, ReadingOptions(split, images, tuple(classes)))
+    table = READERS[name].read(source, options)
     table = replace(_place_images(table, source, images=images, split=split, measure=measure), format_name=name)
-    table = join_repeated(check_labels(table, invalid=invalid, min_size=min_size), str(source))
-    faults = [finding for finding in table.findings if finding.is_fault]
-    if strict and faults:
-        raise LabelFormatError("\n".join(f"{source}: {finding.describe()}" for finding in faults))
-    return table
+    return join_repeated(check_labels(table, invalid=invalid, min_size=min_size), str(source))
 
 
 def _place_images(
@@ -158,7 +194,8 @@ def read_predictions(path: Path, *, images: Path | None = None, category_ids: tu
     if not exists(path):
         raise LabelFormatError(f"{path}: no such file or folder of predictions")
     options = ReadingOptions(images=images, with_scores=True, category_ids=category_ids)
-    table = _read_prediction_folder(path, options) if path.is_dir() else _read_prediction_file(path, options)
+    with _without_garbage_collection():
+        table = _read_prediction_folder(path, options) if path.is_dir() else _read_prediction_file(path, options)
     if images is not None and table.image_root is None:
         table = measure_images(rename_images(table, find_images(images, table.file_names)), images)
     seen: set[str] = set()
