@@ -127,15 +127,19 @@ def check_predictions(table: FaceTable) -> FaceTable:
     return checked if (np.diff(order) == 1).all() else checked.select_faces(order)
 
 
+def has_unit_boxes(table: FaceTable) -> bool:
+    """Whether all boxes are parts of 1, and not a few pixels with whole numbers."""
+    known = table.boxes[_all(np.isfinite(table.boxes))]
+    return len(known) > 0 and bool(np.abs(known).max() <= _UNIT_LIMIT) and bool((known % 1 != 0).any())
+
+
 def scale_unit_boxes(table: FaceTable) -> FaceTable:
     """Pixels in place of parts of 1, as some tools write boxes, where all boxes are such parts.
 
     Raises:
         LabelFormatError: they are, and the size of an image with faces is not known.
     """
-    known = table.boxes[_all(np.isfinite(table.boxes))]
-    is_unit = len(known) > 0 and np.abs(known).max() <= _UNIT_LIMIT and bool((known % 1 != 0).any())
-    if not is_unit:
+    if not has_unit_boxes(table):
         return table
     sizes = np.repeat(table.image_sizes, table.num_faces, axis=0)[:, ::-1].astype(np.float32)  # (N, 2) width, height
     if (sizes == 0).any():

@@ -83,6 +83,8 @@ def read_coco(path: Path, options: ReadingOptions) -> FaceTable:
     images = _objects(content, "images", path)
     annotations = _objects(content, "annotations", path)
     is_whole_body = any("face_box" in annotation for annotation in annotations)
+    if is_whole_body:
+        builder.note("face_box of COCO-WholeBody taken for faces", "chosen", str(path))
     categories = None if is_whole_body else _read_categories(content, options, path, builder)
     ids = [_identity(image, "id", f"{path}: images[{i}]") for i, image in enumerate(images)]
     faces: dict[_Identity, list[_Face]] = {identity: [] for identity in ids}
@@ -317,7 +319,7 @@ def _choose_categories(found: set[_Identity], options: ReadingOptions, path: Pat
     """The category ids of results that are faces: the only one, or those of the labels."""
     if len(found) <= 1:
         return found
-    chosen = found & set(options.category_ids)
+    chosen = found & set(options.category_ids())
     if not chosen:
         listed = ", ".join(sorted(map(str, found))[:10])
         raise LabelFormatError(

@@ -60,14 +60,14 @@ class ReadingOptions:
         images: folder of the images; None: where the format puts them.
         classes: names of the classes that are faces, for formats that hold other objects too; empty: by their names.
         with_scores: whether the source holds predictions, each with a score, or labels.
-        category_ids: of COCO results with several categories, those that are faces; empty: not known.
+        category_ids: is asked for COCO results with several categories: which of them are faces; empty: not known.
     """
 
     split: str | None = None
     images: Path | None = None
     classes: tuple[str, ...] = ()
     with_scores: bool = False
-    category_ids: tuple[int | str, ...] = ()
+    category_ids: Callable[[], Sequence[int | str]] = tuple
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -19,7 +19,7 @@ from retinaface_cli.formats.canonical import (
     recognizes_canonical,
     recognizes_json_lines,
 )
-from retinaface_cli.formats.checks import InvalidPolicy, check_labels, check_predictions
+from retinaface_cli.formats.checks import InvalidPolicy, check_labels, check_predictions, has_unit_boxes
 from retinaface_cli.formats.coco import is_coco_results, parse_results, read_coco, recognizes_coco
 from retinaface_cli.formats.csv_table import read_csv, recognizes_csv
 from retinaface_cli.formats.fddb import read_fddb, recognizes_fddb
@@ -174,7 +174,9 @@ def _place_images(
     return measure_images(table, table.image_root) if measure and table.image_root is not None else table
 
 
-def read_predictions(path: Path, *, images: Path | None = None, category_ids: tuple[int | str, ...] = ()) -> FaceTable:
+def read_predictions(
+    path: Path, *, images: Path | None = None, category_ids: Callable[[], Sequence[int | str]] = tuple
+) -> FaceTable:
     """Reads the predictions of a detector: ours, COCO results, CSV, WIDER or YOLO text files.
 
     A folder may be the output folder of `infer`, or hold a JSON or text file an image. COCO results that carry no file
@@ -183,7 +185,7 @@ def read_predictions(path: Path, *, images: Path | None = None, category_ids: tu
     Args:
         path: a file (found out by its content) or a folder.
         images: folder of the images, which YOLO and boxes in parts of 1 need.
-        category_ids: of COCO results with several categories, those that are faces.
+        category_ids: is asked for COCO results with several categories: which of them are faces.
 
     Returns:
         The images in the order of the source, the faces of each with the highest score first.
@@ -196,7 +198,7 @@ def read_predictions(path: Path, *, images: Path | None = None, category_ids: tu
     options = ReadingOptions(images=images, with_scores=True, category_ids=category_ids)
     with _without_garbage_collection():
         table = _read_prediction_folder(path, options) if path.is_dir() else _read_prediction_file(path, options)
-    if images is not None and table.image_root is None:
+    if images is not None and has_unit_boxes(table):
         table = measure_images(rename_images(table, find_images(images, table.file_names)), images)
     seen: set[str] = set()
     for i, name in enumerate(table.file_names):

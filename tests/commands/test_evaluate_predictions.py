@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retinaface_cli.commands.evaluate.predictions import make_candidate, pair_names, read_run_file
+from retinaface_cli.commands.evaluate.predictions import make_candidate, read_run_file
 from retinaface_cli.commands.evaluate.truth import GroundTruth, make_truth, read_truth
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import FaceDetections, ImageDetections
+from retinaface_cli.formats.images import pair_names
 from tests.commands.evaluate_making import A, B, write_labels
 from tests.evaluation.images import detected, labelled
 
@@ -33,21 +34,20 @@ def notes(*images: ImageDetections, truth: GroundTruth = TRUTH) -> str:
         ("WIDER_val/images/0--Parade/a.jpg", "0--Parade/a.jpg"),
         ("/data/val/0--Parade/a", "0--Parade/a.jpg"),
         ("139", "000000139.jpg"),
+        ("c.v2", "c.v2.jpg"),
         ("2--Other/a.jpg", None),
         ("x.jpg", None),
         ("twice.jpg", None),
     ],
 )
 def test_a_prediction_is_tied_to_its_image(name: str, label: str | None) -> None:
-    labels = ["0--Parade/a.jpg", "1--Handshaking/b.jpg", "000000139.jpg", "x/twice.jpg", "y/twice.jpg"]
-    paired, unknown = pair_names([name], labels)
-    assert paired.get(name) == label
-    assert unknown == ([] if label else [name])
+    labels = ["0--Parade/a.jpg", "1--Handshaking/b.jpg", "000000139.jpg", "c.v2.jpg", "x/twice.jpg", "y/twice.jpg"]
+    (found,) = pair_names([name], labels)
+    assert (None if found is None else labels[found]) == label
 
 
 def test_the_same_name_goes_before_a_like_one() -> None:
-    paired, _ = pair_names(["a.png", "a.jpg"], ["a.jpg", "a.png"])
-    assert paired == {"a.png": "a.png", "a.jpg": "a.jpg"}
+    assert pair_names(["a.png", "a.jpg"], ["a.jpg", "a.png"]) == [1, 0]
 
 
 def test_two_predictions_for_one_image_are_an_error() -> None:
@@ -93,8 +93,21 @@ def test_coco_ids_are_looked_up_in_the_label_file(tmp_path: Path) -> None:
         "categories": [{"id": 1, "name": "face"}],
     }
     path.write_text(json.dumps(content))
-    candidate = make_candidate([detected((0.05, A), name="7")], read_truth(path), name="p", run={})
+    candidate = make_candidate([detected((0.05, A), name="7")], read_truth(path), name="p", run={}, image_ids=[7])
     assert [image.file_name for image in candidate.images] == ["x/a.jpg"]
+
+
+def test_an_id_that_the_labels_do_not_list_is_no_number_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    content = {
+        "images": [{"id": 1, "file_name": "2.jpg"}, {"id": 2, "file_name": "1.jpg"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 20, 20]}],
+        "categories": [{"id": 1, "name": "face"}],
+    }
+    path.write_text(json.dumps(content))
+    images = [detected((0.05, A), name="1"), detected((0.05, A), name="3")]
+    candidate = make_candidate(images, read_truth(path), name="p", run={}, image_ids=[1, 3])
+    assert [image.file_name for image in candidate.images] == ["2.jpg"]
 
 
 def test_labels_without_a_counted_face_or_without_images_are_an_error(tmp_path: Path) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from retinaface_cli.commands.evaluate.truth import GroundTruth
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.evaluation.matching import pair_ious
 from retinaface_cli.faces import FloatArray, ImageDetections
+from retinaface_cli.formats.images import pair_names
 
 _MAX_NAMED = 3
 _CUT_SCORE = 0.1
@@ -62,18 +63,28 @@ class Candidate:
 
 
 def make_candidate(
-    images: Sequence[ImageDetections], truth: GroundTruth, *, name: str, run: Mapping[str, Any]
+    images: Sequence[ImageDetections],
+    truth: GroundTruth,
+    *,
+    name: str,
+    run: Mapping[str, Any],
+    image_ids: Sequence[int | str] | None = None,
 ) -> Candidate:
-    """Ties predictions to the labelled images.
+    """Ties predictions to the labelled images: by the ids of a COCO file where both have them, else by their names.
 
     Raises:
         LabelFormatError: there are none, no image is in the labels, or two are the same one.
     """
     if not images:
         raise LabelFormatError(f"{name}: holds no predictions")
-    coco_names = _coco_names(truth)
-    images = [replace(image, file_name=coco_names.get(image.file_name, image.file_name)) for image in images]
-    paired, unknown = pair_names([image.file_name for image in images], [image.file_name for image in truth.images])
+    labels = [image.file_name for image in truth.images]
+    if image_ids is not None and truth.image_ids:
+        matches = [truth.image_ids.get(identity) for identity in image_ids]
+    else:
+        pairs = pair_names([image.file_name for image in images], labels)
+        matches = [None if index is None else labels[index] for index in pairs]
+    paired = {image.file_name: label for image, label in zip(images, matches, strict=True) if label is not None}
+    unknown = [image.file_name for image in images if image.file_name not in paired]
     if not paired:
         raise LabelFormatError(
             f"{name}: none of its {len(images)} images is in {truth.name}: it names {images[0].file_name}, "
@@ -89,59 +100,6 @@ def make_candidate(
     known = tuple(replace(image, file_name=paired[image.file_name]) for image in images if image.file_name in paired)
     notes = [*_image_notes(unknown, known, truth), *_box_notes(known, truth), *_score_notes(known)]
     return Candidate(name=name, images=known, notes=tuple(f"{name}: {note}" for note in notes), run=run)
-
-
-def pair_names(names: Sequence[str], labels: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Finds the labelled image of each prediction.
-
-    Names are the same, or differ in their ending alone, or one is the end of the other's path
-    (`WIDER_val/images/a/x.jpg` and `a/x.jpg`), or both are the same number (COCO ids), as long as only one fits.
-
-    Returns:
-        Name in the predictions -> name in the labels, and the names that are in no label.
-    """
-    exact = set(labels)
-    by_end = _unique((end, label) for label in labels for end in _ends(label))
-    by_whole = _unique((_stem(label), label) for label in labels)
-    by_number = _unique((number, label) for label in labels if (number := _number(label)) is not None)
-    paired: dict[str, str] = {}
-    unknown: list[str] = []
-    for name in names:
-        found = name if name in exact else by_whole.get(_stem(name)) or by_end.get(_stem(name))
-        found = found or next((by_whole[end] for end in _ends(name) if by_whole.get(end)), None)
-        if not found and (number := _number(name)) is not None:
-            found = by_number.get(number)
-        if found:
-            paired[name] = found
-        else:
-            unknown.append(name)
-    return paired, unknown
-
-
-def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Key -> label, empty text where several labels have the key."""
-    result: dict[str, str] = {}
-    for key, label in pairs:
-        result[key] = label if result.get(key, label) == label else ""
-    return result
-
-
-def _stem(name: str) -> str:
-    """The path without the ending of an image."""
-    head, dot, ending = name.rpartition(".")
-    return head if dot and "/" not in ending and len(ending) <= 4 and not ending.isdecimal() else name
-
-
-def _ends(name: str) -> list[str]:
-    """All ends of the path, longest first, without the ending."""
-    parts = PurePosixPath(_stem(name)).parts
-    return ["/".join(parts[start:]) for start in range(len(parts))]
-
-
-def _number(name: str) -> str | None:
-    """The number that a file is named by, without leading zeros."""
-    last = _stem(name).rpartition("/")[2]
-    return str(int(last)) if last.isascii() and last.isdecimal() else None
 
 
 def _image_notes(unknown: Sequence[str], known: Sequence[ImageDetections], truth: GroundTruth) -> list[str]:
@@ -202,17 +160,6 @@ def _overlap(pairs: Sequence[tuple[FloatArray, FloatArray]]) -> float:
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_MAX_NAMED]) + (", ..." if len(names) > _MAX_NAMED else "")
-
-
-def _coco_names(truth: GroundTruth) -> dict[str, str]:
-    """COCO image id -> file name, where the labels are a COCO file."""
-    if truth.format_name != "coco":
-        return {}
-    try:
-        images = json.loads(Path(truth.name).read_bytes())["images"]
-        return {str(image["id"]): str(image["file_name"]) for image in images}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
 
 
 def read_run_file(path: Path) -> dict[str, Any]:

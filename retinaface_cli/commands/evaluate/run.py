@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,10 +129,19 @@ def _remove_if_empty(folder: Path) -> None:
 def _read_material(settings: EvaluateSettings, console: Console) -> _Material:
     """Labels and prediction files, read side by side."""
     task = SideTask(partial(_read_truth, settings))
-    read = [(path, read_predictions(path).detection_images()) for path in settings.predictions]
-    truth = task.result()
+    result = cache(task.result)
+    read = [
+        (path, read_predictions(path, images=settings.images, category_ids=lambda: result().category_ids))
+        for path in settings.predictions
+    ]
+    truth = result()
     _introduce(truth, settings, console)
-    candidates = [make_candidate(images, truth, name=str(path), run=read_run_file(path)) for path, images in read]
+    candidates = [
+        make_candidate(
+            table.detection_images(), truth, name=str(path), run=read_run_file(path), image_ids=table.image_ids
+        )
+        for path, table in read
+    ]
     return _Material(truth, tuple(candidates), _locate(truth, settings) if settings.worst else {})
 
 

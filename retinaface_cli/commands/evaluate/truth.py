@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,8 @@ class GroundTruth:
         notes: what is doubtful about the labels, one line each.
         paths: name of an image -> where it lies, where that is known.
         image_root: folder that the names are relative to, where it is known.
+        image_ids: id of an image in a COCO file -> its name.
+        category_ids: ids of the classes that are faces, of a COCO file.
     """
 
     name: str
@@ -39,6 +41,8 @@ class GroundTruth:
     notes: tuple[str, ...] = ()
     paths: Mapping[str, Path] = field(default_factory=dict)
     image_root: Path | None = None
+    image_ids: Mapping[int | str, str] = field(default_factory=dict)
+    category_ids: tuple[int | str, ...] = ()
 
     @property
     def num_faces(self) -> int:
@@ -102,6 +106,8 @@ def read_truth(labels: Path, *, format_name: str | None = None, images: Path | N
             notes=tuple(finding.describe() for finding in found.findings),
             image_root=found.image_root,
         )
+        image_ids = dict(zip(found.image_ids or (), found.file_names, strict=False))
+        truth = replace(truth, image_ids=image_ids, category_ids=found.category_ids)
     _check(truth)
     return truth
 
