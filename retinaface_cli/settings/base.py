@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from retinaface_cli.errors import SettingsError
+
+_VALUES = reprlib.Repr()
+_VALUES.maxlevel, _VALUES.maxstring, _VALUES.maxother = 2, 80, 80
+"""How values stand in messages: never longer than a few lines."""
 
 
 class Settings(BaseModel):
@@ -95,14 +100,25 @@ def parse_assignments(items: Sequence[str]) -> dict[str, Any]:
 
 
 def assign(values: dict[str, Any], dotted_key: str, value: object) -> None:
-    """Sets a value in nested mappings in place, making those that are missing."""
+    """Sets a value in nested mappings and lists in place, making mappings that are missing; list items count from 0.
+
+    Raises:
+        SettingsError: a part of the key is no group, or no item of its list.
+    """
     *parents, last = dotted_key.split(".")
+    group: Any = values
     for parent in parents:
-        inner = values.setdefault(parent, {})
-        if not isinstance(inner, dict):
+        group = group[_item(group, parent, dotted_key)] if isinstance(group, list) else group.setdefault(parent, {})
+        if not isinstance(group, dict | list):
             raise SettingsError(f"{dotted_key}: {parent} is a value, not a group of settings")
-        values = inner
-    values[last] = value
+    group[_item(group, last, dotted_key) if isinstance(group, list) else last] = value
+
+
+def _item(items: list[Any], part: str, dotted_key: str) -> int:
+    """The index that a part of a key stands for."""
+    if not part.isdecimal() or len(part) > 9 or int(part) >= len(items):
+        raise SettingsError(f"{dotted_key}: got {part}, expected the number of an item, 0 to {len(items) - 1}")
+    return int(part)
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -128,7 +144,7 @@ def _describe(schema: type[BaseModel], detail: ErrorDetails, source: str) -> str
         return f"{source}: {key}: unknown setting; {_hint(location[-1], list(group.model_fields) if group else [])}"
     if detail["type"] == "union_tag_invalid":
         kinds = [kind.strip(" '") for kind in detail["ctx"]["expected_tags"].split(",")]
-        return f"{source}: {key}.name: unknown kind {detail['ctx']['tag']!r}; {_hint(detail['ctx']['tag'], kinds)}"
+        return f"{source}: {key}.name: unknown kind {_VALUES.repr(detail['ctx']['tag'])}; {_hint(detail['ctx']['tag'], kinds)}"
     if detail["type"] == "missing":
         return f"{source}: {key}: missing, and it has no default"
     message = detail["msg"].removeprefix("Value error, ")
@@ -137,7 +153,7 @@ def _describe(schema: type[BaseModel], detail: ErrorDetails, source: str) -> str
         return f"{where}: {message}"
     if detail["type"].startswith("model_"):
         message = "expected a group of settings"
-    return f"{where}: {message}, got {detail['input']!r}"
+    return f"{where}: {message}, got {_VALUES.repr(detail['input'])}"
 
 
 def _hint(wrong: str, known: Sequence[str]) -> str:

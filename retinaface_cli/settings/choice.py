@@ -13,8 +13,7 @@ def chosen_by_name(default: str) -> Discriminator:
 
     def read_name(value: Any) -> str:
         """The tag of a value from YAML, of settings made already, or of a bare name."""
-        if isinstance(value, Mapping):
-            return str(value.get("name", default))
-        return str(getattr(value, "name", value))
+        name = value.get("name", default) if isinstance(value, Mapping) else getattr(value, "name", value)
+        return name if isinstance(name, str) else type(name).__name__  # the text of a value may be endless
 
     return Discriminator(read_name)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from retinaface_cli.settings.base import Settings
 
@@ -20,13 +21,24 @@ def _check_ordered(name: str, limits: tuple[float, float]) -> None:
         raise ValueError(f"{name}: the smallest value {limits[0]} is above the largest {limits[1]}")
 
 
+def _refuse_address(value: Any) -> Any:
+    """Raises ValueError for an address on the web, which a path would spoil."""
+    if isinstance(value, str) and "://" in value:
+        raise ValueError("expected a path on this machine; download it first")
+    return value
+
+
+LocalPath = Annotated[Path, BeforeValidator(_refuse_address)]
+"""A path that is no address on the web."""
+
+
 class LabelSource(Settings):
     """One label file or folder with the folder of its images."""
 
-    labels: Path
+    labels: LocalPath
     """The label file or folder, in any format that `retinaface convert-labels` reads."""
 
-    images: Path | None = None
+    images: LocalPath | None = None
     """Folder that image names are relative to; empty: looked for where the format has it, and beside the file."""
 
     split: Literal["train", "val", "test"] | None = None
@@ -217,6 +229,15 @@ class DataSettings(Settings):
 
     num_workers: int | None = Field(default=None, ge=0)
     """Processes that prepare batches for each device, 0: none; empty: as many as there are free cores, at most 8."""
+
+    @field_validator("train", "validation", mode="before")
+    @classmethod
+    def _read_paths(cls, value: Any) -> Any:
+        """Lets a path stand for the list of one label file, and a path in the list for a file without settings."""
+        sources = [value] if isinstance(value, str | Mapping) else value
+        if not isinstance(sources, list | tuple):
+            return value
+        return [{"labels": source} if isinstance(source, str) else source for source in sources]
 
 
 AUGMENTATIONS: dict[str, AugmentationSettings] = {

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from retinaface_cli.settings.base import Settings
+from retinaface_cli.settings.data import LocalPath
 
 Limit = Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, le=1)]
 
@@ -114,7 +114,7 @@ class ValidationSettings(Settings):
     nms_iou_threshold: float = Field(default=0.4, gt=0, le=1)
     """Overlap (IoU) above which the weaker of two boxes is dropped."""
 
-    wider_ground_truth: Path | None = None
+    wider_ground_truth: LocalPath | None = None
     """Folder `ground_truth` of WIDER FACE's evaluation tools (wider_easy_val.mat and others), for AP on easy, medium
     and hard faces too; empty: only on all faces of the labels."""
 
@@ -237,7 +237,7 @@ class RunSettings(Settings):
     experiment_name: str = Field(default="retinaface", min_length=1, pattern=r"^[^/\\]+$")
     """Name of the run; its folder is called so."""
 
-    output: Path | None = None
+    output: LocalPath | None = None
     """Folder of the run; empty: runs/train/<experiment_name>, with a number behind where that exists."""
 
     seed: int = Field(default=1984, ge=0, lt=2**32)

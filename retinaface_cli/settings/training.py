@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import model_validator
 
-from retinaface_cli.settings.data import AugmentationSettings, DataSettings
+from retinaface_cli.settings.data import AugmentationSettings, DataSettings, LocalPath
 from retinaface_cli.settings.loss import LossSettings
 from retinaface_cli.settings.network import NetworkSettings
 from retinaface_cli.settings.optimization import (
@@ -33,7 +32,7 @@ class TrainSettings(RunSettings):
     weights: str | None = None
     """Checkpoint to start from, all that `infer -w` takes; heads and anchors may differ. Empty: backbone_weights."""
 
-    backbone_weights: Literal["imagenet", "none"] | Path = "imagenet"
+    backbone_weights: Literal["imagenet", "none"] | LocalPath = "imagenet"
     """Start weights of the backbone where `weights` is empty: imagenet: fetched once (not for mobilenet0.25, 0.5 and
     1.0: name a file, e.g. mobilenetV1X0.25_pretrain.tar); none: random."""
 

@@ -22,7 +22,13 @@ def encoded(kind: str, *, orientation: int = 1) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def with_preview(jpeg: bytes) -> bytes:
+    """A JPEG with another one in a segment behind its first bytes."""
+    preview = encoded("JPEG")[:2] + b"Exif" + encoded("JPEG")
+    return jpeg[:2] + b"\xff\xe1" + (len(preview) + 2).to_bytes(2, "big") + preview + jpeg[2:]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_size_from_the_head_is_that_of_the_decoded_image(tmp_path: Path, kind: str, orientation: int) -> None:
     path = tmp_path / f"a.{kind.lower()}"
@@ -47,6 +53,11 @@ def test_bytes_behind_the_end_of_a_jpeg_do_no_harm(tmp_path: Path) -> None:
     [
         (encoded("JPEG")[:1000], "truncated"),
         (encoded("PNG")[:3000], "a.jpg: "),
+        (encoded("BMP")[:-1], "a.jpg: "),
+        (encoded("BMP")[:30], "a.jpg: "),
+        (encoded("BMP").replace(b"BM" + encoded("BMP")[2:6], b"BM" + bytes(4))[:-1000], "a.jpg: "),
+        (encoded("WEBP")[:-1], "a.jpg: "),
+        (with_preview(encoded("JPEG"))[:-1000], "truncated"),
         (b"no image", "a.jpg: "),
         (b"", "empty"),
     ],

@@ -8,7 +8,7 @@ import pytest
 
 from retinaface_cli.errors import SettingsError
 from retinaface_cli.settings.base import read_yaml, validate_settings
-from retinaface_cli.settings.legacy import add_paths_from_environment, is_old_config, translate_old_config
+from retinaface_cli.settings.legacy import add_paths_from_environment, is_legacy_config, translate_legacy_config
 from retinaface_cli.settings.optimization import SgdSettings, WarmRestartsSettings
 from retinaface_cli.settings.training import TrainSettings
 
@@ -18,7 +18,7 @@ PATHS = {"TRAIN_LABEL_PATH": "train.json", "TRAIN_IMAGE_PATH": "train", "VAL_LAB
 
 
 def _translate(path: Path) -> TrainSettings:
-    values, _ = translate_old_config(read_yaml(path), source=path.name)
+    values, _ = translate_legacy_config(read_yaml(path), source=path.name)
     add_paths_from_environment(values, PATHS)
     return validate_settings(TrainSettings, values, source=path.name)
 
@@ -33,9 +33,9 @@ def test_there_are_three_old_configs() -> None:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_an_old_config_is_told_from_a_new_one(path: Path) -> None:
-    assert is_old_config(read_yaml(path))
-    assert not is_old_config({"data": {"train": []}, "network": {"backbone": "resnet50"}})
-    assert not is_old_config({})
+    assert is_legacy_config(read_yaml(path))
+    assert not is_legacy_config({"data": {"train": []}, "network": {"backbone": "resnet50"}})
+    assert not is_legacy_config({})
 
 
 @pytest.mark.parametrize(
@@ -77,20 +77,20 @@ def test_an_old_config_keeps_its_values(
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_old_key_has_a_note_or_keeps_its_name(path: Path) -> None:
     old = read_yaml(path)
-    _, notes = translate_old_config(copy.deepcopy(old), source=path.name)
+    _, notes = translate_legacy_config(copy.deepcopy(old), source=path.name)
     noted = " ".join(note.key for note in notes)
     same_name = {"seed", "experiment_name"}
     assert [key for key in old if key not in same_name and key not in noted] == []
     assert {note.kind for note in notes} == {"mapped", "changed", "unused"}
-    assert not [note for note in notes if note.text.startswith("not known here")]
+    assert not [note for note in notes if note.text.startswith("not known;")]
 
 
 def test_an_unknown_old_key_is_told() -> None:
     old = _old()
     old["trainer"]["weights_summary"] = "top"
     old["something"] = 1
-    _, notes = translate_old_config(old, source="x.yaml")
-    unknown = [note.key for note in notes if note.text.startswith("not known here")]
+    _, notes = translate_legacy_config(old, source="x.yaml")
+    unknown = [note.key for note in notes if note.text.startswith("not known;")]
     assert unknown == ["trainer.weights_summary", "something"]
 
 
@@ -106,7 +106,7 @@ def test_a_class_without_counterpart_is_refused_by_name(group: str, key: str, va
     old = _old()
     old[group][key] = value
     with pytest.raises(SettingsError, match=message):
-        translate_old_config(old, source="x.yaml")
+        translate_legacy_config(old, source="x.yaml")
 
 
 def test_no_class_is_imported_by_the_string_in_a_config(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ def test_no_class_is_imported_by_the_string_in_a_config(monkeypatch: pytest.Monk
     monkeypatch.setattr("importlib.import_module", lambda name, *_: imported.append(name))
     old = _old()
     old["optimizer"]["type"] = "os.SGD"
-    values, _ = translate_old_config(old, source="x.yaml")
+    values, _ = translate_legacy_config(old, source="x.yaml")
     assert values["optimizer"]["name"] == "sgd"
     assert imported == []
 
@@ -123,8 +123,8 @@ def test_a_choice_between_transforms_is_refused_rather_than_lost() -> None:
     old = _old()
     one_of = {"__class_fullname__": "albumentations.core.composition.OneOf", "transforms": [], "p": 0.5}
     old["train_aug"]["transform"]["transforms"].insert(0, one_of)
-    with pytest.raises(SettingsError, match=r"x\.yaml: train_aug: OneOf has no counterpart here"):
-        translate_old_config(old, source="x.yaml")
+    with pytest.raises(SettingsError, match=r"x\.yaml: train_aug: OneOf has no counterpart"):
+        translate_legacy_config(old, source="x.yaml")
 
 
 def test_the_environment_names_the_data_where_the_config_does_not() -> None:
@@ -152,7 +152,38 @@ def test_the_paths_of_an_old_config_count_where_they_are_there(tmp_path: Path) -
     labels.write_text("[]")
     old = _old()
     old |= {"train_annotation_path": str(labels), "train_image_path": str(tmp_path)}
-    values, notes = translate_old_config(old, source="x.yaml")
+    values, notes = translate_legacy_config(old, source="x.yaml")
     assert values["data"]["train"] == [{"labels": str(labels), "images": str(tmp_path)}]
     missing = [note for note in notes if "val_annotation_path" in note.key]
     assert "VAL_LABEL_PATH" in missing[0].text
+
+
+@pytest.mark.parametrize(
+    ("trainer", "keys"),
+    [
+        ({"precision": 16}, {"trainer.precision"}),
+        ({"amp_level": "O1"}, {"trainer.amp_level"}),
+        ({"precision": 16, "amp_level": "O1"}, {"trainer.precision", "trainer.amp_level"}),
+    ],
+)
+def test_half_precision_is_noted_under_the_keys_that_are_there(trainer: dict[str, Any], keys: set[str]) -> None:
+    legacy = _old() | {"trainer": trainer}
+    values, notes = translate_legacy_config(legacy, source="x.yaml")
+    assert values["trainer"]["precision"] == "16-mixed"
+    assert {note.key for note in notes if note.text == "trainer.precision: 16-mixed"} == keys
+    assert not [note for note in notes if note.kind == "unused" and note.key.startswith("trainer.")]
+
+
+def test_each_key_of_a_legacy_config_has_one_note_at_most(tmp_path: Path) -> None:
+    labels = tmp_path / "label.json"
+    labels.write_text("[]")
+    for legacy in (
+        _old() | {"train_annotation_path": str(labels), "train_image_path": str(tmp_path)},
+        _old() | {"train_annotation_path": "none.json", "train_image_path": "none"},
+        {key: value for key, value in _old().items() if key != "train_annotation_path"} | {"train_image_path": "none"},
+    ):
+        _, notes = translate_legacy_config(legacy, source="x.yaml")
+        noted = [note for note in notes if "train_image_path" in note.key]
+        assert len(noted) == 1
+        assert "known" not in noted[0].text
+        assert noted[0].kind == ("mapped" if legacy.get("train_annotation_path") == str(labels) else "unused")

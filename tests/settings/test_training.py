@@ -134,3 +134,50 @@ def test_there_are_example_configs() -> None:
     assert {"mobilenet0.25.yaml", "mobilenet0.25_old_recipe.yaml", "resnet50.yaml", "custom.yaml"} <= {
         path.name for path in EXAMPLES
     }
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"train": "labels.txt"},
+        {"train": ["labels.txt"]},
+        {"train": {"labels": "labels.txt"}},
+        {"train": [{"labels": "labels.txt"}]},
+    ],
+)
+def test_a_path_stands_for_a_label_file(data: dict[str, Any]) -> None:
+    settings = validate_settings(TrainSettings, {"data": data}, source="x.yaml")
+    assert [source.labels for source in settings.data.train] == [Path("labels.txt")]
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["data.train.0.labels", "data.train.0.images", "output", "backbone_weights", "validation.wider_ground_truth"],
+)
+def test_an_address_on_the_web_is_no_path(key: str) -> None:
+    values = {"data.train": [{"labels": "a.json"}], key: "https://host/a.json"}
+    with pytest.raises(SettingsError, match=r"expected a path on this machine; download it first, got 'https://host"):
+        load_settings(TrainSettings, overrides=values)
+
+
+def test_an_item_of_a_list_is_set_by_its_number() -> None:
+    values = {"data.train": [{"labels": "a.json"}, {"labels": "b.json"}], "data.train.1.labels": "c.json"}
+    settings = load_settings(TrainSettings, overrides=values)
+    assert [source.labels.name for source in settings.data.train] == ["a.json", "c.json"]
+
+
+@pytest.mark.parametrize("part", ["1", "-1", "x", "9" * 5000])
+def test_an_item_that_is_not_there_is_refused(part: str) -> None:
+    values = {"data.train": [{"labels": "a.json"}], f"data.train.{part}.labels": "c.json"}
+    with pytest.raises(SettingsError, match="expected the number of an item, 0 to 0"):
+        load_settings(TrainSettings, overrides=values)
+
+
+def test_a_value_of_any_size_gives_a_short_message(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 10)]
+    path = tmp_path / "laughs.yaml"
+    path.write_text("\n".join([*lines, "seed: *a9", "data: *a9", "optimizer: *a9", "output: *a9"]))
+    with pytest.raises(SettingsError) as caught:
+        load_settings(TrainSettings, path)
+    assert "seed" in str(caught.value) and len(str(caught.value)) < 5000

@@ -11,7 +11,7 @@ from retinaface_cli.commands.evaluate.truth import GroundTruth, make_truth
 from retinaface_cli.errors import SettingsError
 from retinaface_cli.faces import ImageLabels
 from retinaface_cli.settings.base import read_yaml, validate_settings
-from retinaface_cli.settings.legacy import add_paths_from_environment, is_old_config, translate_old_config
+from retinaface_cli.settings.legacy import add_paths_from_environment, is_legacy_config, translate_legacy_config
 from retinaface_cli.settings.training import TrainSettings
 from retinaface_cli.training.run_folder import DEFAULT_PARENT, RunFolder
 
@@ -53,8 +53,8 @@ def read_training(path: Path) -> TrainingRun:
     """
     config = RunFolder(path).config if path.is_dir() else path
     values = read_yaml(config)
-    if is_old_config(values):
-        values, _ = translate_old_config(values, source=str(config))
+    if is_legacy_config(values):
+        values, _ = translate_legacy_config(values, source=str(config))
     add_paths_from_environment(values)
     settings = validate_settings(TrainSettings, values, source=str(config))
     folders = [config.parent] if config == RunFolder(config.parent).config else []

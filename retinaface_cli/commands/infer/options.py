@@ -13,7 +13,7 @@ from retinaface_cli.data.sources import find_sources
 from retinaface_cli.errors import SettingsError
 from retinaface_cli.settings.base import load_settings, parse_assignments, read_yaml, validate_settings
 from retinaface_cli.settings.detection import InferSettings
-from retinaface_cli.settings.legacy import is_old_config, translate_old_config
+from retinaface_cli.settings.legacy import is_legacy_config, translate_legacy_config
 from retinaface_cli.settings.network import PREPROCESSINGS, NetworkSettings
 
 _RENAMED = {"output_format": "format"}
@@ -39,7 +39,7 @@ def resolve_settings(given: Mapping[str, Any], *, config: str, console: Console)
             "stand in their place",
             highlight=False,
         )
-    if config and is_old_config(values := read_yaml(Path(config))):
+    if config and is_legacy_config(values := read_yaml(Path(config))):
         taken = _from_old_config(values, source=config)
         console.print(f"{config}: config of ternaus/retinaface; taken from it: {taken}", highlight=False, markup=False)
         return validate_settings(InferSettings, {**taken, **overrides}, source=config)
@@ -48,7 +48,7 @@ def resolve_settings(given: Mapping[str, Any], *, config: str, console: Console)
 
 def _from_old_config(values: Mapping[str, Any], *, source: str) -> dict[str, Any]:
     """Anchors and preprocessing of a config of ternaus/retinaface; the network itself is told by the checkpoint."""
-    translated, _ = translate_old_config(values, source=source)
+    translated, _ = translate_legacy_config(values, source=source)
     network = validate_settings(NetworkSettings, translated.get("network", {}), source=source)
     names = [name for name, preprocessing in PREPROCESSINGS.items() if preprocessing == network.preprocessing]
     if not names:

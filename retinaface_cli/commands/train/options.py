@@ -14,10 +14,9 @@ from retinaface_cli.files.atomic import write_text_atomic
 from retinaface_cli.model.checkpoints.files import read_weight_file
 from retinaface_cli.settings.base import assign, parse_assignments, read_yaml, validate_settings
 from retinaface_cli.settings.documentation import render_settings
-from retinaface_cli.settings.legacy import add_paths_from_environment, is_old_config, translate_old_config
+from retinaface_cli.settings.legacy import Note, add_paths_from_environment, is_legacy_config, translate_legacy_config
 from retinaface_cli.settings.presets import PRESETS, starter_config
 from retinaface_cli.settings.training import TrainSettings
-from retinaface_cli.settings.translation import Note
 from retinaface_cli.training.run_folder import find_checkpoint, find_requeued_checkpoint
 
 _OPTION_KEYS = {
@@ -73,8 +72,8 @@ def resolve_request(given: Mapping[str, Any]) -> TrainRequest:
         return _resume_alone(str(resume), overrides)
     values = read_yaml(Path(config))
     notes: tuple[Note, ...] = ()
-    if is_old_config(values):
-        values, notes = translate_old_config(values, source=str(config))
+    if is_legacy_config(values):
+        values, notes = translate_legacy_config(values, source=str(config))
     for key, value in overrides.items():
         assign(values, key, value)
     notes += tuple(add_paths_from_environment(values))

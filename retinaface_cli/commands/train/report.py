@@ -12,8 +12,8 @@ from retinaface_cli.commands.train.start import Start
 from retinaface_cli.commands.train.trainer import count_processes
 from retinaface_cli.data.images import TrainingData
 from retinaface_cli.errors import ImageReadError, RetinaFaceError
+from retinaface_cli.settings.legacy import Note
 from retinaface_cli.settings.training import TrainSettings
-from retinaface_cli.settings.translation import Note
 from retinaface_cli.training.callbacks.checkpoints import RunCheckpoints
 from retinaface_cli.training.callbacks.progress import format_duration
 from retinaface_cli.training.callbacks.stopping import NonFiniteLossError
