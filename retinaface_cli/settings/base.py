@@ -143,8 +143,8 @@ def _describe(schema: type[BaseModel], detail: ErrorDetails, source: str) -> str
     if detail["type"] == "extra_forbidden":
         return f"{source}: {key}: unknown setting; {_hint(location[-1], list(group.model_fields) if group else [])}"
     if detail["type"] == "union_tag_invalid":
-        kinds = [kind.strip(" '") for kind in detail["ctx"]["expected_tags"].split(",")]
-        return f"{source}: {key}.name: unknown kind {_VALUES.repr(detail['ctx']['tag'])}; {_hint(detail['ctx']['tag'], kinds)}"
+        tag, kinds = detail["ctx"]["tag"], [kind.strip(" '") for kind in detail["ctx"]["expected_tags"].split(",")]
+        return f"{source}: {key}.name: unknown kind {_VALUES.repr(tag)}; {_hint(tag, kinds)}"
     if detail["type"] == "missing":
         return f"{source}: {key}: missing, and it has no default"
     message = detail["msg"].removeprefix("Value error, ")
