@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from retinaface_cli.errors import ImageReadError
 from retinaface_cli.faces import FaceDetections, FloatArray
-from retinaface_cli.formats.image_heads import count_pixels
+from retinaface_cli.formats.image_heads import count_pixels, read_orientation
 
 RgbImage = npt.NDArray[np.uint8]
 """(H, W, 3), red first."""
@@ -54,12 +54,20 @@ def decode_rgb(data: bytes, *, name: str, reduction: int = 1) -> RgbImage:
         8: cv2.IMREAD_REDUCED_COLOR_8,
     }
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags[reduction])
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags[reduction] | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
         raise ImageReadError(f"{name}: cannot be decoded ({error.err})") from None
     if image is None:
         raise ImageReadError(f"{name}: not an image that can be decoded, or a broken one ({len(data)} bytes)")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)  # type: ignore[return-value]
+    return _turn_upright(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), read_orientation(data))  # type: ignore[arg-type]
+
+
+def _turn_upright(image: RgbImage, orientation: int) -> RgbImage:
+    """The image as it is looked at, from pixels that are stored in an EXIF orientation of 1 to 8."""
+    turned: npt.NDArray[np.uint8] = image.transpose(1, 0, 2) if orientation in (5, 6, 7, 8) else image
+    rows = slice(None, None, -1) if orientation in (3, 4, 7, 8) else slice(None)
+    columns = slice(None, None, -1) if orientation in (2, 3, 6, 7) else slice(None)
+    return np.ascontiguousarray(turned[rows, columns])
 
 
 def _read_bytes(path: Path) -> bytes:

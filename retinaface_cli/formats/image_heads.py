@@ -1,4 +1,4 @@
-"""Width and height of images from the first bytes of their files, upright by the EXIF orientation."""
+"""Width, height and orientation of images from the first bytes of their files."""
 
 from __future__ import annotations
 
@@ -6,29 +6,58 @@ import io
 import struct
 import warnings
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _ORIENTATION_TAG = 0x0112
 _TURNED = (5, 6, 7, 8)
 """EXIF orientations by which width and height change places."""
 
-_TURNING_FORMATS = ("JPEG", "MPO", "PNG", "WEBP")
-"""Formats whose orientation OpenCV honours when it decodes, and Pillow does not when it tells the size."""
+_UPRIGHT_FORMATS = ("TIFF",)
+"""Formats that decoders turn by themselves, and whose size they give as turned."""
 
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """JPEG segments that begin a frame and hold its size: SOF0 to SOF15 without DHT, JPG and DAC."""
 
+_SHORT, _LONG = 3, 4
+"""Types of numbers in EXIF; some cameras write the orientation as a LONG."""
+
+
+class _Head(NamedTuple):
+    """(height, width) as the pixels are stored, and the EXIF orientation, 1 to 8."""
+
+    size: tuple[int, int]
+    orientation: int
+
 
 def read_size_from_head(path: Path) -> tuple[int, int] | None:
-    """(height, width) of an image in pixels; None if it is no image or its head is broken.
+    """(height, width) of an image in pixels, upright; None if it is no image or its head is broken.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: the file cannot be read, or is no regular file.
     """
+    if not path.is_file():
+        path.stat()  # raises the error of a missing file
+        raise OSError("expected a regular file")
     with path.open("rb") as file:
-        start = file.read(2)
-        size = _read_jpeg(file) if start == b"\xff\xd8" else None
-        return size or _read_other(file)
+        head = _read_head(file)
+    if head is None:
+        return None
+    height, width = head.size
+    return (width, height) if head.orientation in _TURNED else (height, width)
+
+
+def read_orientation(data: bytes) -> int:
+    """The EXIF orientation, 1 to 8, by which the stored pixels of an image are to be turned; 1: they are upright."""
+    head = _read_head(io.BytesIO(data))
+    return 1 if head is None else head.orientation
+
+
+def _read_head(file: BinaryIO) -> _Head | None:
+    head = _read_jpeg(file) if file.read(2) == b"\xff\xd8" else None
+    return head or _read_other(file)
 
 
 def count_pixels(data: bytes) -> int | None:
@@ -39,12 +68,12 @@ def count_pixels(data: bytes) -> int | None:
     if data.startswith(b"\xff\xd8"):
         file = io.BytesIO(data)
         file.seek(2)
-        size = _read_jpeg(file)
-        return None if size is None else size[0] * size[1]
+        head = _read_jpeg(file)
+        return None if head is None else head.size[0] * head.size[1]
     return None
 
 
-def _read_jpeg(file: BinaryIO) -> tuple[int, int] | None:
+def _read_jpeg(file: BinaryIO) -> _Head | None:
     """Walks the segments of a JPEG up to its frame, behind the first two bytes."""
     orientation = 1
     while True:
@@ -57,9 +86,7 @@ def _read_jpeg(file: BinaryIO) -> tuple[int, int] | None:
             if len(frame) < 5:
                 return None
             height, width = struct.unpack(">HH", frame[1:])
-            if not (height and width):
-                return None
-            return (width, height) if orientation in _TURNED else (height, width)
+            return _Head((height, width), orientation) if height and width else None
         if head[1] == 0xE1:
             segment = file.read(length)
             orientation = _exif_orientation(segment) if segment[:6] == b"Exif\0\0" and orientation == 1 else orientation
@@ -75,25 +102,37 @@ def _exif_orientation(segment: bytes) -> int:
         (offset,) = struct.unpack_from(f"{order}I", tiff, 4)
         (num_entries,) = struct.unpack_from(f"{order}H", tiff, offset)
         for i in range(num_entries):
-            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", tiff, offset + 2 + 12 * i)
-            if tag == _ORIENTATION_TAG and kind == 3:
-                return int(value)
+            at = offset + 2 + 12 * i
+            tag, kind = struct.unpack_from(f"{order}HH", tiff, at)
+            if tag == _ORIENTATION_TAG and kind in (_SHORT, _LONG):
+                (value,) = struct.unpack_from(f"{order}{'H' if kind == _SHORT else 'I'}", tiff, at + 8)
+                return value if 1 <= value <= 8 else 1
     except struct.error:
         return 1
     return 1
 
 
-def _read_other(file: BinaryIO) -> tuple[int, int] | None:
+def _read_other(file: BinaryIO) -> _Head | None:
     """Any other image, by Pillow, which decodes nothing here."""
     from PIL import Image, UnidentifiedImageError  # seldom needed, and slow to import
 
     file.seek(0)
+    broken = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError, struct.error)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large images and odd metadata; the size is all that counts
             with Image.open(file) as image:
                 width, height = image.size
-                turned = image.format in _TURNING_FORMATS and image.getexif().get(_ORIENTATION_TAG, 1) in _TURNED
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError, struct.error):
+                orientation = 1 if image.format in _UPRIGHT_FORMATS else _pillow_orientation(image)
+    except (*broken, TypeError, KeyError, IndexError, OverflowError, EOFError, MemoryError):
         return None
-    return (width, height) if turned else (height, width)
+    return _Head((height, width), orientation)
+
+
+def _pillow_orientation(image: Image.Image) -> int:
+    """The orientation as Pillow reads it; that of AVIF is its own, in terms of EXIF."""
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except (OSError, SyntaxError, ValueError, struct.error, TypeError, KeyError, IndexError, OverflowError):
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1

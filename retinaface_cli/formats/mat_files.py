@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from retinaface_cli.errors import LabelFormatError
+from retinaface_cli.errors import LabelFormatError, shown
 from retinaface_cli.files.reading import read_bytes
 
 MatValue = npt.NDArray[Any] | str | list[Any] | None
@@ -120,7 +120,7 @@ def _read_matrix(
     if kind == _CELL:
         cells = [_read_matrix(part.data, order, depth=depth + 1)[1] for part in parts if part.kind == _MATRIX]
         if len(cells) != math.prod(shape):
-            raise _BrokenError(f"{text}: {len(cells)} cells in an array of shape {shape}")
+            raise _BrokenError(f"{shown(text)}: {len(cells)} cells in an array of shape {shape}")
         return text, cells
     values = next(parts, _Element(1, memoryview(b"")))
     if kind == _CHAR:

@@ -14,7 +14,7 @@ from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import BoolArray, FloatArray
 from retinaface_cli.formats.mat_files import MatValue, read_mat
 from retinaface_cli.formats.table import FaceTable, Float64Array
-from retinaface_cli.formats.text import as_name
+from retinaface_cli.formats.text import as_name, shorten
 
 WIDER_ATTRIBUTES = ("blur", "expression", "illumination", "invalid", "occlusion", "pose")
 """What stands behind the box of a face in the text labels, in this order."""
@@ -119,7 +119,7 @@ def _counted(indices: npt.NDArray[Any], num_faces: int, place: str) -> BoolArray
     """(N,) mask of the faces that a gt_list names by indices from 1."""
     index = indices.ravel().astype(np.float64)
     if not ((index >= 1) & (index <= num_faces)).all():
-        raise LabelFormatError(f"{place}: expected face numbers from 1 to {num_faces}, got {index.tolist()}")
+        raise LabelFormatError(f"{place}: expected face numbers from 1 to {num_faces}, got {shorten(index.tolist())}")
     mask = np.zeros(num_faces, np.bool_)
     mask[index.astype(np.intp) - 1] = True
     return mask
@@ -139,7 +139,9 @@ def _read_mat(path: Path, fields: tuple[str, ...]) -> list[_MatImage]:
         for j, file in enumerate(_cells(_pick(files, i, path), path)):
             values = {name: _numbers(_pick(_pick(content[name], i, path), j, path), path) for name in fields}
             if not isinstance(event, str) or not isinstance(file, str):
-                raise LabelFormatError(f"{path}: expected names in event_list and file_list, got {event!r}, {file!r}")
+                raise LabelFormatError(
+                    f"{path}: expected names in event_list and file_list, got {shorten(event)}, {shorten(file)}"
+                )
             images.append(_MatImage(as_name(f"{event}/{file}.jpg", str(path)), values))
     return images
 

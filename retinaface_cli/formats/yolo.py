@@ -298,10 +298,11 @@ def _find_yaml(folder: Path) -> Path | None:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     """The mapping of a YAML file."""
+    text = read_text(path)
     try:
-        content = yaml.safe_load(read_text(path))
-    except (yaml.YAMLError, ValueError, RecursionError, OverflowError, TypeError) as error:
-        raise LabelFormatError(f"{path}: not valid YAML: {' '.join(str(error)[:300].split())}") from None
+        content = yaml.safe_load(text)
+    except Exception as error:  # PyYAML lets errors of all kinds through where a tag does not fit its value
+        raise LabelFormatError(f"{path}: not valid YAML: {shown(' '.join(str(error)[:300].split()))}") from None
     if not isinstance(content, dict):
         raise LabelFormatError(f"{path}: expected names, train and val, got {type(content).__name__}")
     return content

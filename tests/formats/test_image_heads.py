@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from retinaface_cli.data.preprocessing import load_rgb
 from retinaface_cli.formats.image_heads import read_size_from_head
 
 
@@ -85,3 +87,41 @@ def test_sizes_of_real_images_are_those_of_the_decoded_ones(shared: Path) -> Non
         size = read_size_from_head(path)
         assert size is not None
         assert decoded.shape == tuple(-(-side // 8) for side in size)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".avif"])
+def test_size_and_pixels_are_turned_alike_in_every_format(suffix: str, orientation: int, tmp_path: Path) -> None:
+    path = write(tmp_path / f"a{suffix}", orientation=orientation)
+    size = read_size_from_head(path)
+    assert size == load_rgb(path).shape[:2] == ((60, 40) if orientation > 4 else (40, 60))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pixels_are_turned_as_opencv_turns_them(orientation: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    turned = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_COLOR_RGB)
+    np.testing.assert_array_equal(load_rgb(tmp_path / "a.png"), turned)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("kind", "value"), [(3, 6), (4, 6), (4, 8), (3, 0), (3, 9), (4, 70_000), (2, 6), (7, 6)])
+def test_exif_of_any_kind_leaves_size_and_pixels_alike(order: str, kind: int, value: int, tmp_path: Path) -> None:
+    number = struct.pack(f"{order}HH", value, 0) if kind == 3 else struct.pack(f"{order}I", value)
+    entry = struct.pack(f"{order}HHI", 0x0112, kind, 1) + number
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, 1)
+    segment = b"Exif\0\0" + head + entry + b"\0\0\0\0"
+    plain = write(tmp_path / "a.jpg").read_bytes()
+    path = tmp_path / "b.jpg"
+    path.write_bytes(plain[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + plain[2:])
+    is_turned = kind in (3, 4) and value in (5, 6, 7, 8)
+    assert read_size_from_head(path) == load_rgb(path).shape[:2] == ((60, 40) if is_turned else (40, 60))
+
+
+def test_a_pipe_is_no_image_and_does_not_wait(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(OSError, match="regular file"):
+        read_size_from_head(tmp_path / "a.jpg")
