@@ -111,7 +111,7 @@ def visualize(
         str, typer.Option("--format", rich_help_panel=_OUTPUT, metavar="jpg|png", help="File format of the images.")
     ] = "jpg",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", rich_help_panel=_OUTPUT, help="Replace files in --output.")
+        bool, typer.Option("--overwrite", rich_help_panel=_OUTPUT, help="Replace the drawings that --output holds.")
     ] = False,
     num_workers: Annotated[
         int | None,
@@ -126,13 +126,13 @@ def visualize(
     ] = None,
 ) -> None:
     """Draw true faces, detected faces or both on images, make contact sheets of them, or hide the faces."""
-    from retinaface_cli.commands.visualize import run as command
+    from retinaface_cli.commands.visualize import run
     from retinaface_cli.settings.base import validate_settings
     from retinaface_cli.settings.visualization import VisualizeSettings
 
     given = given_options(ctx)
     if "image_format" in given:
         given["format"] = given.pop("image_format")
-    report = command.run(validate_settings(VisualizeSettings, given, source="visualize"))
+    report = run(validate_settings(VisualizeSettings, given, source="visualize"))
     if report.exit_code:
         raise typer.Exit(report.exit_code)
