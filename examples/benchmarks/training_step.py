@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from retinaface_cli.detection.cpu_memory import keep_freed_memory
+from retinaface_cli.detection.cpu import keep_freed_memory
 from retinaface_cli.geometry.anchors import generate_anchors
 from retinaface_cli.geometry.boxes import cxcywh_to_xyxy, encode_boxes, encode_landmarks, pairwise_iou
 from retinaface_cli.model.loss.multi_task import FaceLoss

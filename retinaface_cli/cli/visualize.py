@@ -16,10 +16,10 @@ EXAMPLES = (
 
 def visualize(_ctx: typer.Context, given: dict[str, Any]) -> None:
     """Draw true faces, detected faces or both on images, make contact sheets of them, or hide the faces."""
-    from retinaface_cli.commands.visualize import run as command
+    from retinaface_cli.commands.visualize import run
     from retinaface_cli.settings.base import validate_settings
     from retinaface_cli.settings.visualization import VisualizeSettings
 
-    report = command.run(validate_settings(VisualizeSettings, given, source="visualize"))
+    report = run(validate_settings(VisualizeSettings, given, source="visualize"))
     if report.exit_code:
         raise typer.Exit(report.exit_code)

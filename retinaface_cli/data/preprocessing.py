@@ -9,15 +9,20 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from retinaface_cli.errors import ImageReadError
+from retinaface_cli.errors import ImageReadError, shown
 from retinaface_cli.faces import FaceDetections, FloatArray
+from retinaface_cli.files.reading import read_bytes
 from retinaface_cli.formats.image_heads import count_pixels, read_orientation
+from retinaface_cli.settings.detection import DetectionSettings
 
 RgbImage = npt.NDArray[np.uint8]
 """(H, W, 3), red first."""
 
 MAX_PIXELS = 300_000_000
 """Largest image that is decoded, in pixels (900 MB as RGB); beyond, a file is taken for a decompression bomb."""
+
+MAX_FILE_BYTES = 1 << 30
+"""Largest image file that is read."""
 
 _JPEG_START = b"\xff\xd8"
 _JPEG_END = b"\xff\xd9"
@@ -35,7 +40,7 @@ def load_rgb(path: Path, *, reduction: int = 1) -> RgbImage:
     Raises:
         ImageReadError: missing, empty, truncated, no image, too large, a folder, or not permitted.
     """
-    return decode_rgb(_read_bytes(path), name=str(path), reduction=reduction)
+    return decode_rgb(read_image_bytes(path), name=shown(path), reduction=reduction)
 
 
 def decode_rgb(data: bytes, *, name: str, reduction: int = 1) -> RgbImage:
@@ -70,17 +75,13 @@ def _turn_upright(image: RgbImage, orientation: int) -> RgbImage:
     return np.ascontiguousarray(turned[rows, columns])
 
 
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except IsADirectoryError:
-        raise ImageReadError(f"{path}: is a folder, not an image") from None
-    except FileNotFoundError:
-        raise ImageReadError(f"{path}: no such file") from None
-    except PermissionError:
-        raise ImageReadError(f"{path}: no permission to read it") from None
-    except OSError as error:
-        raise ImageReadError(f"{path}: cannot be read ({error.strerror})") from None
+def read_image_bytes(path: Path) -> bytes:
+    """The bytes of an image file.
+
+    Raises:
+        ImageReadError: it cannot be read, or is no regular file.
+    """
+    return read_bytes(path, max_bytes=MAX_FILE_BYTES, error=ImageReadError)
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,11 @@ class TestScale:
     long_side: int | None = None
     short_side: int | None = None
     upscale: bool = True
+
+    @classmethod
+    def of(cls, settings: DetectionSettings) -> TestScale:
+        """The scale of a detector."""
+        return cls(settings.max_size, settings.short_side, settings.upscale)
 
     def target_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) in the network of an image of (height, width) pixels."""

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from retinaface_cli.data.preprocessing import Resizer, RgbImage, TestScale, load_rgb
+from retinaface_cli.data.preprocessing import Resizer, RgbImage, TestScale, decode_rgb, read_image_bytes
 from retinaface_cli.data.sources import Source
 from retinaface_cli.data.video import read_frames
-from retinaface_cli.errors import ImageReadError
+from retinaface_cli.errors import ImageReadError, shown
+from retinaface_cli.formats.image_heads import count_pixels
 from retinaface_cli.geometry.anchors import padded_size
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _LOOKAHEAD_BATCHES = 8
+
+_MAX_PIXELS_AT_ONCE = 150_000_000
+"""Pixels that are decoded at the same time: 450 MB as RGB, and as much again while they are converted."""
+
+_UNKNOWN_PIXELS = 25_000_000
+"""What an image is taken for whose format does not say its size at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +76,11 @@ def read_images(
 
     An image that cannot be read comes as UnreadableImage. At most a few images a worker are held.
     """
+    budget = _PixelBudget()
 
     def load(source: Source) -> Loaded | None:
         """The image of a source; None for a video, whose frames are read in their turn."""
-        return None if source.is_video else _load_image(source, scale, keep_original=keep_original)
+        return None if source.is_video else _load_image(source, scale, budget, keep_original=keep_original)
 
     for source, loaded in zip(sources, _map_ahead(load, sources, num_workers=num_workers), strict=False):
         if loaded is not None:
@@ -79,12 +89,36 @@ def read_images(
             yield from _load_frames(source, scale, keep_original=keep_original)
 
 
-def _load_image(source: Source, scale: TestScale, *, keep_original: bool) -> Loaded:
+class _PixelBudget:
+    """Lets threads decode side by side only as many pixels as memory has room for; a larger image goes alone."""
+
+    def __init__(self) -> None:
+        self._left = _MAX_PIXELS_AT_ONCE
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def take(self, num_pixels: int) -> Iterator[None]:
+        """Waits until so many pixels can be decoded beside what is under way."""
+        wanted = min(num_pixels, _MAX_PIXELS_AT_ONCE)
+        with self._changed:
+            self._changed.wait_for(lambda: self._left >= wanted)
+            self._left -= wanted
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._left += wanted
+                self._changed.notify_all()
+
+
+def _load_image(source: Source, scale: TestScale, budget: _PixelBudget, *, keep_original: bool) -> Loaded:
     try:
-        image = load_rgb(source.path)
+        data = read_image_bytes(source.path)
+        with budget.take(count_pixels(data) or _UNKNOWN_PIXELS):
+            image = decode_rgb(data, name=shown(source.path))
+            return _prepare(source, source.name, image, scale, keep_original=keep_original)
     except ImageReadError as error:
-        return UnreadableImage(source, str(error).removeprefix(f"{source.path}: "))
-    return _prepare(source, source.name, image, scale, keep_original=keep_original)
+        return UnreadableImage(source, str(error).removeprefix(f"{shown(source.path)}: "))
 
 
 def _load_frames(source: Source, scale: TestScale, *, keep_original: bool) -> Iterator[Loaded]:
@@ -93,7 +127,7 @@ def _load_frames(source: Source, scale: TestScale, *, keep_original: bool) -> It
             name = frame_name(source.name, index)
             yield _prepare(source, name, image, scale, keep_original=keep_original)
     except ImageReadError as error:
-        yield UnreadableImage(source, str(error).removeprefix(f"{source.path}: "))
+        yield UnreadableImage(source, str(error).removeprefix(f"{shown(source.path)}: "))
 
 
 def _prepare(source: Source, name: str, image: RgbImage, scale: TestScale, *, keep_original: bool) -> Image:

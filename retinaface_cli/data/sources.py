@@ -5,33 +5,21 @@ from __future__ import annotations
 import glob
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from retinaface_cli.errors import ImageReadError
-
-IMAGE_SUFFIXES = frozenset(
-    (
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".png",
-        ".bmp",
-        ".dib",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".jp2",
-        ".pgm",
-        ".ppm",
-        ".pnm",
-        ".pbm",
-        ".avif",
-        ".gif",
-    )
+from retinaface_cli.errors import FileReadError, ImageReadError, shown
+from retinaface_cli.files.listing import (
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    FoundFile,
+    Problem,
+    list_folder,
+    parse_list,
+    read_list,
 )
-VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"))
 
 
 @dataclass(frozen=True)
@@ -52,91 +40,113 @@ class Source:
         return self.path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def find_sources(inputs: Sequence[str]) -> list[Source]:
-    """Resolves files, folders (recursive), globs, `@list.txt` and `-` (paths on standard input).
+@dataclass
+class SourceListing:
+    """What the inputs hold.
 
-    The order is that of the inputs, folders sorted by path; a file that is named twice comes once. Names are relative
-    to the folder where one folder is given, else to the deepest folder that holds everything.
+    Attributes:
+        sources: images and videos, in the order of the inputs.
+        problems: entries of lists and folders that cannot be used.
+        left_out: number of other files in folders by ending.
+    """
+
+    sources: list[Source] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def find_sources(inputs: Sequence[str], *, excluded: Iterable[Path] = ()) -> SourceListing:
+    """Resolves files, folders (with all below), globs, `@list.txt` and `-` (paths on standard input).
+
+    The order is that of the inputs; a file that is named twice comes once. Names are relative to the folder where one
+    folder is given, else to the deepest folder that holds everything.
+
+    Args:
+        inputs: as the user names them.
+        excluded: folders that are not entered, such as the output folder.
 
     Raises:
         ImageReadError: an input does not exist, or nothing is found.
     """
-    expanded = list(_expand(inputs))
-    paths = list(dict.fromkeys(path for entry in expanded for path in _files_under(entry)))
-    if not paths:
-        known = ", ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
-        raise ImageReadError(f"{', '.join(inputs)}: no images or videos found; looked for {known}")
-    root = _common_root(expanded)
-    return [Source(path, Path(os.path.relpath(path.absolute(), root)).as_posix()) for path in paths]
+    listing = SourceListing()
+    paths: dict[Path, None] = {}
+    folders: list[str] = []
+    for entry in _expand(inputs):
+        if isinstance(entry, Problem):
+            listing.problems.append(entry)
+        elif entry.is_dir():
+            found = list_folder(entry, suffixes=IMAGE_SUFFIXES | VIDEO_SUFFIXES, excluded=excluded)
+            paths.update(dict.fromkeys(file.path for file in found.files if isinstance(file, FoundFile)))
+            folders.append(os.path.abspath(entry))  # noqa: PTH100  links are not resolved
+            listing.problems += found.problems
+            listing.left_out += found.left_out
+        else:
+            paths[entry] = None
+            folders.append(os.path.dirname(os.path.abspath(entry)))  # noqa: PTH100, PTH120
+    if not paths and not listing.problems:
+        raise ImageReadError(f"{', '.join(map(shown, inputs))}: no images or videos found{describe_left_out(listing)}")
+    root = _common_root(folders)
+    for path in paths:
+        name = os.path.relpath(os.path.abspath(path), root)  # noqa: PTH100
+        listing.sources.append(Source(path, name.replace(os.sep, "/")))
+    return listing
 
 
-def _expand(inputs: Iterable[str]) -> Iterator[Path]:
+def describe_left_out(listing: SourceListing) -> str:
+    """`; left out: 12 .heic, 3 without an ending`, and what to do about HEIC; nothing where nothing was left out."""
+    if not listing.left_out:
+        return ""
+    counts = ", ".join(
+        f"{count:,} {suffix or 'without an ending'}" for suffix, count in listing.left_out.most_common(8)
+    )
+    is_heic = any(suffix in (".heic", ".heif") for suffix in listing.left_out)
+    return f"; left out: {counts}" + ("; convert HEIC first, e.g. with heif-convert" if is_heic else "")
+
+
+def _expand(inputs: Iterable[str]) -> Iterator[Path | Problem]:
     """The files and folders that the inputs name, in their order."""
     for item in inputs:
         if item == "-":
-            yield from (Path(line) for line in _lines(sys.stdin, "standard input"))
-        elif Path(item).exists():
+            yield from _some(parse_list(sys.stdin.buffer), "standard input")
+        elif _exists(item):
             yield Path(item)
         elif item.startswith("@"):
-            yield from _read_list(Path(item[1:]))
+            try:
+                yield from _some(read_list(Path(item[1:])), item[1:])
+            except FileReadError as error:
+                raise ImageReadError(f"{error}; expected a list of images") from None
         else:
             # Path.glob takes no absolute patterns
             matches = sorted(glob.glob(item, recursive=True)) if _is_glob(item) else []  # noqa: PTH207
             if not matches:
-                raise ImageReadError(f"{item}: no such file or folder")
+                raise ImageReadError(f"{shown(item)}: no such file or folder")
             yield from map(Path, matches)
 
 
+def _exists(item: str) -> bool:
+    try:
+        return Path(item).exists()
+    except (OSError, ValueError):  # of a name that no file can have
+        return False
+
+
 def _is_glob(item: str) -> bool:
-    return any(character in item for character in "*?[")
+    return any(character in item for character in "*?[") and "\0" not in item
 
 
-def _read_list(path: Path) -> list[Path]:
-    """Paths of a text file, one a line; relative ones are taken from the current folder, then from the list's."""
-    try:
-        with path.open(encoding="utf-8") as lines:
-            listed = [Path(line) for line in _lines(lines, str(path))]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ImageReadError(f"{path}: the list of images cannot be read ({error})") from None
-    return [entry if entry.exists() or entry.is_absolute() else _beside(path, entry) for entry in listed]
-
-
-def _beside(list_path: Path, entry: Path) -> Path:
-    """The entry relative to the list's folder if it exists there, else as it is (its absence is reported later)."""
-    candidate = list_path.parent / entry
-    return candidate if candidate.exists() else entry
-
-
-def _lines(stream: Iterable[str], name: str) -> Iterator[str]:
-    """Stripped lines; blank ones and comments (#) are passed over."""
-    found = False
-    for line in stream:
-        text = line.strip()
-        if text and not text.startswith("#"):
-            found = True
-            yield text
-    if not found:
-        raise ImageReadError(f"{name}: holds no paths")
-
-
-def _files_under(entry: Path) -> Iterator[Path]:
-    """The entry itself, or the images and videos below it, sorted; folders named like images come too."""
-    if not entry.is_dir():
+def _some(entries: Iterable[Path | Problem], name: str) -> Iterator[Path | Problem]:
+    """The entries, of which there must be one."""
+    is_empty = True
+    for entry in entries:
+        is_empty = False
         yield entry
-        return
-    wanted = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-    for folder, folders, files in os.walk(entry, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        names = sorted([*files, *(name for name in folders if Path(name).suffix.lower() in IMAGE_SUFFIXES)])
-        for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in wanted:
-                yield Path(folder, name)
+    if is_empty:
+        raise ImageReadError(f"{shown(name)}: holds no paths")
 
 
-def _common_root(entries: Sequence[Path]) -> Path:
+def _common_root(folders: Sequence[str]) -> str:
     """The folder that names are relative to."""
-    folders = [str((entry if entry.is_dir() else entry.parent).absolute()) for entry in entries]
     try:
-        return Path(os.path.commonpath(folders))
+        return os.path.commonpath(folders) if folders else str(Path.cwd())
     except ValueError:  # several drives on Windows
-        return Path.cwd()
+        return str(Path.cwd())

@@ -4,31 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 
 import cv2
 
 from retinaface_cli.data.preprocessing import RgbImage
-from retinaface_cli.errors import ImageReadError, RetinaFaceError
+from retinaface_cli.errors import ImageReadError, OutputError, shown
+from retinaface_cli.files.reading import open_regular
 
 _DEFAULT_FRAME_RATE = 25.0
+
+_HEAD_BYTES = 512
+
+_MISSING_PART = 0.02
+"""Headers state the number of frames from duration and rate; so many may be missing by that."""
 
 
 def read_frames(path: Path) -> Iterator[RgbImage]:
     """The frames of a video, (H, W, 3) uint8 RGB each, in order.
 
     Raises:
-        ImageReadError: the file cannot be opened, or not one frame can be decoded.
+        ImageReadError: the file cannot be opened, is a text such as a play list, not one frame can be decoded, or
+            it ends before the number of frames that its header states; then after the frames that could be read.
     """
+    _check_no_text(path)
     capture = cv2.VideoCapture(str(path))
+    num_read = 0
     try:
+        stated = int(max(capture.get(cv2.CAP_PROP_FRAME_COUNT), 0))
         read, frame = capture.read()
         if not read:
-            raise ImageReadError(f"{path}: not a video that can be decoded, or a broken one")
+            raise ImageReadError(f"{shown(path)}: not a video that can be decoded, or a broken one")
         while read:
+            num_read += 1
             yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)  # type: ignore[misc]
             read, frame = capture.read()
     finally:
         capture.release()
+    if num_read + 1 < stated * (1 - _MISSING_PART):
+        raise ImageReadError(f"{shown(path)}: ends after {num_read} of the {stated} frames that its header states")
+
+
+def _check_no_text(path: Path) -> None:
+    """Raises ImageReadError for a text, by which a player would be led to other files."""
+    with open_regular(path, error=ImageReadError) as file:
+        head = file.read(_HEAD_BYTES)
+    if head and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
+        raise ImageReadError(f"{shown(path)}: is a text, not a video")
 
 
 def frame_rate(path: Path) -> float:
@@ -40,33 +62,29 @@ def frame_rate(path: Path) -> float:
         capture.release()
 
 
-class VideoFile:
-    """An .mp4 being written; it appears under its name when it is closed."""
+class VideoWriter:
+    """An .mp4 being written; a context manager."""
 
     def __init__(self, path: Path, *, frame_rate: float) -> None:
         self._path = path
-        self._partial = path.with_name(f".{path.stem}.part{path.suffix}")
         self._frame_rate = frame_rate
         self._writer: cv2.VideoWriter | None = None
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer is not None:
+            self._writer.release()
 
     def write(self, frame: RgbImage) -> None:
         """Appends a frame (H, W, 3) uint8 RGB; all must have the size of the first."""
         if self._writer is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
             size = (frame.shape[1], frame.shape[0])
             codec = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self._partial), codec, self._frame_rate, size)
+            self._writer = cv2.VideoWriter(str(self._path), codec, self._frame_rate, size)
             if not self._writer.isOpened():
-                raise RetinaFaceError(f"{self._path}: this OpenCV cannot write mp4 videos")
+                raise OutputError(f"{shown(self._path)}: this OpenCV cannot write mp4 videos")
         self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-
-    def close(self, *, keep: bool = True) -> None:
-        """Ends the file and gives it its name, or removes it."""
-        if self._writer is None:
-            return
-        self._writer.release()
-        self._writer = None
-        if keep:
-            self._partial.replace(self._path)
-        else:
-            self._partial.unlink()

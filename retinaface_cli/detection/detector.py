@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from retinaface_cli.data.preprocessing import Resizer, RgbImage, TestScale, load_rgb
-from retinaface_cli.detection.backends import Backend, Precision, build_forward_pass
-from retinaface_cli.detection.coarse_pass import enlarge, hint_at_close_ups, merge_looks, shrink, shrink_factor
-from retinaface_cli.detection.rescoring import DOUBTFUL_SCORES, DoubleCheck
+from retinaface_cli.detection.backends import build_forward_pass
+from retinaface_cli.detection.coarse_pass import enlarge, is_hinted, merge_passes, shrink, shrink_factor
+from retinaface_cli.detection.rescoring import RESCORED, Rescorer
+from retinaface_cli.detection.tta import detect_augmented
 from retinaface_cli.detection.weights import resolve_weights
 from retinaface_cli.errors import ImageReadError, SettingsError
 from retinaface_cli.faces import FaceDetections
 from retinaface_cli.geometry.anchors import padded_size
 from retinaface_cli.model.checkpoints.loading import LoadedWeights, load_weights
-from retinaface_cli.model.postprocess import PostprocessOptions, postprocess
+from retinaface_cli.model.postprocess import postprocess
+from retinaface_cli.settings.base import validate_settings
+from retinaface_cli.settings.detection import DetectionSettings
+
+ImageInput = Any
+"""An image for the Python API: (H, W, 3) uint8 RGB, a PIL image, or a file."""
+
+_API_DEFAULTS = {"max_size": "original", "precision": "32"}
 
 
 class FaceDetector:
@@ -35,80 +42,61 @@ class FaceDetector:
     def __init__(
         self,
         weights: LoadedWeights,
+        settings: DetectionSettings | None = None,
         *,
         device: str | torch.device = "auto",
-        precision: Precision = "32",
-        backend: Backend = "auto",
-        scale: TestScale | None = None,
-        options: PostprocessOptions | None = None,
-        multi_scale: bool = False,
-        double_check: bool = False,
         in_parallel: bool = False,
     ) -> None:
-        """Makes a detector of loaded weights; see load for the arguments, and build_forward_pass for in_parallel."""
+        """Makes a detector of loaded weights.
+
+        Args:
+            weights: of the network.
+            settings: how faces are found; None: the API's defaults, see load.
+            device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
+            in_parallel: whether several threads will detect at once; see build_forward_pass.
+        """
         self.weights = weights
+        self.settings = settings or DetectionSettings.model_validate(_API_DEFAULTS)
         self.device = resolve_device(device)
-        self.scale = scale or TestScale()
-        self.options = options or PostprocessOptions()
-        self.multi_scale = multi_scale
-        self._forward = build_forward_pass(
-            weights, backend=backend, device=self.device, precision=precision, in_parallel=in_parallel
-        )
-        self._double_check = DoubleCheck(self._forward, weights.network, self.device) if double_check else None
+        self._in_parallel = in_parallel
+        self._build()
 
     @classmethod
-    def load(
-        cls,
-        weights: str | Path,
-        *,
-        device: str | torch.device = "auto",
-        precision: Precision = "32",
-        backend: Backend = "auto",
-        max_size: int | None = None,
-        upscale: bool = True,
-        score_threshold: float = 0.7,
-        nms_iou_threshold: float = 0.4,
-        preprocessing: str | None = None,
-        multi_scale: bool = True,
-        box_voting: bool = True,
-        double_check: bool = True,
-    ) -> FaceDetector:
+    def load(cls, weights: str | Path, *, device: str | torch.device = "auto", **options: Any) -> FaceDetector:
         """Loads weights of any RetinaFace family.
 
         Args:
             weights: a file, or the name of published weights, which are downloaded once.
             device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
-            precision: "32", "16", "bf16", or "auto": bf16 on a CPU that has instructions for it, else 32. Boxes are
-                always decoded in float32.
-            backend: "torch", "openvino" or "onnx" (ONNX Runtime), the latter two for the CPU, where they are faster;
-                "auto": the fastest that is installed.
-            max_size: longest side in pixels that images are resized to; None: as they are.
-            upscale: whether images smaller than max_size are enlarged to it.
-            score_threshold: faces must score above it, in [0, 1].
-            nms_iou_threshold: overlap above which the weaker of two boxes is dropped, in [0, 1].
-            preprocessing: "imagenet-rgb" or "mean-bgr", for old files that are not known.
-            multi_scale: whether large images get a second, small look for faces larger than the largest anchors.
-            box_voting: whether a face gets the mean of all boxes that the suppression takes for it, weighted by the
-                cube of their scores, instead of the best one.
-            double_check: whether faces of which the network is in doubt are looked at again, from close by, and scored
-                by both looks; without effect where the anchors are for other sizes.
+            **options: fields of DetectionSettings, as `retinaface infer --help` explains them. Other than there, images
+                go through the network as they are and in 32 bits unless max_size and precision say otherwise.
 
         Raises:
             CheckpointError: the weights cannot be found or used.
-            SettingsError: the device, precision or backend is not there.
+            SettingsError: an option is unknown or out of range, or the device is not there.
         """
-        return cls(
-            load_weights(resolve_weights(str(weights)), preprocessing=preprocessing),
-            device=device,
-            precision=precision,
-            backend=backend,
-            scale=TestScale(long_side=max_size, upscale=upscale),
-            options=PostprocessOptions(
-                score_threshold=score_threshold, nms_iou_threshold=nms_iou_threshold, box_voting=box_voting
-            ),
-            multi_scale=multi_scale,
-            double_check=double_check,
+        values = {**_API_DEFAULTS, **options, "weights": str(weights)}
+        settings = validate_settings(DetectionSettings, values, source="FaceDetector")
+        path = resolve_weights(settings.weights)
+        loaded = load_weights(path, preprocessing=settings.preprocessing, anchors=settings.anchors)
+        return cls(loaded, settings, device=device)
+
+    def _build(self) -> None:
+        self._scale = TestScale.of(self.settings)
+        self._forward = build_forward_pass(
+            self.weights, self.settings, device=self.device, in_parallel=self._in_parallel
         )
+        rescores = self.settings.rescore and not self.settings.tta
+        self._rescorer = Rescorer(self._forward, self.weights.network, self.device) if rescores else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the prepared network, which no library hands to another process."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_forward", "_rescorer")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Prepares the network again."""
+        self.__dict__.update(state)
+        self._build()
 
     @property
     def description(self) -> str:
@@ -120,72 +108,94 @@ class FaceDetector:
         """Threads that may detect at once, and should where there is enough to do; see CallThreads."""
         return self._forward.num_parallel
 
-    def with_options(
-        self, *, scale: TestScale | None = None, options: PostprocessOptions | None = None
-    ) -> FaceDetector:
+    def with_settings(self, **changes: Any) -> FaceDetector:
         """A detector that shares this one's network and differs in scale or postprocessing."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other.scale, other.options = scale or self.scale, options or self.options
+        values = {**self.settings.model_dump(), **changes}
+        other.settings = validate_settings(DetectionSettings, values, source="FaceDetector")
+        other._scale = TestScale.of(other.settings)
         return other
 
-    def detect(self, image: RgbImage | str | Path) -> FaceDetections:
-        """Finds the faces of one image: (H, W, 3) uint8 RGB, or a file.
+    def detect(self, image: ImageInput) -> FaceDetections:
+        """Finds the faces of one image: (H, W, 3) uint8 RGB, a PIL image, or a file.
 
         Returns:
             Faces in pixels of the image (upright by EXIF), best first, boxes clipped to it.
 
         Raises:
-            ImageReadError: the file cannot be read, or the array is no such image.
+            ImageReadError: the file cannot be read, or it is no such image.
         """
-        loaded = load_rgb(Path(image)) if isinstance(image, str | Path) else image
-        return self.detect_batch([loaded])[0]
+        return self.detect_batch([image])[0]
 
-    def detect_batch(self, images: Sequence[RgbImage]) -> list[FaceDetections]:
-        """Finds the faces of several images of any sizes: (H, W, 3) uint8 RGB each.
+    def detect_batch(self, images: Sequence[ImageInput]) -> list[FaceDetections]:
+        """Finds the faces of several images of any sizes, each as detect takes it.
 
         Images whose network inputs round up to the same multiples of 32 go through the network together; the result
         does not depend on the company.
         """
-        for image in images:
-            check_image(image)
-        resizers = [Resizer.for_scale(_size(image), self.scale) for image in images]
-        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-        for index, resizer in enumerate(resizers):
-            groups[padded_size(resizer.network_size)].append(index)
-        results: list[FaceDetections] = [FaceDetections.empty()] * len(images)
-        for indices in groups.values():
-            found = self.detect_resized([resizers[i].resize(images[i]) for i in indices])
+        loaded = [as_rgb(image) for image in images]
+        resizers = [Resizer.for_scale(_size(image), self._scale) for image in loaded]
+        return self.detect_prepared(
+            [r.resize(image) for r, image in zip(resizers, loaded, strict=True)], resizers, loaded
+        )
+
+    def detect_prepared(
+        self, resized: Sequence[RgbImage], resizers: Sequence[Resizer], originals: Sequence[RgbImage | None]
+    ) -> list[FaceDetections]:
+        """Finds the faces of images that are resized already.
+
+        Args:
+            resized: (h, w, 3) each, at network size.
+            resizers: back to the images.
+            originals: (H, W, 3) each; needed with test-time augmentation alone.
+
+        Returns:
+            Faces in pixels of the images, best first, boxes clipped to them.
+        """
+        if self.settings.tta:
+            return detect_augmented(self, [image for image in originals if image is not None])
+        results: list[FaceDetections] = [FaceDetections.empty()] * len(resized)
+        for indices in group_by_padded_size(resizers):
+            found = self.detect_resized([resized[index] for index in indices])
             for index, faces in zip(indices, found, strict=True):
                 results[index] = resizers[index].restore(faces)
         return results
 
+    def target_size(self, image: RgbImage) -> tuple[int, int]:
+        """(height, width) at which an image goes through the network."""
+        return self._scale.target_size(_size(image))
+
     @torch.inference_mode()
     def detect_resized(self, images: Sequence[RgbImage]) -> list[FaceDetections]:
         """Finds faces in images that have network size already; one batch, coordinates in its pixels."""
-        faces, is_hinted = self._look(images, for_close_ups=self.multi_scale)
-        large = [index for index, hinted in enumerate(is_hinted) if hinted]
-        shrunk = [shrink(images[index]) for index in large]
-        for index, found in zip(large, self._look(shrunk, for_close_ups=False)[0] if shrunk else [], strict=True):
-            second = enlarge(found, shrink_factor(images[index]))
-            merged = merge_looks(faces[index], second, nms_iou_threshold=self.options.nms_iou_threshold)
-            faces[index] = merged.select(np.arange(min(len(merged), self.options.keep_top_k)))
-        if self._double_check is None:
+        settings = self.settings
+        has_coarse_pass = settings.coarse_pass and not settings.tta
+        faces, hinted = self._run_pass(images, with_hints=has_coarse_pass)
+        shrunk = [shrink(images[index]) for index in hinted]
+        for index, found in zip(hinted, self._run_pass(shrunk, with_hints=False)[0] if shrunk else [], strict=True):
+            coarse = enlarge(found, shrink_factor(images[index]))
+            merged = merge_passes(faces[index], coarse, nms_iou_threshold=settings.nms_iou_threshold)
+            faces[index] = merged.select(np.arange(min(len(merged), settings.keep_top_k)))
+        if self._rescorer is None:
             return faces
-        return self._double_check(images, faces, score_threshold=self.options.score_threshold)
+        return self._rescorer(images, faces, score_threshold=settings.score_threshold)
 
-    def _look(self, images: Sequence[RgbImage], *, for_close_ups: bool) -> tuple[list[FaceDetections], list[bool]]:
-        """Runs the network over one batch: the faces, and whether there are hints at close-ups."""
-        options = self.options
-        if self._double_check is not None:
-            options = replace(options, score_threshold=min(options.score_threshold, DOUBTFUL_SCORES[0]))
+    def _run_pass(self, images: Sequence[RgbImage], *, with_hints: bool) -> tuple[list[FaceDetections], list[int]]:
+        """Runs the network over one batch: the faces, and the images that may hold faces too large for it."""
+        settings = self.settings
+        if self._rescorer is not None:
+            threshold = min(settings.score_threshold, RESCORED[0])
+            settings = settings.model_copy(update={"score_threshold": threshold})
         faces: list[FaceDetections] = []
-        is_hinted: list[bool] = []
+        hinted: list[int] = []
         for outputs, anchors in self._forward(images):
-            seen = images[len(faces) : len(faces) + len(outputs.class_logits)]
-            faces.extend(postprocess(outputs, anchors, options))
-            is_hinted.extend(hint_at_close_ups(outputs, anchors, seen) if for_close_ups else [False] * len(seen))
-        return faces, is_hinted
+            first = len(faces)
+            faces.extend(postprocess(outputs, anchors, settings))
+            if with_hints:
+                hints = is_hinted(outputs, anchors, images[first : len(faces)])
+                hinted += [first + index for index, hint in enumerate(hints) if hint]
+        return faces, hinted
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -203,14 +213,36 @@ def resolve_device(device: str | torch.device) -> torch.device:
     except RuntimeError:
         raise SettingsError(f"device {device}: expected auto, cpu, cuda, cuda:N or mps") from None
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
-        raise SettingsError(f"device {device}: there are {torch.cuda.device_count()} CUDA devices here; try cpu")
+        raise SettingsError(f"device {device}: this machine has {torch.cuda.device_count()} CUDA devices; try cpu")
     return resolved
 
 
-def check_image(image: npt.NDArray[np.uint8]) -> None:
-    """Raises ImageReadError unless the array is an image (H, W, 3) uint8 with at least one pixel."""
+def as_rgb(image: ImageInput) -> RgbImage:
+    """An image of the Python API as a contiguous (H, W, 3) uint8 array.
+
+    Raises:
+        ImageReadError: a file that cannot be read, or anything that is no such image.
+    """
+    if isinstance(image, str | Path):
+        return load_rgb(Path(image))
+    if hasattr(image, "convert") and hasattr(image, "getexif"):  # a PIL image, without importing PIL
+        from PIL import ImageOps
+
+        image = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    if not isinstance(image, np.ndarray):
+        hint = "; cv2.imread gives None for a file that it cannot read" if image is None else ""
+        raise ImageReadError(f"expected an image as (H, W, 3) uint8 RGB, got {type(image).__name__}{hint}")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise ImageReadError(f"expected an image as (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
+    return np.ascontiguousarray(image)
+
+
+def group_by_padded_size(resizers: Sequence[Resizer]) -> Iterator[list[int]]:
+    """Positions of images that go through the network together: same size after rounding up to multiples of 32."""
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for index, resizer in enumerate(resizers):
+        groups[padded_size(resizer.network_size)].append(index)
+    yield from groups.values()
 
 
 def _size(image: RgbImage) -> tuple[int, int]:

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import torch
 
-from retinaface_cli.data.preprocessing import Resizer, RgbImage, TestScale
-from retinaface_cli.detection.detector import FaceDetector, check_image
-from retinaface_cli.detection.weights import resolve_weights
+from retinaface_cli.data.preprocessing import Resizer, RgbImage
+from retinaface_cli.detection.detector import FaceDetector, as_rgb
 from retinaface_cli.faces import FaceDetections
-from retinaface_cli.model.checkpoints.loading import load_weights
-from retinaface_cli.model.postprocess import PostprocessOptions
 
 _DIGITS = 2
 
 
-class OldModel:
-    """What get_model returns; its methods are those of the old package."""
+class LegacyModel:
+    """What get_model returns; its methods are those of the package of ternaus."""
 
     def __init__(self, detector: FaceDetector) -> None:
         self._detector = detector
 
-    def eval(self) -> OldModel:
+    def eval(self) -> LegacyModel:
         """Returns itself: the network is always in evaluation mode."""
         return self
 
@@ -36,16 +34,17 @@ class OldModel:
             pixels of the image rounded to two digits, boxes not clipped to it; without faces the one entry
             {"bbox": [], "score": -1, "landmarks": []}.
         """
-        check_image(image)
-        options = PostprocessOptions(score_threshold=confidence_threshold, nms_iou_threshold=nms_threshold)
-        detector = self._detector.with_options(options=options)
-        resizer = Resizer.for_scale((image.shape[0], image.shape[1]), detector.scale)
-        found = detector.detect_resized([resizer.resize(image)])[0]
+        pixels = as_rgb(image)
+        detector = self._detector.with_settings(score_threshold=confidence_threshold, nms_iou_threshold=nms_threshold)
+        resizer = Resizer((pixels.shape[0], pixels.shape[1]), detector.target_size(pixels))
+        height, width = resizer.network_size
+        # bilinear without averaging, as the older package resizes
+        found = detector.detect_resized([cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)])[0]  # type: ignore[list-item]
         return _to_jsons(resizer.restore(found, clip=False)) or [{"bbox": [], "score": -1, "landmarks": []}]
 
 
-def get_model(model_name: str, max_size: int, device: str | torch.device = "cpu") -> OldModel:
-    """Loads weights the way the old package does.
+def get_model(model_name: str, max_size: int, device: str | torch.device = "cpu") -> LegacyModel:
+    """Loads weights as the package of ternaus does.
 
     Args:
         model_name: "resnet50_2020-07-20", another published name, or a file.
@@ -55,12 +54,12 @@ def get_model(model_name: str, max_size: int, device: str | torch.device = "cpu"
     Raises:
         CheckpointError: the weights cannot be found or used.
     """
-    weights = load_weights(resolve_weights(model_name))
-    return OldModel(FaceDetector(weights, device=device, scale=TestScale(long_side=max_size)))
+    plain = {"box_voting": False, "rescore": False, "coarse_pass": False}
+    return LegacyModel(FaceDetector.load(model_name, device=device, max_size=max_size, **plain))
 
 
 def _to_jsons(faces: FaceDetections) -> list[dict[str, Any]]:
-    """The faces as the old package writes them."""
+    """The faces as the package of ternaus writes them."""
     return [
         {
             "bbox": [round(float(value), _DIGITS) for value in box],

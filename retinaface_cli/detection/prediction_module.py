@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -16,17 +17,16 @@ import torch
 from retinaface_cli.data.preprocessing import TestScale
 from retinaface_cli.data.reading import Image, Loaded, UnreadableImage, batch_by_size, read_images
 from retinaface_cli.data.sources import Source
-from retinaface_cli.detection.backends import Backend, Precision
-from retinaface_cli.detection.cpu_memory import keep_freed_memory
-from retinaface_cli.detection.cpu_threads import CallThreads
+from retinaface_cli.detection.cpu import CallThreads, keep_freed_memory
 from retinaface_cli.detection.detector import FaceDetector
-from retinaface_cli.detection.tta import TestTimeAugmentation, detect_augmented
-from retinaface_cli.detection.writer import OutputFolder, PredictionWriter, WriterOptions
+from retinaface_cli.detection.writer import PredictionWriter, ResultFiles
 from retinaface_cli.faces import FaceDetections
+from retinaface_cli.files.outputs import OutputFolder
 from retinaface_cli.model.checkpoints.loading import LoadedWeights
-from retinaface_cli.model.postprocess import PostprocessOptions
+from retinaface_cli.settings.detection import InferSettings
 
 _GPU_BATCH_SIZE = 8
+_MAX_READERS = 8
 
 
 @dataclass
@@ -43,25 +43,21 @@ class ImageStream:
     """The batches of one process, read ahead; the event ends it before the next image, from a signal handler say."""
 
     def __init__(
-        self,
-        sources: Sequence[Source],
-        scale: TestScale,
-        *,
-        batch_size: int,
-        num_workers: int,
-        keep_original: bool,
-        stop_requested: threading.Event,
+        self, sources: Sequence[Source], settings: InferSettings, *, batch_size: int, stop_requested: threading.Event
     ) -> None:
         self.sources = sources
-        self._scale = scale
+        self._settings = settings
         self._batch_size = batch_size
-        self._num_workers = num_workers
-        self._keep_original = keep_original
         self._stop_requested = stop_requested
 
     def __iter__(self) -> Iterator[list[Loaded]]:
+        settings = self._settings
+        num_workers = settings.num_workers
         images = read_images(
-            self.sources, self._scale, num_workers=self._num_workers, keep_original=self._keep_original
+            self.sources,
+            TestScale.of(settings),
+            num_workers=min(os.cpu_count() or 1, _MAX_READERS) if num_workers is None else num_workers,
+            keep_original=settings.needs_originals,
         )
         return batch_by_size(self._until_stopped(images), self._batch_size)
 
@@ -72,69 +68,50 @@ class ImageStream:
             yield image
 
 
-@dataclass(frozen=True)
-class PredictionPlan:
-    """What a run is to do; the same in every process.
-
-    Attributes:
-        sources: all images and videos, in input order.
-        weights: of the detector.
-        scale: at what size images go through the network.
-        precision: number format in the network.
-        backend: library that runs the network.
-        options: which detections are kept.
-        writer_options: what is written besides the labels.
-        multi_scale: whether large images get a second look, for very large faces; without effect on augmentation.
-        double_check: whether doubtful faces are looked at again; without effect on augmentation.
-        augmentation: how each image is looked at several times; None: it is looked at once.
-        batch_size: images at once; None: 1 on the CPU, 8 on a GPU.
-        num_workers: threads that read images.
-        open_folder: makes the output folder ready; called in the first process only.
-    """
-
-    sources: Sequence[Source]
-    weights: LoadedWeights
-    scale: TestScale
-    precision: Precision
-    backend: Backend
-    options: PostprocessOptions
-    writer_options: WriterOptions
-    multi_scale: bool
-    double_check: bool
-    augmentation: TestTimeAugmentation | None
-    batch_size: int | None
-    num_workers: int
-    open_folder: Callable[[], Path]
-
-
 class PredictionModule(pl.LightningModule):
     """Detects, writes, and counts."""
 
-    def __init__(self, plan: PredictionPlan) -> None:
+    def __init__(
+        self,
+        settings: InferSettings,
+        weights: LoadedWeights,
+        sources: Sequence[Source],
+        *,
+        open_output: Callable[[], OutputFolder],
+    ) -> None:
+        """Makes the module; the same in every process.
+
+        Args:
+            settings: of the run.
+            weights: of the detector.
+            sources: all images and videos, in input order.
+            open_output: opens the output folder; called in the first process only.
+        """
         super().__init__()
+        self.settings = settings
+        self.sources = sources
         self.tally = PredictionTally()
-        self.plan = plan
-        self._in_flight: deque[tuple[list[Loaded], Future[list[FaceDetections]]]] = deque()
         self.stop_requested = threading.Event()
+        self._weights = weights
+        self._open_output = open_output
+        self._in_flight: deque[tuple[list[Loaded], Future[list[FaceDetections]]]] = deque()
 
     def setup(self, stage: str) -> None:
         """Agrees on the output folder, and builds the detector on this process's device."""
-        root = str(self.plan.open_folder()) if self.global_rank == 0 else ""
-        self.folder = OutputFolder(Path(self.trainer.strategy.broadcast(root)))
-        self._writer = PredictionWriter(self.folder, self.plan.writer_options)
+        inputs = [source.path for source in self.sources]
+        root = ""
+        if self.global_rank == 0:
+            output = self._open_output()
+            root = str(output.root)
+        root = self.trainer.strategy.broadcast(root)
+        if self.global_rank != 0:
+            output = OutputFolder.join(Path(root), rank=self.global_rank, protect=inputs)
+        self.files = ResultFiles(output, self.settings)
+        self._writer = PredictionWriter(self.files)
         if self.trainer.strategy.root_device.type == "cpu":
             keep_freed_memory()
-        self.detector = FaceDetector(
-            self.plan.weights,
-            device=self.trainer.strategy.root_device,
-            precision=self.plan.precision,
-            backend=self.plan.backend,
-            scale=self.plan.scale,
-            options=self.plan.options,
-            multi_scale=self.plan.multi_scale and self.plan.augmentation is None,
-            double_check=self.plan.double_check and self.plan.augmentation is None,
-            in_parallel=True,
-        )
+        device = self.trainer.strategy.root_device
+        self.detector = FaceDetector(self._weights, self.settings, device=device, in_parallel=True)
         self._threads = CallThreads(self.detector.num_parallel)
 
     def on_predict_start(self) -> None:
@@ -143,18 +120,12 @@ class PredictionModule(pl.LightningModule):
 
     def predict_dataloader(self) -> ImageStream:
         """This process's share of what is not done yet: every n-th source of the input order."""
-        share = self.plan.sources[self.global_rank :: self.trainer.world_size]
-        todo = [source for source in share if not self.folder.is_done(source)]
+        share = self.sources[self.global_rank :: self.trainer.world_size]
+        todo = [source for source in share if not self.files.is_done(source)]
         self.tally.num_done_before = len(share) - len(todo)
         default_size = 1 if self.detector.device.type == "cpu" else _GPU_BATCH_SIZE
-        return ImageStream(
-            todo,
-            self.plan.scale,
-            batch_size=self.plan.batch_size or default_size,
-            num_workers=self.plan.num_workers,
-            keep_original=self.plan.writer_options.needs_original or self.plan.augmentation is not None,
-            stop_requested=self.stop_requested,
-        )
+        batch_size = self.settings.batch_size or default_size
+        return ImageStream(todo, self.settings, batch_size=batch_size, stop_requested=self.stop_requested)
 
     def predict_step(self, batch: list[Loaded], batch_idx: int) -> PredictionTally:
         """Begins with one batch, and writes the faces of those before it as far as they have been found.
@@ -192,13 +163,11 @@ class PredictionModule(pl.LightningModule):
         return batch
 
     def _detect(self, images: Sequence[Image]) -> list[FaceDetections]:
-        if not images:
-            return []
-        if self.plan.augmentation is not None:
-            originals = [image.original for image in images if image.original is not None]
-            return detect_augmented(self.detector, originals, self.plan.augmentation)
-        found = self.detector.detect_resized([image.resized for image in images])
-        return [image.resizer.restore(faces) for image, faces in zip(images, found, strict=True)]
+        return self.detector.detect_prepared(
+            [image.resized for image in images],
+            [image.resizer for image in images],
+            [image.original for image in images],
+        )
 
 
 def _readable(batch: Sequence[Loaded]) -> list[Image]:

@@ -1,24 +1,25 @@
-"""Looking at an image several times, mirrored and at other sizes, and making one list of faces of what is found."""
+"""Test-time augmentation: several passes over an image, mirrored and at other sizes, and one list of their faces."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torchvision
 
 from retinaface_cli.data.preprocessing import Resizer, RgbImage
-from retinaface_cli.detection.detector import FaceDetector
 from retinaface_cli.faces import LANDMARK_MIRROR_ORDER, NUM_LANDMARKS, FaceDetections
 from retinaface_cli.geometry.anchors import padded_size
 from retinaface_cli.geometry.boxes import pairwise_iou
 from retinaface_cli.model.box_voting import vote_boxes
+from retinaface_cli.settings.detection import DetectionSettings
 
-MergeMethod = Literal["box-voting", "soft-nms"]
+if TYPE_CHECKING:
+    from retinaface_cli.detection.detector import FaceDetector
 
 SCALE_FACTORS = (0.5, 1.0, 1.5, 2.0)
 """Sizes of the multi-scale test, as factors of the test scale."""
@@ -29,7 +30,7 @@ SOFT_NMS_SIGMA = 0.5
 
 @dataclass(frozen=True)
 class View:
-    """One way of looking at an image.
+    """One form of an image.
 
     Attributes:
         factor: of the size at which the image goes through the network.
@@ -40,47 +41,24 @@ class View:
     mirrored: bool = False
 
 
-@dataclass(frozen=True)
-class TestTimeAugmentation:
-    """Several views of each image, and how their detections become one list.
-
-    Attributes:
-        views: at least one.
-        merge: box-voting: boxes that overlap become their mean, weighted by score, with the best score; soft-nms: a
-            box loses score by its overlap with better ones.
-    """
-
-    __test__ = False
-
-    views: tuple[View, ...]
-    merge: MergeMethod = "box-voting"
-
-    @classmethod
-    def of_kinds(cls, kinds: Sequence[str], *, merge: MergeMethod) -> TestTimeAugmentation:
-        """The views of `flip`, `multiscale`, or both."""
-        factors = SCALE_FACTORS if "multiscale" in kinds else (1.0,)
-        mirrorings = (False, True) if "flip" in kinds else (False,)
-        return cls(tuple(View(factor, mirrored) for factor in factors for mirrored in mirrorings), merge)
+def views_of(settings: DetectionSettings) -> list[View]:
+    """The views of `flip`, `multiscale`, or both."""
+    factors = SCALE_FACTORS if "multiscale" in settings.tta else (1.0,)
+    return [View(factor, mirrored) for factor in factors for mirrored in (False, True)[: 1 + ("flip" in settings.tta)]]
 
 
-def detect_augmented(
-    detector: FaceDetector, images: Sequence[RgbImage], augmentation: TestTimeAugmentation
-) -> list[FaceDetections]:
+def detect_augmented(detector: FaceDetector, images: Sequence[RgbImage]) -> list[FaceDetections]:
     """Finds faces in all views of each image and merges them.
 
     Args:
-        detector: its scale is the base that the factors of the views multiply, its options say what is kept.
+        detector: its scale is the base that the factors of the views multiply, its settings name the views.
         images: (H, W, 3) uint8 RGB each, at original size.
-        augmentation: the views.
 
     Returns:
         Faces in pixels of the images, best first.
     """
-    views = [_detect_view(detector, images, view) for view in augmentation.views]
-    return [
-        _merge(FaceDetections.concatenate(of_image), detector, augmentation.merge)
-        for of_image in zip(*views, strict=True)
-    ]
+    views = [_detect_view(detector, images, view) for view in views_of(detector.settings)]
+    return [_merge(FaceDetections.concatenate(of_image), detector.settings) for of_image in zip(*views, strict=True)]
 
 
 def mirror(faces: FaceDetections, *, width: int) -> FaceDetections:
@@ -132,14 +110,13 @@ def soften_scores(faces: FaceDetections, *, score_threshold: float) -> FaceDetec
     return FaceDetections(faces.boxes[order], faces.landmarks[order], scores[order].astype(np.float32))
 
 
-def _merge(faces: FaceDetections, detector: FaceDetector, method: MergeMethod) -> FaceDetections:
+def _merge(faces: FaceDetections, settings: DetectionSettings) -> FaceDetections:
     """One list of what all views of an image gave."""
-    options = detector.options
-    if method == "box-voting":
-        merged = vote_faces(faces, iou_threshold=options.nms_iou_threshold)
+    if settings.tta_merge == "box-voting":
+        merged = vote_faces(faces, iou_threshold=settings.nms_iou_threshold)
     else:
-        merged = soften_scores(faces, score_threshold=options.score_threshold)
-    return merged.select(np.arange(min(len(merged), options.keep_top_k)))
+        merged = soften_scores(faces, score_threshold=settings.score_threshold)
+    return merged.select(np.arange(min(len(merged), settings.keep_top_k)))
 
 
 def _detect_view(detector: FaceDetector, images: Sequence[RgbImage], view: View) -> list[FaceDetections]:
@@ -150,8 +127,8 @@ def _detect_view(detector: FaceDetector, images: Sequence[RgbImage], view: View)
         groups[padded_size(resizer.network_size)].append(index)
     results = [FaceDetections.empty()] * len(images)
     for indices in groups.values():
-        shown = [_show(images[index], resizers[index], view) for index in indices]
-        for index, faces in zip(indices, detector.detect_resized(shown), strict=True):
+        seen = [_apply(images[index], resizers[index], view) for index in indices]
+        for index, faces in zip(indices, detector.detect_resized(seen), strict=True):
             found = resizers[index].restore(faces)
             results[index] = mirror(found, width=images[index].shape[1]) if view.mirrored else found
     return results
@@ -159,12 +136,11 @@ def _detect_view(detector: FaceDetector, images: Sequence[RgbImage], view: View)
 
 def _resizer(detector: FaceDetector, image: RgbImage, view: View) -> Resizer:
     """The detector's resizing with the view's factor."""
-    size = (image.shape[0], image.shape[1])
-    height, width = (max(1, round(side * view.factor)) for side in detector.scale.target_size(size))
-    return Resizer(size, (height, width))
+    height, width = (max(1, round(side * view.factor)) for side in detector.target_size(image))
+    return Resizer((image.shape[0], image.shape[1]), (height, width))
 
 
-def _show(image: RgbImage, resizer: Resizer, view: View) -> RgbImage:
-    """The image as the network is to see it."""
+def _apply(image: RgbImage, resizer: Resizer, view: View) -> RgbImage:
+    """The image as it goes through the network."""
     resized = resizer.resize(image)
     return np.ascontiguousarray(resized[:, ::-1]) if view.mirrored else resized

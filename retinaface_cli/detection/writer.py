@@ -1,85 +1,93 @@
-"""What `infer` leaves on disk for each image, and which images are done already."""
+"""What `infer` writes for each image, and which images have all their results already."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 
 from retinaface_cli.data.preprocessing import RgbImage
 from retinaface_cli.data.reading import Image, frame_name
 from retinaface_cli.data.sources import Source
-from retinaface_cli.data.video import VideoFile, frame_rate
+from retinaface_cli.data.video import VideoWriter, frame_rate
 from retinaface_cli.detection.alignment import align_faces, crop_faces
+from retinaface_cli.errors import FileReadError
 from retinaface_cli.faces import FaceDetections
-from retinaface_cli.files.atomic import write_text_atomic
+from retinaface_cli.files.manifest import stamp_of
+from retinaface_cli.files.outputs import OutputFolder
+from retinaface_cli.files.reading import read_json
 from retinaface_cli.formats import FaceTable, prediction_lines
-from retinaface_cli.visualization.anonymization import AnonymizationMethod, anonymize_faces
+from retinaface_cli.settings.detection import InferSettings
+from retinaface_cli.visualization.anonymization import anonymize_faces
 from retinaface_cli.visualization.drawing import draw_faces
-from retinaface_cli.visualization.image_files import output_name, save_image
+from retinaface_cli.visualization.image_files import encode_image
 
 
-@dataclass(frozen=True)
-class OutputFolder:
-    """Where the results of a run lie; `name` is an image's path relative to the input root throughout."""
+class ResultFiles:
+    """Where the results of each image lie in an output folder; names are paths relative to the input root."""
 
-    root: Path
+    def __init__(self, folder: OutputFolder, settings: InferSettings) -> None:
+        self.folder = folder
+        self.settings = settings
 
-    def label_path(self, name: str) -> Path:
-        """The JSON file of an image; it is written last, so where it exists the image is done."""
-        return self.root / "labels" / f"{name}.json"
+    def labels(self, name: str) -> Path:
+        """The JSON file of an image, a frame, or a video as a whole; it is written last."""
+        return self.folder.path("labels", name, suffix=".json")
 
-    def drawing_path(self, source: Source) -> Path:
+    def drawing(self, source: Source) -> Path:
         """The image (or video) with the faces drawn on it."""
-        return self.root / "viz" / output_name(source.name, ".mp4" if source.is_video else ".jpg")
+        return self.folder.path("viz", source.name, suffix=".mp4" if source.is_video else ".jpg", keep_suffix=True)
 
-    def anonymized_path(self, source: Source) -> Path:
+    def anonymized(self, source: Source) -> Path:
         """The image (or video) with faces made unrecognisable; a .png stays one, so that nothing else changes."""
-        kept = source.path.suffix if source.path.suffix.lower() == ".png" else ".jpg"
-        return self.root / "anonymized" / output_name(source.name, ".mp4" if source.is_video else kept)
+        kept = ".png" if source.path.suffix.lower() == ".png" else ".jpg"
+        return self.folder.path("anonymized", source.name, suffix=".mp4" if source.is_video else kept, keep_suffix=True)
 
-    def crop_folder(self, name: str) -> Path:
-        """The folder of an image's face crops."""
-        return self.root / "crops" / name
+    def crop(self, name: str, index: int) -> Path:
+        """One face of an image or frame."""
+        return self.folder.path("crops", name) / f"{index:03d}.jpg"
 
     def is_done(self, source: Source) -> bool:
-        """Whether all results of an image or video are there."""
-        return self.label_path(source.name).is_file()
+        """Whether all results of an image or video are there, made of the file as it is now."""
+        stamp = stamp_of(source.path)
+        wanted = [self.labels(source.name)]
+        if self.settings.visualize:
+            wanted.append(self.drawing(source))
+        if self.settings.anonymize is not None:
+            wanted.append(self.anonymized(source))
+        if not all(self.folder.is_whole(path, source=stamp) for path in wanted):
+            return False
+        return self.settings.crops is None or self._has_crops(source)
+
+    def _has_crops(self, source: Source) -> bool:
+        """Whether every face of an image or video has its crop."""
+        for path in self.finished_labels(source):
+            content = read_json(path)
+            crops = (self.crop(content["file_name"], index) for index in range(len(content["annotations"])))
+            if not all(map(self.folder.is_whole, crops)):
+                return False
+        return True
 
     def finished_labels(self, source: Source) -> Iterator[Path]:
         """The label files of a source that is done: one for an image, one a frame for a video."""
-        path = self.label_path(source.name)
+        path = self.labels(source.name)
         if not source.is_video:
             yield path
             return
-        num_frames = json.loads(path.read_text(encoding="utf-8"))["num_frames"]
-        yield from (self.label_path(frame_name(source.name, index)) for index in range(num_frames))
-
-
-@dataclass(frozen=True)
-class WriterOptions:
-    """What is written besides the labels; see InferSettings."""
-
-    visualize: bool = False
-    crops: str | None = None
-    crop_size: int = 112
-    crop_margin: float = 0.25
-    anonymize: AnonymizationMethod | None = None
-
-    @property
-    def needs_original(self) -> bool:
-        """Whether the images themselves are needed."""
-        return self.visualize or self.crops is not None or self.anonymize is not None
+        try:
+            num_frames = int(read_json(path)["num_frames"])
+        except (FileReadError, KeyError, TypeError, ValueError):
+            return
+        yield from (self.labels(frame_name(source.name, index)) for index in range(num_frames))
 
 
 class PredictionWriter:
     """Writes the results of images as they come."""
 
-    def __init__(self, folder: OutputFolder, options: WriterOptions) -> None:
-        self._folder = folder
-        self._options = options
+    def __init__(self, files: ResultFiles) -> None:
+        self._files = files
+        self._settings = files.settings
         self._video: _VideoInProgress | None = None
 
     def write(self, image: Image, faces: FaceDetections) -> None:
@@ -88,72 +96,83 @@ class PredictionWriter:
         if self._video is not None and self._video.source != source:
             self.close()
         if source.is_video and self._video is None:
-            self._video = _VideoInProgress(source, frame_rate(source.path))
-        if self._options.visualize:
-            self._save(self._folder.drawing_path(source), draw_faces(_original(image), faces))
-        if self._options.anonymize is not None:
-            hidden = anonymize_faces(_original(image), faces.boxes, method=self._options.anonymize)
-            self._save(self._folder.anonymized_path(source), hidden)
-        if self._options.crops is not None:
-            self._write_crops(image, faces)
-        self._write_labels(image, faces)
+            self._video = _VideoInProgress(source, self._files.folder)
+        stamp = stamp_of(source.path)
+        if self._settings.visualize:
+            self._save(self._files.drawing(source), draw_faces(_original(image), faces), stamp)
+        if self._settings.anonymize is not None:
+            hidden = anonymize_faces(_original(image), faces.boxes, method=self._settings.anonymize)
+            self._save(self._files.anonymized(source), hidden, stamp)
+        if self._settings.crops is not None:
+            for index, crop in enumerate(self._crops(_original(image), faces)):
+                self._write_image(self._files.crop(image.name, index), crop, stamp)
+        self._write_labels(image, faces, stamp)
 
     def close(self, *, complete: bool = True) -> None:
         """Ends the video in progress, if there is one; where not all frames have come, it does not count as done."""
         if self._video is None:
             return
-        self._video.close(complete=complete)
+        video, self._video = self._video, None
+        video.close(complete=complete)
         if complete:
-            content = {"file_name": self._video.source.name, "num_frames": self._video.num_frames}
-            write_text_atomic(self._folder.label_path(self._video.source.name), json.dumps(content))
-        self._video = None
+            content = {"file_name": video.source.name, "num_frames": video.num_frames}
+            path = self._files.labels(video.source.name)
+            self._files.folder.write_text(path, json.dumps(content), source=stamp_of(video.source.path))
 
-    def _write_labels(self, image: Image, faces: FaceDetections) -> None:
+    def _write_labels(self, image: Image, faces: FaceDetections, stamp: str) -> None:
         table = FaceTable.from_detections([image.name], [faces], image_sizes=[image.resizer.original_size])
-        write_text_atomic(self._folder.label_path(image.name), prediction_lines(table)[0].decode())
+        self._files.folder.write_bytes(self._files.labels(image.name), prediction_lines(table)[0], source=stamp)
         if self._video is not None:
             self._video.num_frames += 1
 
-    def _write_crops(self, one_image: Image, faces: FaceDetections) -> None:
-        folder = self._folder.crop_folder(one_image.name)
-        if folder.is_dir():
-            shutil.rmtree(folder)
-        image = _original(one_image)
-        crops: Sequence[RgbImage]
-        if self._options.crops == "aligned":
-            crops = list(align_faces(image, faces, size=self._options.crop_size))
-        else:
-            crops = crop_faces(image, faces.boxes, margin=self._options.crop_margin)
-        for index, crop in enumerate(crops):
-            save_image(folder / f"{index:03d}.jpg", crop)
+    def _crops(self, image: RgbImage, faces: FaceDetections) -> Sequence[RgbImage]:
+        if self._settings.crops == "aligned":
+            return list(align_faces(image, faces, size=self._settings.crop_size))
+        return crop_faces(image, faces.boxes, margin=self._settings.crop_margin)
 
-    def _save(self, path: Path, image: RgbImage) -> None:
+    def _save(self, path: Path, image: RgbImage, stamp: str) -> None:
         """An image as a file; a frame as the next one of its video."""
         if self._video is None:
-            save_image(path, image)
+            self._write_image(path, image, stamp)
         else:
             self._video.file(path).write(image)
+
+    def _write_image(self, path: Path, image: RgbImage, stamp: str) -> None:
+        self._files.folder.write_bytes(path, encode_image(path, image), source=stamp)
 
 
 class _VideoInProgress:
     """The video whose frames are coming in, and the videos that are made of them."""
 
-    def __init__(self, source: Source, frame_rate: float) -> None:
+    def __init__(self, source: Source, folder: OutputFolder) -> None:
         self.source = source
         self.num_frames = 0
-        self._frame_rate = frame_rate
-        self._files: dict[Path, VideoFile] = {}
+        self._folder = folder
+        self._frame_rate = frame_rate(source.path)
+        self._open = ExitStack()
+        self._writers: dict[Path, VideoWriter] = {}
 
-    def file(self, path: Path) -> VideoFile:
+    def file(self, path: Path) -> VideoWriter:
         """The video being written to `path`."""
-        if path not in self._files:
-            self._files[path] = VideoFile(path, frame_rate=self._frame_rate)
-        return self._files[path]
+        if path not in self._writers:
+            temporary = self._open.enter_context(self._folder.new_file(path, source=stamp_of(self.source.path)))
+            self._writers[path] = self._open.enter_context(VideoWriter(temporary, frame_rate=self._frame_rate))
+        return self._writers[path]
 
     def close(self, *, complete: bool) -> None:
         """Gives the videos their names, or removes them if they are not complete."""
-        for file in self._files.values():
-            file.close(keep=complete)
+        if complete:
+            self._open.close()
+            return
+        try:
+            with self._open:
+                raise _IncompleteError
+        except _IncompleteError:
+            pass
+
+
+class _IncompleteError(Exception):
+    """Makes the files of a video that is not complete go."""
 
 
 def _original(image: Image) -> RgbImage:

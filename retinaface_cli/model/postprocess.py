@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torchvision
 from jaxtyping import Float
@@ -13,34 +11,14 @@ from retinaface_cli.faces import NUM_LANDMARKS, FaceDetections
 from retinaface_cli.geometry.boxes import decode_boxes, decode_landmarks
 from retinaface_cli.model.box_voting import vote_boxes
 from retinaface_cli.model.networks.outputs import HeadOutputs, face_logits
+from retinaface_cli.settings.detection import DetectionSettings
 
 _VOTE_POWER = 3
 """Of the score in box voting; measured on WIDER FACE, 1 to 6 are all better than no voting, 3 is best on hard faces."""
 
 
-@dataclass(frozen=True)
-class PostprocessOptions:
-    """Which detections are kept.
-
-    Attributes:
-        score_threshold: scores must be above it, in [0, 1].
-        nms_iou_threshold: a box that overlaps a better one by more is dropped, in [0, 1].
-        nms_inclusive: count box sides as x2 - x1 + 1 in the overlap, as the old WIDER evaluation scripts do.
-        box_voting: give each face the mean of the boxes and landmarks that were dropped for it; see box_voting.
-        pre_nms_top_k: number of best candidates that go into the suppression.
-        keep_top_k: number of best faces that come out.
-    """
-
-    score_threshold: float = 0.7
-    nms_iou_threshold: float = 0.4
-    nms_inclusive: bool = False
-    box_voting: bool = False
-    pre_nms_top_k: int = 20_000
-    keep_top_k: int = 750
-
-
 def postprocess(
-    outputs: HeadOutputs, anchors: Float[Tensor, "A 4"], options: PostprocessOptions
+    outputs: HeadOutputs, anchors: Float[Tensor, "A 4"], settings: DetectionSettings
 ) -> list[FaceDetections]:
     """Turns outputs of a batch into faces in pixels of the network input, best first, one entry an image.
 
@@ -48,7 +26,7 @@ def postprocess(
     """
     scores = torch.sigmoid(face_logits(outputs))  # (B, A)
     return [
-        _select_faces(scores[i], outputs.box_deltas[i], outputs.landmark_deltas[i], anchors, options)
+        _select_faces(scores[i], outputs.box_deltas[i], outputs.landmark_deltas[i], anchors, settings)
         for i in range(len(scores))
     ]
 
@@ -58,19 +36,19 @@ def _select_faces(
     box_deltas: Float[Tensor, "A 4"],
     landmark_deltas: Float[Tensor, "A 5 2"],
     anchors: Float[Tensor, "A 4"],
-    options: PostprocessOptions,
+    settings: DetectionSettings,
 ) -> FaceDetections:
     """The faces of one image."""
-    candidates = torch.nonzero(scores > options.score_threshold)[:, 0]  # (K,)
-    if len(candidates) > options.pre_nms_top_k:
-        candidates = candidates[scores[candidates].topk(options.pre_nms_top_k).indices]
+    candidates = torch.nonzero(scores > settings.score_threshold)[:, 0]  # (K,)
+    if len(candidates) > settings.pre_nms_top_k:
+        candidates = candidates[scores[candidates].topk(settings.pre_nms_top_k).indices]
     boxes = decode_boxes(box_deltas[candidates].float(), anchors[candidates])
-    compared = boxes + boxes.new_tensor([0, 0, 1, 1]) if options.nms_inclusive else boxes
-    kept = torchvision.ops.nms(compared, scores[candidates], options.nms_iou_threshold)[: options.keep_top_k]
+    compared = boxes + boxes.new_tensor([0, 0, 1, 1]) if settings.nms_inclusive else boxes
+    kept = torchvision.ops.nms(compared, scores[candidates], settings.nms_iou_threshold)[: settings.keep_top_k]
     landmarks = decode_landmarks(landmark_deltas[candidates].float(), anchors[candidates])
     values = torch.cat([boxes, landmarks.flatten(1)], dim=1)  # (K, 14)
-    if options.box_voting:
-        iou_threshold = options.nms_iou_threshold
+    if settings.votes:
+        iou_threshold = settings.nms_iou_threshold
         values = vote_boxes(values, compared, scores[candidates], kept, iou_threshold=iou_threshold, power=_VOTE_POWER)
     else:
         values = values[kept]

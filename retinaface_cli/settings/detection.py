@@ -40,6 +40,12 @@ def _read_anchors(value: object) -> object:
     return {"sizes": value} if isinstance(value, list | tuple) else value
 
 
+_WITHOUT_EFFECT_ON_RESULTS = frozenset(
+    ("weights", "batch_size", "num_workers", "devices", "num_nodes", "accelerator", "precision", "backend")
+)
+"""Fields of devices and speed; weights count by their content."""
+
+
 class DetectionSettings(Settings):
     """How a network finds faces, in whatever command."""
 
@@ -140,7 +146,14 @@ class DetectionSettings(Settings):
     @property
     def votes(self) -> bool:
         """Whether boxes are voted on."""
+        if self.tta:
+            return False  # the merging of the passes votes
         return not self.nms_inclusive if self.box_voting is None else self.box_voting
+
+    def identity(self) -> dict[str, Any]:
+        """All settings that decide the results, as JSON values; not those of devices and speed."""
+        names = DetectionSettings.model_fields.keys() - _WITHOUT_EFFECT_ON_RESULTS
+        return self.model_dump(mode="json", include=set(names))
 
 
 class InferSettings(DetectionSettings):
@@ -178,6 +191,15 @@ class InferSettings(DetectionSettings):
 
     strict: Annotated[bool, Option(panel=OUTPUT_PANEL)] = False
     """Whether to exit with 1 if any image cannot be read."""
+
+    @property
+    def needs_originals(self) -> bool:
+        """Whether the images themselves are needed after they were resized."""
+        return self.visualize or self.crops is not None or self.anonymize is not None or bool(self.tta)
+
+    def identity(self) -> dict[str, Any]:
+        """All settings that decide what a result file holds."""
+        return {**super().identity(), **self.model_dump(include={"crop_size", "crop_margin"})}
 
     @model_validator(mode="after")
     def _check_together(self) -> InferSettings:

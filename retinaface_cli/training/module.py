@@ -13,7 +13,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from retinaface_cli.data.batches import TrainingBatch, ValidationBatch
-from retinaface_cli.detection.cpu_memory import keep_freed_memory
+from retinaface_cli.detection.cpu import keep_freed_memory
 from retinaface_cli.faces import FaceDetections
 from retinaface_cli.formats.wider_ground_truth import read_wider_ground_truth
 from retinaface_cli.model.loss.multi_task import FaceLoss, LossValues
@@ -21,7 +21,8 @@ from retinaface_cli.model.matching.targets import FaceTargets
 from retinaface_cli.model.networks.inference import InferenceNetwork
 from retinaface_cli.model.networks.outputs import HeadOutputs
 from retinaface_cli.model.networks.retinaface import RetinaFace
-from retinaface_cli.model.postprocess import PostprocessOptions, postprocess
+from retinaface_cli.model.postprocess import postprocess
+from retinaface_cli.settings.detection import DetectionSettings
 from retinaface_cli.settings.training import TrainSettings
 from retinaface_cli.training.batch_norm import freeze_batch_norm, synchronize_batch_norm
 from retinaface_cli.training.optimization import (
@@ -186,7 +187,7 @@ class FaceTrainingModule(pl.LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             outputs, anchors = self._validation_network([image.numpy() for image in batch.images])
         settings = self.settings.validation
-        options = PostprocessOptions(
+        options = DetectionSettings(
             score_threshold=settings.score_threshold, nms_iou_threshold=settings.nms_iou_threshold, nms_inclusive=True
         )
         found = postprocess(outputs, anchors, options)

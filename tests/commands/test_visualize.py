@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,10 @@ import pytest
 from rich.console import Console
 
 from retinaface_cli.cli.app import main
-from retinaface_cli.commands.visualize.images import match_entries
-from retinaface_cli.commands.visualize.run import VisualizeReport, run
+from retinaface_cli.commands.visualize import VisualizeReport, match_entries, run
 from retinaface_cli.data.preprocessing import RgbImage, load_rgb
 from retinaface_cli.data.sources import Source
-from retinaface_cli.errors import SettingsError
+from retinaface_cli.errors import OutputError, SettingsError
 from retinaface_cli.faces import FaceDetections, FaceLabels, ImageDetections, ImageLabels
 from retinaface_cli.formats import FaceTable, write_labels, write_predictions
 from retinaface_cli.settings.base import validate_settings
@@ -87,7 +87,8 @@ def orange(path: Path) -> int:
 
 
 def drawn_files(output: Path) -> list[str]:
-    return sorted(path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file())
+    names = (path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file())
+    return sorted(name for name in names if not name.startswith(".retinaface/"))
 
 
 def test_labels_and_predictions_are_drawn_in_their_colors(folder: Folder) -> None:
@@ -181,25 +182,93 @@ def test_if_no_image_can_be_drawn_the_exit_code_is_one(folder: Folder) -> None:
     report, printed = folder.run(labels=folder.labels)
     assert (report.exit_code, len(report.failures)) == (1, 4)
     assert "0 images, 0 labels -> " in printed
-    assert not (folder.root / "out").exists()
+    assert drawn_files(folder.root / "out") == []
 
 
 def test_an_original_is_never_replaced(folder: Folder) -> None:
     before = {name: (folder.images / name).read_bytes() for name in NAMES}
     for overwrite in (False, True):
-        with pytest.raises(SettingsError, match="would replace an original image"):
+        with pytest.raises(SettingsError, match="holds originals"):
             folder.run(labels=folder.labels, output=folder.images, format="png", overwrite=overwrite)
     assert {name: (folder.images / name).read_bytes() for name in NAMES} == before
     assert len(drawn_files(folder.images)) == 4
 
 
-def test_other_files_are_replaced_only_when_asked(folder: Folder) -> None:
-    save_image(folder.root / "out/b/x.png.jpg", np.zeros((5, 5, 3), np.uint8))
-    with pytest.raises(SettingsError, match=r"b/x\.png\.jpg: exists already; --overwrite"):
+def test_drawings_are_replaced_only_when_asked(folder: Folder) -> None:
+    folder.run(labels=folder.labels)
+    with pytest.raises(OutputError, match="holds results of a run"):
         folder.run(labels=folder.labels)
-    assert drawn_files(folder.root / "out") == ["b/x.png.jpg"]
-    folder.run(labels=folder.labels, overwrite=True)
-    assert load_rgb(folder.root / "out/b/x.png.jpg").shape == (200, 240, 3)
+    folder.run(labels=folder.labels, format="png", overwrite=True)
+    assert drawn_files(folder.root / "out") == ["a/x.png", "b/x.png", "b/ü y.jpg.png", "x.png"]
+
+
+def test_files_of_others_stay_and_are_reported(folder: Folder) -> None:
+    diary = folder.root / "out/b/x.png.jpg"
+    diary.parent.mkdir(parents=True)
+    diary.write_text("dear diary")
+    for overwrite in (False, True):
+        report, printed = folder.run(labels=folder.labels, overwrite=overwrite)
+        assert [failure.name for failure in report.failures] == ["b/x.png"]
+        assert "is left as it is" in printed
+        assert (report.num_images, diary.read_text()) == (3, "dear diary")
+
+
+def test_names_that_lead_out_of_the_output_folder_stay_in_it(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images of two folders, one named by `..` from further down: their common root keeps the dots."""
+    for name in ("ds/a/b/x.png", "other/y.png"):
+        save_image(folder.root / name, np.full((200, 240, 3), 80, np.uint8))
+    folder.write(("x.png", "y.png"))
+    monkeypatch.chdir(folder.root / "ds/a")
+    before = {path: path.read_bytes() for path in folder.root.rglob("*") if path.is_file()}
+    report, _ = folder.run(images=("b", "../../other"), labels=folder.labels, format="png", output=Path("out"))
+    assert report.num_images == 2
+    assert len(drawn_files(folder.root / "ds/a/out")) == 2
+    assert {path: path.read_bytes() for path in before} == before
+    new = {path for path in folder.root.rglob("*") if path.is_file()} - set(before)
+    assert all(path.is_relative_to(folder.root / "ds/a/out") for path in new)
+
+
+def test_a_link_in_the_output_folder_is_not_followed(folder: Folder) -> None:
+    (folder.root / "elsewhere").mkdir()
+    (folder.root / "out").mkdir()
+    (folder.root / "out/b").symlink_to(folder.root / "elsewhere")
+    (folder.root / "out/x.png").symlink_to(folder.labels)
+    before = folder.labels.read_bytes()
+    report, _ = folder.run(labels=folder.labels, format="png")
+    assert sorted(failure.name for failure in report.failures) == ["b/x.png", "b/ü y.jpg", "x.png"]
+    assert (list((folder.root / "elsewhere").iterdir()), folder.labels.read_bytes()) == ([], before)
+
+
+def test_drawings_are_no_input_of_labels_or_predictions(folder: Folder) -> None:
+    labels = folder.labels.read_bytes()
+    with pytest.raises(OutputError, match="is no folder"):
+        folder.run(labels=folder.labels, output=folder.labels)
+    assert folder.labels.read_bytes() == labels
+
+
+def test_control_characters_in_names_are_not_printed_raw(folder: Folder) -> None:
+    name = "\x1b[31mred\x07.png"
+    save_image(folder.images / "z.png", np.zeros((20, 20, 3), np.uint8))
+    (folder.images / "z.png").rename(folder.images / name)
+    report, printed = folder.run(labels=folder.labels)
+    assert report.num_images == 4
+    assert "\\x1b[31mred\\x07.png" in printed
+    assert "\x1b" not in printed
+    assert "\x07" not in printed
+
+
+def test_coco_results_are_drawn_on_the_images_that_the_labels_give_their_ids_to(folder: Folder) -> None:
+    content = {
+        "images": [{"id": 5, "file_name": "a/x.png", "width": 240, "height": 200}],
+        "annotations": [{"id": 1, "image_id": 5, "category_id": 1, "bbox": [60, 40, 80, 110]}],
+        "categories": [{"id": 1, "name": "face"}],
+    }
+    folder.labels.write_text(json.dumps(content))
+    result = {"image_id": 5, "category_id": 1, "bbox": [60, 40, 80, 110], "score": 0.9}
+    folder.predictions.write_text(json.dumps([result]))
+    report, _ = folder.run(labels=folder.labels, predictions=folder.predictions, format="png")
+    assert drawn_files(report.output) == ["a/x.png"]
+    assert report.num_predictions == 1
 
 
 @pytest.mark.parametrize("method", ["blur", "pixelate"])
@@ -306,7 +375,7 @@ def test_the_command_draws_the_example_images(
     originals: list[RgbImage] = [load_rgb(images / name) for name in names]
     assert [image.shape for image in originals] == [load_rgb(tmp_path / "out" / name).shape for name in names]
     assert run_command(monkeypatch, *arguments) == 1
-    assert "exists already" in capsys.readouterr().err
+    assert "holds results of a run" in capsys.readouterr().err
 
 
 def test_wrong_options_are_told(

@@ -14,7 +14,7 @@ import torch
 import retinaface_cli
 from retinaface_cli.data.preprocessing import TestScale, load_rgb
 from retinaface_cli.detection.backends import Backend, resolve_backend, resolve_precision
-from retinaface_cli.detection.cpu_threads import CallThreads
+from retinaface_cli.detection.cpu import CallThreads
 from retinaface_cli.detection.detector import FaceDetector, resolve_device
 from retinaface_cli.errors import ImageReadError, SettingsError
 from retinaface_cli.faces import FaceDetections

@@ -134,8 +134,9 @@ def _is_number(value: Any) -> bool:
 
 
 def relative_files(folder: Path) -> list[str]:
-    """All files below the folder, as paths relative to it."""
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """All files below the folder but its manifest, as paths relative to it."""
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in names if not name.startswith(".retinaface/"))
 
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:

@@ -2,42 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from retinaface_cli.data.reading import UnreadableImage
 from retinaface_cli.data.sources import Source
-from retinaface_cli.detection.writer import OutputFolder
-from retinaface_cli.errors import SettingsError
+from retinaface_cli.detection.writer import ResultFiles
+from retinaface_cli.errors import LabelFormatError, OutputError
 from retinaface_cli.faces import ImageDetections
-from retinaface_cli.files.atomic import next_run_folder, write_text_atomic
+from retinaface_cli.files.atomic import next_run_folder
+from retinaface_cli.files.outputs import OutputFolder
 from retinaface_cli.formats import FaceTable, PredictionFormat, read_predictions, write_predictions
+from retinaface_cli.model.checkpoints.loading import LoadedWeights
 from retinaface_cli.settings.detection import InferSettings
 from retinaface_cli.version import __version__
 
 RUNS_FOLDER = Path("runs/infer")
-_RUN_FILE = "run.json"
-_DECISIVE = (
-    "max_size",
-    "short_side",
-    "upscale",
-    "coarse_pass",
-    "rescore",
-    "score_threshold",
-    "nms_iou_threshold",
-    "nms_inclusive",
-    "box_voting",
-    "pre_nms_top_k",
-    "keep_top_k",
-    "tta",
-    "tta_merge",
-    "preprocessing",
-    "anchors",
-)
-"""Settings that change the detections: a run can only be gone on with if they are the same."""
 
 FORMAT_FILES: dict[PredictionFormat, str] = {
     "json": "predictions.json",
@@ -48,86 +30,68 @@ FORMAT_FILES: dict[PredictionFormat, str] = {
 }
 
 
-def check_output(settings: InferSettings, *, weights_sha256: str) -> None:
-    """Sees to it that the output folder can be used, without changing anything.
+def open_output(settings: InferSettings, weights: LoadedWeights, sources: Sequence[Source]) -> OutputFolder:
+    """Makes the output folder ready for a run and notes in it what the run is.
 
     Raises:
-        SettingsError: it is a file, holds results already, or those of other settings than the resumed ones.
+        OutputError: it is none, or holds results that may not be replaced or continued.
     """
-    output = settings.output
-    if output is None:
-        return
-    if output.exists() and not output.is_dir():
-        raise SettingsError(f"{output}: is a file; --output wants a folder")
-    if settings.resume:
-        _check_same_run(output, _describe_run(settings, weights_sha256))
-    elif (output / "labels").exists() and not settings.overwrite:
-        raise SettingsError(f"{output}: holds results already; --resume to go on, --overwrite to replace them")
+    root = settings.output or next_run_folder(RUNS_FOLDER)
+    report = describe_run(settings, weights)
+    folder = OutputFolder.open(
+        root,
+        identity={key: value for key, value in report.items() if key != "weights"},
+        mode="resume" if settings.resume else "overwrite" if settings.overwrite else "new",
+        protect=[*(source.path for source in sources), weights.path],
+    )
+    folder.write_json(root / "run.json", report, indent=True)
+    return folder
 
 
-def open_output(settings: InferSettings, *, weights_sha256: str) -> Path:
-    """Makes the output folder ready for a run and notes in it what the run is."""
-    output = settings.output or next_run_folder(RUNS_FOLDER)
-    if settings.overwrite:
-        for name in ("labels", "viz", "crops", "anonymized"):
-            shutil.rmtree(output / name, ignore_errors=True)
-    write_text_atomic(output / _RUN_FILE, json.dumps(_describe_run(settings, weights_sha256), indent=2) + "\n")
-    return output
-
-
-def gather_results(
-    folder: OutputFolder, sources: Sequence[Source], failures: Sequence[UnreadableImage], *, extra: PredictionFormat
-) -> None:
-    """Writes predictions.json (and the extra format) from the label files, in input order, and errors.json."""
-    failed = {failure.name for failure in failures}
-    done = [source for source in sources if source.name not in failed and folder.is_done(source)]
-    formats: list[PredictionFormat] = ["json"] if extra == "json" else ["json", extra]
-    for format_name in formats:
-        write_predictions(
-            folder.root / FORMAT_FILES[format_name],
-            FaceTable.from_images(_results(folder, done)),
-            format_name=format_name,
-        )
-    errors_path = folder.root / "errors.json"
-    if failures:
-        listed = [{"file_name": one.name, "path": str(one.source.path), "reason": one.reason} for one in failures]
-        write_text_atomic(errors_path, json.dumps(listed, indent=2, ensure_ascii=False) + "\n")
-    else:
-        errors_path.unlink(missing_ok=True)
-
-
-def _results(folder: OutputFolder, sources: Sequence[Source]) -> Iterator[ImageDetections]:
-    """The detections of finished images and frames, read back one at a time."""
-    for source in sources:
-        for path in folder.finished_labels(source):
-            yield from read_predictions(path).detection_images()
-
-
-def _describe_run(settings: InferSettings, weights_sha256: str) -> dict[str, Any]:
-    values = settings.model_dump(mode="json")
+def describe_run(settings: InferSettings, weights: LoadedWeights) -> dict[str, Any]:
+    """What decides the results of a run, as run.json holds it."""
     return {
         "version": __version__,
         "weights": settings.weights,
-        "weights_sha256": weights_sha256,
-        "settings": {key: values[key] for key in _DECISIVE},
+        "weights_sha256": weights.sha256,
+        "settings": settings.identity(),
     }
 
 
-def _check_same_run(output: Path, now: dict[str, Any]) -> None:
-    """Raises SettingsError unless the folder's results were made with the same weights and settings."""
-    path = output / _RUN_FILE
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SettingsError(f"{path}: no such file, so there is no run to resume in {output}") from None
-    except ValueError:
-        raise SettingsError(f"{path}: broken; start anew with --overwrite") from None
-    differing = [
-        f"{key} was {before.get('settings', {}).get(key)}, is {value}"
-        for key, value in now["settings"].items()
-        if before.get("settings", {}).get(key) != value
-    ]
-    if before.get("weights_sha256") != now["weights_sha256"]:
-        differing.insert(0, f"weights were {before.get('weights')}, are {now['weights']}")
-    if differing:
-        raise SettingsError(f"{output}: cannot resume with other settings: {'; '.join(differing)}")
+def gather_results(
+    files: ResultFiles, sources: Sequence[Source], failures: Sequence[UnreadableImage], *, extra: PredictionFormat
+) -> None:
+    """Writes predictions.json (and the extra format) from the label files, in input order, and errors.json."""
+    folder = files.folder
+    folder.refresh()
+    table = FaceTable.from_images(_results(files, sources))
+    for format_name in dict.fromkeys(("json", extra)):
+        _write_format(folder, table, format_name)
+    errors_path = folder.root / "errors.json"
+    if failures:
+        listed = [{"file_name": one.name, "path": str(one.source.path), "reason": one.reason} for one in failures]
+        folder.write_json(errors_path, listed, indent=True)
+    else:
+        folder.remove(errors_path)
+
+
+def _write_format(folder: OutputFolder, table: FaceTable, format_name: PredictionFormat) -> None:
+    """One file, or for `wider` a folder, of all results."""
+    with tempfile.TemporaryDirectory() as temporary:
+        made = Path(temporary) / FORMAT_FILES[format_name]
+        write_predictions(made, table, format_name=format_name)
+        paths = [made] if made.is_file() else sorted(path for path in made.rglob("*.txt") if path.is_file())
+        for path in paths:
+            folder.write_bytes(folder.root / path.relative_to(temporary), path.read_bytes())
+
+
+def _results(files: ResultFiles, sources: Sequence[Source]) -> Iterator[ImageDetections]:
+    """The detections of finished images and frames, read back one at a time."""
+    for source in sources:
+        if not files.is_done(source):
+            continue
+        for path in files.finished_labels(source):
+            try:
+                yield from read_predictions(path).detection_images()
+            except LabelFormatError as error:
+                raise OutputError(f"{error}; the output folder was changed during the run") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import threading
 import warnings
@@ -17,21 +16,17 @@ import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
-from retinaface_cli.commands.infer.output import check_output, gather_results, open_output
+from retinaface_cli.commands.console import say
+from retinaface_cli.commands.infer.output import gather_results, open_output
 from retinaface_cli.commands.infer.progress import InferProgress
+from retinaface_cli.commands.processes import adopt_processes, started_processes
 from retinaface_cli.commands.weights import load_weights_with_progress
-from retinaface_cli.data.preprocessing import TestScale
 from retinaface_cli.data.reading import UnreadableImage
-from retinaface_cli.data.sources import Source, find_sources
-from retinaface_cli.detection.prediction_module import PredictionModule, PredictionPlan
-from retinaface_cli.detection.tta import TestTimeAugmentation
-from retinaface_cli.detection.writer import WriterOptions
-from retinaface_cli.errors import SettingsError
-from retinaface_cli.model.checkpoints.loading import LoadedWeights
-from retinaface_cli.model.postprocess import PostprocessOptions
+from retinaface_cli.data.sources import Source, describe_left_out, find_sources
+from retinaface_cli.detection.prediction_module import PredictionModule
+from retinaface_cli.errors import SettingsError, shown
 from retinaface_cli.settings.detection import InferSettings
 
-_MAX_READERS = 8
 _MAX_LISTED_FAILURES = 5
 
 
@@ -81,10 +76,16 @@ def run(
         RetinaFaceError: nothing to look at, weights or output folder that cannot be used, no such device.
     """
     console = console or Console(stderr=True)
-    sources = find_sources(settings.inputs) if sources is None else sources
+    problems: list[UnreadableImage] = []
+    if sources is None:
+        listing = find_sources(settings.inputs, excluded=[settings.output] if settings.output else [])
+        sources = listing.sources
+        problems = [UnreadableImage(Source(Path(one.name), one.name), one.reason) for one in listing.problems]
+        if listing.left_out:
+            say(console, f"note: {len(sources)} images and videos{describe_left_out(listing)}")
     weights = load_weights_with_progress(settings, console=console)
-    check_output(settings, weights_sha256=weights.sha256)
-    module = PredictionModule(_make_plan(settings, sources, weights))
+    open_folder = partial(open_output, settings, weights, sources)
+    module = PredictionModule(settings, weights, sources, open_output=open_folder)
     trainer = _make_trainer(settings, console)
     with _stop_on_signals(module.stop_requested), warnings.catch_warnings():
         # Lightning's own, about a newer torch
@@ -92,62 +93,33 @@ def run(
         trainer.predict(module, return_predictions=False)
     tally = module.tally
     report = InferReport(
-        output=module.folder.root,
+        output=module.files.folder.root,
         num_images=tally.num_images,
         num_faces=tally.num_faces,
         num_done_before=tally.num_done_before,
-        failures=tally.failures,
+        failures=[*problems, *tally.failures],
         seconds=module.seconds,
         network=module.detector.description,
         interrupted=module.stop_requested.is_set(),
     )
     if trainer.is_global_zero:
-        gather_results(module.folder, sources, tally.failures, extra=settings.format)
+        gather_results(module.files, sources, report.failures, extra=settings.format)
         _print_summary(report, console)
+    module.files.folder.close()
     return report
-
-
-def _make_plan(settings: InferSettings, sources: Sequence[Source], weights: LoadedWeights) -> PredictionPlan:
-    cores = os.cpu_count() or 1
-    return PredictionPlan(
-        sources=sources,
-        weights=weights,
-        scale=TestScale(settings.max_size, settings.short_side, settings.upscale),
-        precision=settings.precision,
-        backend=settings.backend,
-        options=PostprocessOptions(
-            score_threshold=settings.score_threshold,
-            nms_iou_threshold=settings.nms_iou_threshold,
-            nms_inclusive=settings.nms_inclusive,
-            box_voting=settings.votes and not settings.tta,  # the merging of the looks votes
-            pre_nms_top_k=settings.pre_nms_top_k,
-            keep_top_k=settings.keep_top_k,
-        ),
-        writer_options=WriterOptions(
-            visualize=settings.visualize,
-            crops=settings.crops,
-            crop_size=settings.crop_size,
-            crop_margin=settings.crop_margin,
-            anonymize=settings.anonymize,
-        ),
-        multi_scale=settings.coarse_pass,
-        double_check=settings.rescore,
-        augmentation=TestTimeAugmentation.of_kinds(settings.tta, merge=settings.tta_merge) if settings.tta else None,
-        batch_size=settings.batch_size,
-        num_workers=min(cores, _MAX_READERS) if settings.num_workers is None else settings.num_workers,
-        open_folder=partial(open_output, settings, weights_sha256=weights.sha256),
-    )
 
 
 def _make_trainer(settings: InferSettings, console: Console) -> pl.Trainer:
     """Lightning's trainer, with everything off that only training needs."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    several = settings.devices != 1 or settings.num_nodes > 1 or "TORCHELASTIC_RUN_ID" in os.environ
+    started = started_processes()
+    devices, num_nodes = adopt_processes(settings.devices, settings.num_nodes, started=started, unset=1)
+    several = devices != 1 or num_nodes > 1 or started is not None
     try:
         return pl.Trainer(
             accelerator=settings.accelerator,
-            devices=settings.devices,
-            num_nodes=settings.num_nodes,
+            devices=devices,  # type: ignore[arg-type]
+            num_nodes=num_nodes,
             strategy="ddp" if several else "auto",
             use_distributed_sampler=False,
             logger=False,
@@ -188,13 +160,11 @@ def _print_summary(report: InferReport, console: Console) -> None:
     line += f" ({rate:.1f} images/s; {report.network})"
     if report.num_done_before:
         line += f"; {report.num_done_before} were done before"
-    console.print(line, highlight=False)
+    say(console, line)
     if report.failures:
-        console.print(
-            f"{len(report.failures)} could not be read, see {report.output / 'errors.json'}:", highlight=False
-        )
+        say(console, f"{len(report.failures)} could not be read, see {report.output / 'errors.json'}:")
         for failure in report.failures[:_MAX_LISTED_FAILURES]:
-            console.print(f"  {failure.name}: {failure.reason}", highlight=False, markup=False)
+            say(console, f"  {shown(failure.name)}: {failure.reason}")
     if report.interrupted:
-        console.print(f"stopped before the end; go on with --output {report.output} --resume", highlight=False)
-    console.print(f"results: {report.output}", highlight=False, markup=False, soft_wrap=True)
+        say(console, f"stopped before the end; go on with --output {report.output} --resume")
+    say(console, f"results: {report.output}")

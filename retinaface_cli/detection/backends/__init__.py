@@ -12,12 +12,12 @@ from torch import Tensor
 from retinaface_cli.data.preprocessing import RgbImage
 from retinaface_cli.detection.backends.onnx import OnnxForward
 from retinaface_cli.detection.backends.openvino import OpenVinoForward
-from retinaface_cli.detection.cpu_memory import keep_prepared_operations
-from retinaface_cli.detection.cpu_threads import num_parallel_calls
+from retinaface_cli.detection.cpu import keep_prepared_operations, num_parallel_calls
 from retinaface_cli.errors import SettingsError
 from retinaface_cli.model.checkpoints.loading import LoadedWeights
 from retinaface_cli.model.networks.inference import InferenceNetwork
 from retinaface_cli.model.networks.outputs import HeadOutputs
+from retinaface_cli.settings.detection import DetectionSettings
 
 Backend = Literal["auto", "torch", "openvino", "onnx"]
 Precision = Literal["auto", "32", "16", "bf16"]
@@ -86,25 +86,24 @@ def _is_installed(backend: Backend) -> bool:
 
 
 def build_forward_pass(
-    weights: LoadedWeights, *, backend: Backend, device: torch.device, precision: Precision, in_parallel: bool
+    weights: LoadedWeights, settings: DetectionSettings, *, device: torch.device, in_parallel: bool
 ) -> ForwardPass:
     """Makes the network of the weights ready to run.
 
     Args:
         weights: of the network.
-        backend: which library runs it.
-        device: where.
-        precision: number format in the network; see resolve_precision for "auto".
+        settings: their backend and precision; see resolve_precision for "auto".
+        device: where it runs.
         in_parallel: whether several threads will call it at once, where the backend is faster so; the images then
             take longer one by one, and less all together.
 
     Raises:
         SettingsError: the device cannot compute in this precision, or the backend is not there.
     """
-    if precision == "16" and device.type == "cpu":
+    if settings.precision == "16" and device.type == "cpu":
         raise SettingsError("precision 16 needs a GPU; on the CPU take 32 or bf16")
-    precision = resolve_precision(precision, device, backend)
-    resolved = resolve_backend(backend, device, precision)
+    precision = resolve_precision(settings.precision, device, settings.backend)
+    resolved = resolve_backend(settings.backend, device, precision)
     if resolved == "openvino":
         return OpenVinoForward(weights, precision=precision, in_parallel=in_parallel)
     if resolved == "onnx":

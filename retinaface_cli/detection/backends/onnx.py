@@ -11,7 +11,7 @@ from torch import Tensor
 
 from retinaface_cli.data.preprocessing import RgbImage
 from retinaface_cli.detection.backends.image_network import ImageNetwork, example_image
-from retinaface_cli.detection.cpu_threads import num_parallel_calls, threads_a_call
+from retinaface_cli.detection.cpu import num_parallel_calls, threads_a_call
 from retinaface_cli.errors import SettingsError
 from retinaface_cli.geometry.anchors import generate_anchors
 from retinaface_cli.model.checkpoints.loading import LoadedWeights

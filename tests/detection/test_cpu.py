@@ -1,17 +1,23 @@
+"""Memory and threads on the CPU."""
+
 from __future__ import annotations
 
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
+import torch
+
+from retinaface_cli.detection.cpu import CallThreads, num_parallel_calls, threads_a_call
 
 PROGRAM = """
 import resource, sys
 import torch
 from torch import nn
-from retinaface_cli.detection.cpu_memory import keep_freed_memory
+from retinaface_cli.detection.cpu import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 torch.set_num_threads(1)
@@ -38,7 +44,7 @@ CACHE_PROGRAM = """
 import sys
 import torch
 from torch import nn
-from retinaface_cli.detection.cpu_memory import keep_prepared_operations
+from retinaface_cli.detection.cpu import keep_prepared_operations
 if sys.argv[1] == "keep":
     keep_prepared_operations()
 layer = nn.Conv2d(16, 16, 3)
@@ -60,3 +66,29 @@ def test_layers_are_prepared_once_for_each_of_many_shapes() -> None:
         assert len(creations) == 2
         hits[mode] = ["cache_hit" in line for line in creations]
     assert hits == {"keep": [False, True], "default": [False, False]}
+
+
+@pytest.fixture
+def num_threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("num_threads", "calls", "each"), [(1, 1, 1), (2, 2, 1), (12, 8, 1), (64, 8, 8)], indirect=["num_threads"]
+)
+def test_every_thread_has_a_image_and_no_more_than_eight_are_under_way(num_threads: int, calls: int, each: int) -> None:
+    assert num_parallel_calls() == calls
+    assert threads_a_call(calls) == each
+    assert threads_a_call(1) == num_threads
+
+
+@pytest.mark.parametrize("num_threads", [4], indirect=True)
+def test_calls_share_the_threads_and_give_them_back(num_threads: int) -> None:
+    with CallThreads(2) as threads:
+        assert {threads.submit(torch.get_num_threads).result() for _ in range(4)} == {2}
+    assert torch.get_num_threads() == num_threads
+    with CallThreads(1) as threads:
+        assert threads.submit(torch.get_num_threads).result() == num_threads
