@@ -19,6 +19,7 @@ from rich.console import Console
 
 from retinaface_cli.commands.infer.output import check_output, gather_results, open_output
 from retinaface_cli.commands.infer.progress import InferProgress
+from retinaface_cli.commands.processes import adopt_processes, started_processes
 from retinaface_cli.commands.weights import load_weights_with_progress
 from retinaface_cli.data.preprocessing import TestScale
 from retinaface_cli.data.reading import UnreadableImage
@@ -142,12 +143,14 @@ def _make_plan(settings: InferSettings, sources: Sequence[Source], weights: Load
 def _make_trainer(settings: InferSettings, console: Console) -> pl.Trainer:
     """Lightning's trainer, with everything off that only training needs."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    several = settings.devices != 1 or settings.num_nodes > 1 or "TORCHELASTIC_RUN_ID" in os.environ
+    started = started_processes()
+    devices, num_nodes = adopt_processes(settings.devices, settings.num_nodes, started=started, unset=1)
+    several = devices != 1 or num_nodes > 1 or started is not None
     try:
         return pl.Trainer(
             accelerator=settings.accelerator,
-            devices=settings.devices,
-            num_nodes=settings.num_nodes,
+            devices=devices,
+            num_nodes=num_nodes,
             strategy="ddp" if several else "auto",
             use_distributed_sampler=False,
             logger=False,
