@@ -147,6 +147,15 @@ def infer(
             help="A further file of all results beside predictions.json.",
         ),
     ] = "json",
+    coco_ids: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_OUTPUT,
+            metavar="LABELS.json",
+            show_default="numbers in names, or 1, 2, ...",
+            help="COCO labels from which --format coco takes the image ids.",
+        ),
+    ] = None,
     crops: Annotated[
         str,
         typer.Option(

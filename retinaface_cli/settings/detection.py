@@ -98,6 +98,10 @@ class InferSettings(Settings):
     format: Literal["json", "jsonl", "coco", "wider", "csv"] = "json"
     """A further file of all results in this format, beside predictions.json."""
 
+    coco_ids: Path | None = None
+    """COCO labels from which the image ids of a file in the format coco are taken; empty: the numbers that the images
+    are named by, or 1, 2, 3, ..."""
+
     visualize: bool = False
     """Whether images with the faces drawn on them are written."""
 

@@ -15,6 +15,7 @@ from retinaface_cli.errors import SettingsError
 from retinaface_cli.faces import ImageDetections
 from retinaface_cli.files.atomic import next_run_folder, write_text_atomic
 from retinaface_cli.formats import FaceTable, PredictionFormat, read_predictions, write_predictions
+from retinaface_cli.formats.coco import read_image_ids, take_image_ids
 from retinaface_cli.settings.detection import InferSettings
 from retinaface_cli.version import __version__
 
@@ -54,6 +55,8 @@ def check_output(settings: InferSettings, *, weights_sha256: str) -> None:
     Raises:
         SettingsError: it is a file, holds results already, or those of other settings than the resumed ones.
     """
+    if settings.coco_ids is not None:
+        read_image_ids(settings.coco_ids)  # raises the error of a file that is none, before the work
     output = settings.output
     if output is None:
         return
@@ -76,24 +79,35 @@ def open_output(settings: InferSettings, *, weights_sha256: str) -> Path:
 
 
 def gather_results(
-    folder: OutputFolder, sources: Sequence[Source], failures: Sequence[UnreadableImage], *, extra: PredictionFormat
-) -> None:
-    """Writes predictions.json (and the extra format) from the label files, in input order, and errors.json."""
+    folder: OutputFolder,
+    sources: Sequence[Source],
+    failures: Sequence[UnreadableImage],
+    *,
+    extra: PredictionFormat,
+    coco_ids: Path | None = None,
+) -> int:
+    """Writes predictions.json (and the extra format) from the label files, in input order, and errors.json.
+
+    Returns:
+        How many images the COCO labels do not list, whose faces are not in the file of the format coco.
+    """
     failed = {failure.name for failure in failures}
     done = [source for source in sources if source.name not in failed and folder.is_done(source)]
     formats: list[PredictionFormat] = ["json"] if extra == "json" else ["json", extra]
+    table = FaceTable.from_images(_results(folder, done))
+    num_left_out = 0
     for format_name in formats:
-        write_predictions(
-            folder.root / FORMAT_FILES[format_name],
-            FaceTable.from_images(_results(folder, done)),
-            format_name=format_name,
-        )
+        part = table
+        if format_name == "coco" and coco_ids is not None:
+            part, num_left_out = take_image_ids(table, read_image_ids(coco_ids))
+        write_predictions(folder.root / FORMAT_FILES[format_name], part, format_name=format_name)
     errors_path = folder.root / "errors.json"
     if failures:
         listed = [{"file_name": one.name, "path": str(one.source.path), "reason": one.reason} for one in failures]
         write_text_atomic(errors_path, json.dumps(listed, indent=2, ensure_ascii=False) + "\n")
     else:
         errors_path.unlink(missing_ok=True)
+    return num_left_out
 
 
 def _results(folder: OutputFolder, sources: Sequence[Source]) -> Iterator[ImageDetections]:

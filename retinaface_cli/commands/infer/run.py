@@ -103,7 +103,11 @@ def run(
         interrupted=module.stop_requested.is_set(),
     )
     if trainer.is_global_zero:
-        gather_results(module.folder, sources, tally.failures, extra=settings.format)
+        num_left_out = gather_results(
+            module.folder, sources, tally.failures, extra=settings.format, coco_ids=settings.coco_ids
+        )
+        if num_left_out:
+            console.print(f"{num_left_out:,} images are not in {settings.coco_ids}, and left out of the COCO results")
         _print_summary(report, console)
     return report
 
