@@ -125,7 +125,8 @@ def _place_images(
     elif table.image_root is None:
         root = find_image_root(source, table.file_names, split=split)
         table = table if root is None else rename_images(table, ImagePlace(root))
-    return measure_images(table, table.image_root) if measure and table.image_root is not None else table
+    is_needed = measure or (has_unit_boxes(table) and bool((table.image_sizes == 0).any()))
+    return measure_images(table, table.image_root) if is_needed and table.image_root is not None else table
 
 
 def read_predictions(

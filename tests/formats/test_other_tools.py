@@ -106,7 +106,7 @@ def test_names_without_an_ending_find_their_image(tmp_path: Path) -> None:
     write_png(tmp_path / "images/000abc.png", 400, 300)
     rows = ("000abc,/m/0dzct,0.1,0.4,0.2,0.6,0", "000abc,/m/0dzct,0.5,0.75,0,1,1")
     text = "\n".join(("ImageID,LabelName,XMin,XMax,YMin,YMax,IsGroupOf", *rows))
-    table = read_labels(write_text(tmp_path / "boxes.csv", text), images=tmp_path / "images", measure=True)
+    table = read_labels(write_text(tmp_path / "boxes.csv", text), images=tmp_path / "images")
     assert list(table.file_names) == ["000abc.png"]
     np.testing.assert_allclose(table.boxes, [[40, 60, 160, 180], [200, 0, 300, 300]], rtol=1e-6)
     assert table.ignore.tolist() == [False, True]
