@@ -366,7 +366,7 @@ def image_ids(table: FaceTable) -> list[_Identity]:
 
 
 def take_image_ids(table: FaceTable, ids: Mapping[str, int | str]) -> tuple[FaceTable, int]:
-    """The images that COCO labels list, with their ids there, and how many others were left out.
+    """The images that COCO labels list, with the ids of the labels, and how many others were left out.
 
     Args:
         table: predictions.

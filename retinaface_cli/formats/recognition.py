@@ -1,4 +1,4 @@
-"""The formats of labels, and how one is told from the others by a look at the source."""
+"""The formats of labels, and how one is told from the others by the beginning of the source."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ _OTHER_TOOLS = (
     (rb'"_via_|"via_|"region_attributes"', "VIA's project; export annotations as COCO format"),
     (rb'"from_name"|"rectanglelabels"', "Label Studio's own JSON; export `COCO` or `YOLO`"),
 )
-"""What files of annotation tools look like that are not read, and which export to choose."""
+"""How files of annotation tools begin that are not read, and which export to choose."""
 
 
 def recognize_source(path: Path, *, split: str | None) -> tuple[str, Path]:
@@ -77,7 +77,7 @@ def recognize_source(path: Path, *, split: str | None) -> tuple[str, Path]:
         split: train, val or test; of several label files in a folder the one that has it in its path is meant.
 
     Raises:
-        LabelFormatError: there is no such source, or no format fits; the message says what was looked for and found.
+        LabelFormatError: the source does not exist, or no format fits; the message says what was looked for and found.
     """
     if not exists(path):
         raise LabelFormatError(f"{path}: no such file or folder of labels")
@@ -96,7 +96,7 @@ def recognize_source(path: Path, *, split: str | None) -> tuple[str, Path]:
         if inner:
             files = ", ".join(file.relative_to(path).as_posix() for file in list(inner)[:6])
             raise LabelFormatError(f"{path}: holds {len(inner)} label files; name one of them, or --split: {files}")
-    looked = "\n".join(f"  {name}: {reader.title}: {reader.look}" for name, reader in READERS.items())
+    looked = "\n".join(f"  {name}: {reader.title}: {reader.layout}" for name, reader in READERS.items())
     raise LabelFormatError(
         f"{path}: the format of these labels is not known; found {_describe(source)}\n"
         f"name the format with --from, or give one of these:\n{looked}"

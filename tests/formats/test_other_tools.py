@@ -50,7 +50,7 @@ def test_hidden_files_and_other_xml_do_not_refuse_a_voc_folder(tmp_path: Path) -
     [
         ("<truncated>Unspecified</truncated><difficult>true</difficult>", True, []),
         ("<truncated>0</truncated><difficult>0</difficult>", False, []),
-        ("<truncated>partly</truncated>", False, [("mended", 1)]),
+        ("<truncated>partly</truncated>", False, [("corrected", 1)]),
     ],
 )
 def test_marks_of_voc_may_be_words(marks: str, ignored: bool, actions: list[tuple[str, int]], tmp_path: Path) -> None:
