@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("-w", "--weights", default="mobilenet0.25")
     parser.add_argument("--threshold", type=float, default=0.7, help="score above which a face counts")
     parser.add_argument("--max-size", type=int, default=960, help="longest side in pixels")
-    parser.add_argument("--precision", default="32", help="32, bf16, fp16 or auto")
+    parser.add_argument("--precision", default="32", help="32, 16, bf16 or auto")
     parser.add_argument("--double-check", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
     detector = FaceDetector.load(

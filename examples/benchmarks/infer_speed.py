@@ -1,7 +1,7 @@
 """Whole `infer` against the forward passes alone of the network as trained, on the same images in one run.
 
     python examples/benchmarks/infer_speed.py IMAGES -w WEIGHTS [--repeats 3] [--backend torch] [--precision 32]
-        [--multi-scale auto]
+        [--coarse-pass]
 
 Prints seconds an image: (a) the unfolded network in float32, NCHW, forward passes alone at original size; (b) whole
 `infer` at original size, threshold .02, one image at a time: reading, network, suppression, writing; its start is
@@ -17,6 +17,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -29,7 +30,7 @@ from retinaface_cli.settings.base import validate_settings
 from retinaface_cli.settings.detection import InferSettings
 
 
-def time_plain_forward(images: str, weights: Path, **_: str) -> float:
+def time_plain_forward(images: str, weights: Path, **_: Any) -> float:
     """Seconds of all forward passes; reading and normalising are not counted."""
     network = load_weights(weights).build()
     seconds = 0.0
@@ -42,7 +43,7 @@ def time_plain_forward(images: str, weights: Path, **_: str) -> float:
     return seconds
 
 
-def time_infer(images: str, weights: Path, **settings: str) -> float:
+def time_infer(images: str, weights: Path, **settings: Any) -> float:
     """Seconds of a whole run, from the first image to the last file."""
     with tempfile.TemporaryDirectory() as folder:
         values = {
@@ -51,7 +52,7 @@ def time_infer(images: str, weights: Path, **settings: str) -> float:
             "output": f"{folder}/out",
             "accelerator": "cpu",
             "max_size": "original",
-            "confidence_threshold": 0.02,
+            "score_threshold": 0.02,
             "batch_size": 1,
             **settings,
         }
@@ -65,9 +66,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--backend", default="auto", help="of infer")
     parser.add_argument("--precision", default="auto", help="of infer")
-    parser.add_argument("--multi-scale", default="off", help="of infer")
+    parser.add_argument("--coarse-pass", action="store_true", help="of infer")
     options = parser.parse_args()
-    settings = {"backend": options.backend, "precision": options.precision, "multi_scale": options.multi_scale}
+    settings = {"backend": options.backend, "precision": options.precision, "coarse_pass": options.coarse_pass}
     number = len(find_sources([options.images]))
     plain: list[float] = []
     whole: list[float] = []

@@ -1,24 +1,33 @@
-"""The application: registers the sub-commands and turns errors that a user can mend into one line on stderr."""
+"""The application: registers the commands, and turns errors that a user can act on into `error: ...` on stderr."""
 
 from __future__ import annotations
 
+import signal
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from retinaface_cli.cli import convert_labels, evaluate, infer, train, visualize
-from retinaface_cli.cli.options import normalize_option
-from retinaface_cli.errors import RetinaFaceError
+from retinaface_cli.cli.options import add_command, dashed
+from retinaface_cli.errors import RetinaFaceError, shown
+from retinaface_cli.settings.conversion import ConversionSettings
+from retinaface_cli.settings.detection import InferSettings
+from retinaface_cli.settings.evaluation import EvaluateSettings
+from retinaface_cli.settings.training import TrainSettings
+from retinaface_cli.settings.visualization import VisualizeSettings
 from retinaface_cli.version import __version__
+
+_HELP = "Find faces and their five landmarks with RetinaFace networks, and train, score and show them."
+_MAX_LINE = 2000
 
 app = typer.Typer(
     name="retinaface",
-    help="Find faces and their five landmarks with RetinaFace networks, and train, score and show them.",
+    help=_HELP,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": normalize_option},
+    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": dashed},
 )
 
 
@@ -28,27 +37,45 @@ def _print_version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(help=_HELP)
 def retinaface(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Find faces and their five landmarks with RetinaFace networks, and train, score and show them."""
+    """The options before the command."""
 
 
-app.command(no_args_is_help=True, epilog=convert_labels.EPILOG)(convert_labels.convert_labels)
-app.command(no_args_is_help=True, epilog=infer.EPILOG)(infer.infer)
-app.command(no_args_is_help=True, epilog=train.EPILOG, cls=train.TrainCommand)(train.train)
-app.command(epilog=evaluate.EPILOG)(evaluate.evaluate)
-app.command(no_args_is_help=True, epilog=visualize.EPILOG)(visualize.visualize)
+add_command(
+    app,
+    convert_labels.convert_labels,
+    ConversionSettings,
+    convert_labels.EXAMPLES,
+    without=("output",),
+    no_args_is_help=True,
+)
+add_command(app, infer.infer, InferSettings, infer.EXAMPLES, no_args_is_help=True)
+add_command(app, train.train, TrainSettings, train.EXAMPLES, no_args_is_help=True, cls=train.TrainCommand)
+add_command(app, evaluate.evaluate, EvaluateSettings, evaluate.EXAMPLES)
+add_command(app, visualize.visualize, VisualizeSettings, visualize.EXAMPLES, no_args_is_help=True)
 
 
 def main() -> None:
-    """Runs the command line; errors of RetinaFaceError become `error: ...` on stderr and exit status 1."""
+    """Runs the command line, with the exit status that shells and schedulers expect.
+
+    0: done; 1: `error: ...` on stderr; 2: bad usage; 130: interrupted; 143: terminated. A bug keeps its traceback.
+    """
+    signal.signal(signal.SIGTERM, _exit_on_termination)
     try:
         app()
-    except RetinaFaceError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
+    except (RetinaFaceError, OSError) as error:
+        for line in str(error).split("\n"):
+            print(f"error: {shown(line, max_length=_MAX_LINE)}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _exit_on_termination(number: int, _frame: object) -> NoReturn:
+    """Ends by an exception, so that what is half done is put away."""
+    sys.exit(128 + number)

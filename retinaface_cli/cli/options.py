@@ -1,22 +1,173 @@
-"""What all sub-commands share on the command line."""
+"""The options of a command, made from the fields of its settings: a value is named once, in its pydantic field."""
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 import typer
+from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from retinaface_cli.errors import shown
+from retinaface_cli.settings.base import Option, Settings, find_models
+
+Fp16 = Annotated[bool, typer.Option("--fp16", hidden=True)]
+"""The older spelling of --precision 16."""
+
+_METAVARS = {int: "N", float: "NUMBER", Path: "PATH"}
+_WORDS = re.compile(r"\b[a-z]+(_[a-z]+)+\b")
 
 
-def given_options(ctx: typer.Context) -> dict[str, Any]:
-    """The parameters that the user wrote on the command line, by name; defaults are left to the settings."""
-    sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
-    return {
-        name: value
-        for name, value in ctx.params.items()
-        if (source := sources[name]) is not None and source.name not in ("DEFAULT", "DEFAULT_MAP")
-    }
+class SettingOption(NamedTuple):
+    """A setting that can be given on the command line: its dotted key, and how it is written."""
+
+    key: str
+    field: FieldInfo
+    option: Option
+
+    @property
+    def parameter(self) -> str:
+        """Name of the parameter in Typer."""
+        return self.key.replace(".", "__")
+
+    @property
+    def long_name(self) -> str:
+        """Name on the command line, with its dashes."""
+        return self.option.name or "--" + self.key.rpartition(".")[2].replace("_", "-")
 
 
-def normalize_option(token: str) -> str:
+def list_options(schema: type[Settings], prefix: str = "") -> Iterator[SettingOption]:
+    """All settings that are values, and those of nested groups that carry an Option; inherited ones last."""
+    inherited = {name for base in schema.__bases__ for name in getattr(base, "model_fields", ())}
+    for name, field in sorted(schema.model_fields.items(), key=lambda item: item[0] in inherited):
+        option = next((mark for mark in field.metadata if isinstance(mark, Option)), None)
+        groups = find_models(field.annotation)
+        if option is not None or not (prefix or groups):
+            yield SettingOption(prefix + name, field, option or Option())
+        elif len(groups) == 1 and groups[0] is field.annotation and issubclass(groups[0], Settings):
+            yield from list_options(groups[0], f"{prefix}{name}.")
+
+
+def add_command(
+    app: typer.Typer,
+    function: Callable[..., None],
+    schema: type[Settings],
+    examples: tuple[str, ...],
+    *,
+    without: tuple[str, ...] = (),
+    **command_options: Any,
+) -> None:
+    """Adds a command whose options are the settings of a schema and the keyword parameters of a function.
+
+    Args:
+        app: gets the command, under the name of the function and with its docstring as help.
+        function: called with the context, the settings that were given (by dotted key), and its own options.
+        schema: settings of the command.
+        examples: command lines that stand below the help.
+        without: settings that are no options.
+        command_options: of typer.Typer.command.
+    """
+    options = [option for option in list_options(schema) if option.key not in without]
+    context, _, *own = inspect.signature(function, eval_str=True).parameters.values()
+
+    def command(**values: Any) -> None:
+        ctx = values[context.name]
+        given = {one.key: values[one.parameter] for one in options if _is_given(ctx, one.parameter)}
+        function(ctx, given, **{parameter.name: values[parameter.name] for parameter in own})
+
+    names = {option.key: option.long_name for option in options}
+    parameters = [context, *(_make_parameter(option, names) for option in options), *own]
+    command.__name__, command.__doc__ = function.__name__, function.__doc__
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    legacy = {"config-path": "config"}
+    for one in options:
+        for name in one.option.legacy:
+            legacy[name.strip("-")] = (one.long_name if name.startswith("--") else one.option.short).strip("-")
+    app.command(
+        epilog="Examples: " + " | ".join(f"[bold]{_escape(example)}[/bold]" for example in examples),
+        context_settings={"token_normalize_func": lambda token: legacy.get(dashed(token), dashed(token))},
+        **command_options,
+    )(command)
+
+
+def dashed(token: str) -> str:
     """Lets every option be written with underscores too (--max_size), as the older tools spelled them."""
     return token.replace("_", "-")
+
+
+def _is_given(ctx: typer.Context, parameter: str) -> bool:
+    source = ctx.get_parameter_source(parameter)
+    return source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP")
+
+
+def _make_parameter(one: SettingOption, names: Mapping[str, str]) -> inspect.Parameter:
+    """The parameter of a Typer command that stands for a setting; values are text, which pydantic reads."""
+    field, option = one.field, one.option
+    is_switch = bool in (field.annotation, *get_args(field.annotation))
+    kind: Any = (
+        (bool | None) if is_switch else (list[str] | None) if get_origin(field.annotation) is tuple else (str | None)
+    )
+    default = field.get_default(call_default_factory=True)
+    if not is_switch:
+        default = str(default) if isinstance(default, str | int | float | Path) and default != "" else None
+    text, empty = (_escape(_WORDS.sub(lambda word: names.get(word[0], word[0]), part)) for part in _describe(field))
+    shared: dict[str, Any] = {
+        "help": text,
+        "rich_help_panel": option.panel or None,
+        "show_default": (empty or False) if default is None else default is not False,
+        "callback": _make_check(field, default),
+    }
+    mark: Any
+    if option.is_argument:
+        mark = typer.Argument(metavar=option.metavar or one.key.upper(), **shared)
+    elif is_switch:
+        mark = typer.Option(*filter(None, [option.short]), f"{one.long_name}/--no-{one.long_name[2:]}", **shared)
+    else:
+        metavar = option.metavar or "|".join(dict.fromkeys(_list_words(field.annotation)))
+        mark = typer.Option(*filter(None, [option.short]), one.long_name, metavar=metavar, **shared)
+    annotation = Annotated[kind, mark]
+    return inspect.Parameter(one.parameter, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _make_check(field: FieldInfo, default: object) -> Callable[[Any], Any]:
+    """A check of the value by the field itself: its type, limits and choices."""
+
+    def check(value: Any) -> Any:
+        if value is None or value == default:
+            return value
+        try:
+            TypeAdapter(field.rebuild_annotation()).validate_python(value)
+        except ValidationError as error:
+            message = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise typer.BadParameter(f"{message}, got {shown(value)}") from None
+        return value
+
+    return check
+
+
+def _describe(field: FieldInfo) -> tuple[str, str]:
+    """The first paragraph of the description, and what an empty value means: its end, behind `empty:`."""
+    text = " ".join((field.description or "").split("\n\n")[0].split())
+    text, _, empty = re.sub(r"[;.] [Ee]mpty: ", ".\0", text).partition("\0")
+    return text, empty if empty.endswith("...") else empty.removesuffix(".")
+
+
+def _list_words(annotation: Any) -> Iterator[str]:
+    """What stands for a value in the help: the values of a Literal, N, NUMBER, PATH or TEXT."""
+    if get_origin(annotation) is Literal:
+        yield from map(str, get_args(annotation))
+    elif get_args(annotation):
+        yield from (word for part in get_args(annotation) for word in _list_words(part))
+    elif isinstance(annotation, type) and annotation is not NoneType:
+        yield _METAVARS.get(annotation, "TEXT")
+
+
+def _escape(text: str) -> str:
+    """The text without markup of rich."""
+    return text.replace("[", "\\[")

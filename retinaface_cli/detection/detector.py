@@ -78,7 +78,7 @@ class FaceDetector:
         Args:
             weights: a file, or the name of published weights, which are downloaded once.
             device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
-            precision: "32", "bf16", "fp16", or "auto": bf16 on a CPU that has instructions for it, else 32. Boxes are
+            precision: "32", "16", "bf16", or "auto": bf16 on a CPU that has instructions for it, else 32. Boxes are
                 always decoded in float32.
             backend: "torch", "openvino" or "onnx" (ONNX Runtime), the latter two for the CPU, where they are faster;
                 "auto": the fastest that is installed.

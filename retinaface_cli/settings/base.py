@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -22,7 +23,38 @@ _VALUES.maxlevel, _VALUES.maxstring, _VALUES.maxother = 2, 80, 80
 class Settings(BaseModel):
     """A frozen group of settings; unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), use_attribute_docstrings=True, defer_build=True
+    )
+
+    changed_defaults: ClassVar[Mapping[str, Any]] = {}
+    """Defaults of inherited settings that are others in this class."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        for name, value in cls.__dict__.get("changed_defaults", {}).items():
+            cls.model_fields[name].default = value
+
+
+@dataclass(frozen=True)
+class Option:
+    """How a setting stands on the command line, where its name and type do not say it; written into Annotated.
+
+    Attributes:
+        short: a spelling of one letter, e.g. "-w".
+        name: "--name", where it is not that of the setting.
+        legacy: spellings of older tools; they work, and the help does not show them.
+        panel: heading in the help; empty: among the most used options.
+        metavar: what stands for the value in the help; empty: it follows from the type.
+        is_argument: whether it is given by its place, without a name.
+    """
+
+    short: str = ""
+    name: str = ""
+    legacy: tuple[str, ...] = ()
+    panel: str = ""
+    metavar: str = ""
+    is_argument: bool = False
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
@@ -177,7 +209,7 @@ def _locate(schema: type[BaseModel], parts: Sequence[str]) -> tuple[list[str], t
             continue
         location.append(part)
         if group is not None and part in group.model_fields:
-            kinds = _find_models(group.model_fields[part].annotation)
+            kinds = find_models(group.model_fields[part].annotation)
             group = kinds[0] if kinds and i + 1 < len(parts) else group
     return location, group
 
@@ -188,8 +220,8 @@ def _names(kind: type[BaseModel]) -> tuple[str, ...]:
     return tuple(getattr(field.annotation, "__args__", ())) if field is not None else ()
 
 
-def _find_models(annotation: object) -> list[type[BaseModel]]:
+def find_models(annotation: object) -> list[type[BaseModel]]:
     """The pydantic models inside an annotation such as `Model | None` or `tuple[Model, ...]`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [model for argument in getattr(annotation, "__args__", ()) for model in _find_models(argument)]
+    return [model for argument in getattr(annotation, "__args__", ()) for model in find_models(argument)]

@@ -1,147 +1,187 @@
-"""Settings of `infer`, and of every other command that runs a detector over images."""
+"""Every option of a detector, once, and the settings of `infer`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+import yaml
+from pydantic import BeforeValidator, Field, model_validator
 
-from retinaface_cli.settings.base import Settings
+from retinaface_cli.settings.base import Option, Settings
 from retinaface_cli.settings.network import AnchorSettings
+from retinaface_cli.settings.precision import DetectorPrecision
 
 ORIGINAL_SIZE = "original"
 
+DETECTION_PANEL = "Detection"
+DEVICE_PANEL = "Devices and speed"
+OUTPUT_PANEL = "Output"
+_WEIGHTS_PANEL = "Weights of older tools"
 
-class InferSettings(Settings):
-    """What to look at, with which weights, how, and what to write."""
 
-    inputs: tuple[str, ...] = ()
-    """Images, videos, folders, globs, @list.txt, or - for paths on standard input."""
+def wrap_single(value: object) -> object:
+    """Lets one text stand for a tuple of one."""
+    return (value,) if isinstance(value, str) else value
 
-    weights: str = "mobilenet0.25"
-    """A weights file of any RetinaFace family, the detector in the package, or the name of published weights."""
 
-    preprocessing: Literal["imagenet-rgb", "mean-bgr"] | None = None
-    """How the images of an old checkpoint were prepared; empty: known files by their sha256, else by backbone."""
+def _read_size(value: object) -> object:
+    """Reads 0 and `original` as no limit."""
+    return None if value in (0, "0", ORIGINAL_SIZE) else value
 
-    anchors: AnchorSettings | None = None
-    """Anchors of an old checkpoint where they differ from the usual ones; sizes in pixels a level."""
 
-    output: Path | None = None
-    """Folder for the results; empty: runs/infer/1, 2, 3, ..."""
+def _read_anchors(value: object) -> object:
+    """Reads sizes alone, as a list or as text such as [[10,20],[32,64],[128,256]]."""
+    if isinstance(value, str):
+        try:
+            value = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ValueError("expected sizes a level, e.g. [[10,20],[32,64],[128,256]]") from None
+    return {"sizes": value} if isinstance(value, list | tuple) else value
 
-    max_size: int | None = Field(default=960, gt=0)
+
+class DetectionSettings(Settings):
+    """How a network finds faces, in whatever command."""
+
+    weights: Annotated[str, Option(short="-w", legacy=("--weight-path",))] = "mobilenet0.25"
+    """Weights file of any RetinaFace family (.safetensors, .ckpt, .pth, .tar, .zip), or the name of published weights;
+    mobilenet0.25 comes with the package."""
+
+    preprocessing: Annotated[Literal["imagenet-rgb", "mean-bgr"] | None, Option(panel=_WEIGHTS_PANEL)] = None
+    """How images were prepared when the weights were trained; empty: known files by their sha256, else by backbone."""
+
+    anchors: Annotated[
+        AnchorSettings | None, BeforeValidator(_read_anchors), Option(panel=_WEIGHTS_PANEL, metavar="SIZES")
+    ] = None
+    """Anchor sizes of weights that were trained with others: pixels, a list a level, e.g. [[10,20],[32,64],[128,256]];
+    empty: those in the checkpoint, else [[16,32],[64,128],[256,512]]."""
+
+    max_size: Annotated[
+        Annotated[int, Field(gt=0)] | None,
+        BeforeValidator(_read_size),
+        Option(short="-m", metavar="PX|original"),
+    ] = 960
     """Longest side in pixels at which images go through the network; 0 or original: as they are."""
 
-    short_side: int | None = Field(default=None, gt=0)
+    short_side: Annotated[int | None, Option(panel=DETECTION_PANEL, metavar="PX")] = Field(default=None, gt=0)
     """Shorter side in pixels, as far as max_size allows (the WIDER test scale is 1600 with 2150); empty: not used."""
 
-    upscale: bool = True
+    upscale: Annotated[bool, Option(panel=DETECTION_PANEL)] = True
     """Whether images smaller than max_size are enlarged to it."""
 
-    multi_scale: Literal["auto", "off"] = "auto"
-    """auto: images of more than 640 pixels get a second, small look, for faces larger than the largest anchors."""
+    score_threshold: Annotated[float, Option(legacy=("--confidence-threshold",), metavar="0-1")] = Field(
+        default=0.7, ge=0, le=1
+    )
+    """Only faces with a score above this are kept."""
 
-    double_check: bool = True
-    """Whether faces of which the network is in doubt (scores of .2 to .98) are looked at again, from close by, and
-    scored by both looks. Without effect with tta, and where the anchors are for other sizes."""
-
-    confidence_threshold: float = Field(default=0.7, ge=0, le=1)
-    """Faces must score above it."""
-
-    nms_threshold: float = Field(default=0.4, ge=0, le=1)
+    nms_iou_threshold: Annotated[float, Option(panel=DETECTION_PANEL, legacy=("--nms-threshold",), metavar="0-1")] = (
+        Field(default=0.4, ge=0, le=1)
+    )
     """Overlap (IoU) above which the weaker of two boxes is dropped."""
 
-    tta: tuple[Literal["flip", "multiscale"], ...] = ()
-    """Test-time augmentation: flip: mirrored images are looked at, too; multiscale: other sizes, too."""
+    nms_inclusive: Annotated[bool, Option(panel=DETECTION_PANEL)] = False
+    """Whether box sides count as x2 - x1 + 1 in that overlap, as in the test scripts behind published figures."""
 
-    tta_merge: Literal["box-voting", "soft-nms"] = "box-voting"
-    """How the faces of several looks at an image become one list."""
-
-    nms_inclusive: bool = False
-    """Count box sides as x2 - x1 + 1 in that overlap, as the old WIDER evaluation scripts do."""
-
-    box_voting: bool | None = None
+    box_voting: Annotated[bool | None, Option(panel=DETECTION_PANEL)] = None
     """Whether a face gets the mean of all boxes and landmarks that the suppression takes for it, weighted by the cube
-    of their scores, instead of the best one; empty: yes, but with nms_inclusive no, as in the old scripts. Without
-    effect with tta, whose merging has a vote of its own."""
+    of their scores, instead of the best one; without effect with tta, which votes by itself; empty: yes, with
+    nms_inclusive no."""
 
-    pre_nms_top_k: int = Field(default=20_000, gt=0)
+    rescore: Annotated[bool, Option(panel=DETECTION_PANEL)] = True
+    """Whether faces with scores of .2 to .98 are cut out, go through the network again at a larger size, and are scored
+    by both passes. Without effect with tta, and with other anchors than the usual ones."""
+
+    coarse_pass: Annotated[bool, Option(panel=DETECTION_PANEL)] = True
+    """Whether images of more than 640 pixels go through the network a second time at 160 to 320 pixels, for faces
+    larger than the largest anchors. Without effect with tta."""
+
+    tta: Annotated[
+        tuple[Literal["flip", "multiscale"], ...], BeforeValidator(wrap_single), Option(panel=DETECTION_PANEL)
+    ] = ()
+    """Test-time augmentation: flip: mirrored images too; multiscale: other sizes too; may be given twice."""
+
+    tta_merge: Annotated[Literal["box-voting", "soft-nms"], Option(panel=DETECTION_PANEL)] = "box-voting"
+    """How the faces of several passes over an image become one list."""
+
+    pre_nms_top_k: Annotated[int, Option(panel=DETECTION_PANEL, legacy=("--top-k",))] = Field(default=20_000, gt=0)
     """Number of best candidates that go into the suppression."""
 
-    keep_top_k: int = Field(default=750, gt=0)
+    keep_top_k: Annotated[int, Option(panel=DETECTION_PANEL)] = Field(default=750, gt=0)
     """Largest number of faces in an image."""
 
-    batch_size: int | None = Field(default=None, gt=0)
+    batch_size: Annotated[int | None, Option(short="-b")] = Field(default=None, gt=0)
     """Images that go through the network at once; empty: 1 on the CPU, 8 on a GPU."""
 
-    num_workers: int | None = Field(default=None, ge=0)
+    num_workers: Annotated[int | None, Option(short="-j", panel=DEVICE_PANEL)] = Field(default=None, ge=0)
     """Threads that read images; empty: one a core, 8 at most."""
 
-    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
+    devices: Annotated[int, Option(short="-g", legacy=("--num-gpus",))] = Field(default=1, ge=-1)
+    """Number of GPUs on each machine, -1: all; on the CPU, number of processes."""
+
+    num_nodes: Annotated[int, Option(panel=DEVICE_PANEL)] = Field(default=1, gt=0)
+    """Number of machines; start the command on each with torchrun or SLURM."""
+
+    accelerator: Annotated[Literal["auto", "cpu", "gpu", "cuda", "mps"], Option(panel=DEVICE_PANEL)] = "auto"
     """Kind of device; auto: a GPU where there is one."""
 
-    devices: int = Field(default=1, ge=-1)
-    """Number of devices on each machine; -1: all that are there. On the CPU a device is a process."""
-
-    num_nodes: int = Field(default=1, gt=0)
-    """Number of machines; started by torchrun or SLURM on each of them."""
-
-    precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
+    precision: Annotated[DetectorPrecision, Option(panel=DEVICE_PANEL)] = "auto"
     """Number format in the network; boxes are always decoded in 32 bits. auto: bf16 on a CPU that has instructions for
     it, else 32."""
 
-    backend: Literal["auto", "torch", "openvino", "onnx"] = "auto"
+    backend: Annotated[Literal["auto", "torch", "openvino", "onnx"], Option(panel=DEVICE_PANEL)] = "auto"
     """Library that runs the network; auto: on a CPU OpenVINO, or for 32 bits ONNX Runtime; else torch."""
 
-    format: Literal["json", "jsonl", "coco", "wider", "csv"] = "json"
-    """A further file of all results in this format, beside predictions.json."""
-
-    coco_ids: Path | None = None
-    """COCO labels from which the image ids of a file in the format coco are taken; empty: the numbers that the images
-    are named by, or 1, 2, 3, ..."""
-
-    visualize: bool = False
-    """Whether images with the faces drawn on them are written."""
-
-    crops: Literal["aligned", "margin"] | None = None
-    """Faces as files of their own: turned upright and scaled by their landmarks, or cut out with a margin."""
-
-    crop_size: int = Field(default=112, gt=0)
-    """Side of aligned crops in pixels."""
-
-    crop_margin: float = Field(default=0.25, ge=0)
-    """Margin of margin crops on each side, as part of the box's side."""
-
-    anonymize: Literal["blur", "pixelate"] | None = None
-    """Whether images with unrecognisable faces are written, and how."""
-
-    resume: bool = False
-    """Go on with an output folder: images that have their results are passed over."""
-
-    overwrite: bool = False
-    """Replace the results in an output folder that holds some."""
-
-    strict: bool = False
-    """Exit with 1 if any image cannot be read."""
+    @property
+    def test_scale(self) -> str:
+        """Size of images in the network as `evaluate --scale` writes it: original, 640, or 1600x2150."""
+        long = ORIGINAL_SIZE if self.max_size is None else str(self.max_size)
+        return f"{self.short_side}x{long}" if self.short_side else long
 
     @property
     def votes(self) -> bool:
         """Whether boxes are voted on."""
         return not self.nms_inclusive if self.box_voting is None else self.box_voting
 
-    @field_validator("max_size", mode="before")
-    @classmethod
-    def _read_original(cls, value: Any) -> Any:
-        if value in (0, "0", ORIGINAL_SIZE):
-            return None
-        return value
 
-    @field_validator("inputs", mode="before")
-    @classmethod
-    def _wrap_single(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
+class InferSettings(DetectionSettings):
+    """In which images faces are found, how, and what is written."""
+
+    inputs: Annotated[tuple[str, ...], BeforeValidator(wrap_single), Option(is_argument=True)] = ()
+    """Images, videos, folders (with all below), globs, @list.txt, or - for paths on standard input."""
+
+    output: Annotated[Path | None, Option(short="-o", legacy=("--output-path",))] = None
+    """Folder for the results; empty: runs/infer/1, 2, 3, ..."""
+
+    visualize: Annotated[bool, Option(short="-v", legacy=("--save-image", "-s"))] = False
+    """Whether images and videos with the faces drawn on them are written too."""
+
+    format: Annotated[Literal["json", "jsonl", "coco", "wider", "csv"], Option()] = "json"
+    """A further file of all results in this format, beside predictions.json."""
+
+    coco_ids: Annotated[Path | None, Option(panel=OUTPUT_PANEL, metavar="LABELS.json")] = None
+    """COCO labels from which the image ids of a file in the format coco are taken; empty: the numbers that the images
+    are named by, or 1, 2, 3, ..."""
+
+    resume: Annotated[bool, Option()] = False
+    """Whether to go on with an output folder: images that have their results are passed over."""
+
+    overwrite: Annotated[bool, Option(panel=OUTPUT_PANEL)] = False
+    """Whether the results that the output folder holds are replaced."""
+
+    crops: Annotated[Literal["aligned", "margin"] | None, Option(panel=OUTPUT_PANEL)] = None
+    """Write each face as a file: turned upright and scaled by its landmarks, or cut out with a margin; empty: none."""
+
+    crop_size: Annotated[int, Option(panel=OUTPUT_PANEL, metavar="PX")] = Field(default=112, gt=0)
+    """Side of aligned crops in pixels."""
+
+    crop_margin: Annotated[float, Option(panel=OUTPUT_PANEL)] = Field(default=0.25, ge=0)
+    """Margin of margin crops on each side, as part of the box's side."""
+
+    anonymize: Annotated[Literal["blur", "pixelate"] | None, Option(panel=OUTPUT_PANEL)] = None
+    """Write the images with the faces made unrecognisable; empty: no."""
+
+    strict: Annotated[bool, Option(panel=OUTPUT_PANEL)] = False
+    """Whether to exit with 1 if any image cannot be read."""
 
     @model_validator(mode="after")
     def _check_together(self) -> InferSettings:
@@ -152,3 +192,9 @@ class InferSettings(Settings):
         if "-" in self.inputs and (self.devices != 1 or self.num_nodes != 1):
             raise ValueError("standard input can only be read by one process; put the paths in a file and give @file")
         return self
+
+    @classmethod
+    def of_detection(cls, settings: DetectionSettings, **others: Any) -> InferSettings:
+        """Settings of `infer` with the detector of other settings."""
+        names = DetectionSettings.model_fields.keys()
+        return cls(**{**{name: getattr(settings, name) for name in names}, **others})

@@ -4,83 +4,96 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from retinaface_cli.settings.base import Settings
-from retinaface_cli.settings.detection import ORIGINAL_SIZE, InferSettings
+from retinaface_cli.settings.base import Option
+from retinaface_cli.settings.detection import (
+    ORIGINAL_SIZE,
+    OUTPUT_PANEL,
+    DetectionSettings,
+    InferSettings,
+    wrap_single,
+)
 
 Protocol = Literal["wider", "coco", "ap50", "landmarks"]
-TtaKind = Literal["flip", "multiscale"]
 
 _SCALE = re.compile(r"original|[1-9]\d*|[1-9]\d*x[1-9]\d*")
+_RESCORED_THRESHOLD = 0.005
+"""Score above which faces count after rescoring, which lowers weak scores: those of .02 to .005 or .0075."""
 
 
-class EvaluateSettings(Settings):
+class EvaluateSettings(DetectionSettings):
     """What to score against which labels, how detections are made where there are none yet, and what to write."""
 
-    training: Path | None = None
-    """Config of a training run, or its folder, whose validation images are scored."""
+    changed_defaults: ClassVar[dict[str, Any]] = {
+        "weights": "",
+        "max_size": None,
+        "coarse_pass": False,
+        "rescore": False,
+        "precision": "32",
+        "score_threshold": 0.02,
+        "nms_inclusive": True,
+        "pre_nms_top_k": 100_000,
+        "keep_top_k": 5000,
+    }
+    """As in the test scripts that published figures come from."""
 
-    predictions: tuple[Path, ...] = ()
-    """Prediction files or folders; several are put side by side."""
+    training: Annotated[Path | None, Option(is_argument=True, metavar="RUN")] = None
+    """Folder of a training run, or its config: its best weights are measured on its validation images; empty: without
+    any option, the newest run under runs/train."""
 
-    labels: Path | None = None
-    """WIDER FACE's ground_truth folder, or labels in any format that `retinaface convert-labels` reads."""
+    predictions: Annotated[tuple[Path, ...], BeforeValidator(wrap_single), Option(short="-p")] = ()
+    """Predictions: any output of infer (file or folder), COCO results, or a folder of WIDER text files; several are
+    put side by side."""
 
-    labels_format: str | None = None
-    """Format of the labels; empty: found out by looking."""
+    labels: Annotated[Path | None, Option(short="-l")] = None
+    """True faces: WIDER FACE's ground_truth folder (.mat: easy, medium, hard), or labels in any format that
+    convert-labels reads."""
 
-    images: Path | None = None
-    """Folder of the images that the labels name; empty: where the labels say they are."""
+    labels_format: Annotated[str | None, Option(name="--from", panel="Labels and scores", metavar="FORMAT")] = None
+    """Format of the labels, as in convert-labels; empty: by their content."""
 
-    weights: str = ""
-    """Weights to detect with; empty: predictions are given, or the best of the training run."""
+    images: Annotated[Path | None, Option(short="-i")] = None
+    """Folder of the labelled images, for weights and worst; empty: where the labels say they are."""
 
-    scale: str | None = None
-    """Size of images in the network: original; 640: longest side; 1600x2150: shorter side, as far as the longer one
-    stays within the second number. Empty: original, or the validation scale of the training."""
+    scale: Annotated[str | None, Option(metavar="original|N|SHORTxLONG")] = None
+    """Size of images in the network: as they are; N pixels for the longest side (640); or the shorter side, as far as
+    the longer one allows (1600x2150). It stands for max_size and short_side; empty: those, else the validation scale
+    of the training, else original."""
 
-    tta: tuple[TtaKind, ...] = ()
-    """Test-time augmentation: flip: mirrored images too; multiscale: other sizes too."""
+    protocols: Annotated[
+        tuple[Protocol, ...], BeforeValidator(wrap_single), Option(name="--protocol", panel="Labels and scores")
+    ] = ()
+    """Scores to compute; may be given several times; empty: all that the labels allow, with WIDER FACE's .mat labels
+    all but coco."""
 
-    tta_merge: Literal["box-voting", "soft-nms"] = "box-voting"
-    """How the faces of several looks at an image become one list."""
+    coco_max_detections: Annotated[int, Option(panel="Labels and scores")] = Field(default=100, gt=0)
+    """Detections of an image that COCO's figures take, best first; 100 is COCO's rule, crowds need more."""
 
-    detection: InferSettings = InferSettings(
-        max_size=None,
-        multi_scale="off",
-        double_check=False,
-        precision="32",
-        confidence_threshold=0.02,
-        nms_inclusive=True,
-        pre_nms_top_k=100_000,
-        keep_top_k=5000,
-    )
-    """Everything else about detection, by default as in the test scripts that published figures come from; its inputs,
-    weights, output and scale are set by the other fields."""
+    output: Annotated[Path | None, Option(short="-o")] = None
+    """Folder for report.json, pr_curve.png and, with weights, the detections; empty: runs/evaluate/1, 2, 3, ..."""
 
-    protocols: tuple[Protocol, ...] = ()
-    """Which scores; empty: all that the labels allow, with WIDER FACE's .mat labels all but coco."""
+    worst: Annotated[int, Option()] = Field(default=0, ge=0)
+    """Number of images with most missed faces and false detections to draw (worst.jpg)."""
 
-    coco_max_detections: int = Field(default=100, gt=0)
-    """Detections of an image that the COCO figures look at, best first; 100 is COCO's rule."""
+    resume: Annotated[bool, Option(panel=OUTPUT_PANEL)] = False
+    """Whether to go on with the detections in the output folder."""
 
-    output: Path | None = None
-    """Folder for report.json and images; empty: runs/evaluate/1, 2, 3, ..."""
+    overwrite: Annotated[bool, Option(panel=OUTPUT_PANEL)] = False
+    """Whether the results that the output folder holds are replaced."""
 
-    resume: bool = False
-    """Go on with the detections in the output folder."""
-
-    overwrite: bool = False
-    """Replace the results that the output folder holds."""
-
-    worst: int = Field(default=0, ge=0)
-    """Number of images with most mistakes to draw on a contact sheet."""
-
-    strict: bool = False
+    strict: Annotated[bool, Option(panel=OUTPUT_PANEL)] = False
     """Whether everything doubtful about predictions or labels is an error."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lower_threshold(cls, values: Any) -> Any:
+        """Lets weak scores in where they were lowered by rescoring."""
+        if isinstance(values, dict) and values.get("rescore") and "score_threshold" not in values:
+            return {**values, "score_threshold": _RESCORED_THRESHOLD}
+        return values
 
     @field_validator("scale")
     @classmethod
@@ -101,21 +114,22 @@ class EvaluateSettings(Settings):
             raise ValueError("name the predictions to score (--predictions), or weights to detect with (-w)")
         if self.resume and (self.overwrite or self.output is None):
             raise ValueError("resume needs output, the folder to go on with, and excludes overwrite")
+        if self.scale and self.has_size:
+            raise ValueError("scale stands for max_size and short_side: give one or the other")
         return self
 
+    @property
+    def has_size(self) -> bool:
+        """Whether the size of images in the network was given by max_size or short_side."""
+        return bool({"max_size", "short_side"} & self.model_fields_set)
 
-def detection_settings(settings: EvaluateSettings, *, weights: str, scale: str) -> InferSettings:
-    """The settings of the detector with these weights at a scale such as original, 640 or 1600x2150."""
-    sides: tuple[int | None, int | None] = (None, None)
-    if scale != ORIGINAL_SIZE:
+
+def detection_settings(settings: EvaluateSettings, *, weights: str, scale: str | None) -> InferSettings:
+    """The settings of the detector with these weights at a scale such as original, 640 or 1600x2150; None: theirs."""
+    changes: dict[str, Any] = {"weights": weights, "overwrite": settings.overwrite}
+    if scale is not None:
         first, _, second = scale.partition("x")
-        sides = (int(first), int(second)) if second else (None, int(first))
-    changes = {
-        "weights": weights,
-        "short_side": sides[0],
-        "max_size": sides[1],
-        "tta": settings.tta,
-        "tta_merge": settings.tta_merge,
-        "overwrite": settings.overwrite,
-    }
-    return settings.detection.model_copy(update=changes)
+        long = second or first
+        changes["short_side"] = int(first) if second else None
+        changes["max_size"] = None if long == ORIGINAL_SIZE else int(long)
+    return InferSettings.of_detection(settings, **changes)

@@ -213,8 +213,8 @@ class _Translation:
         for key, is_half in (("trainer.precision", lambda value: str(value) == "16"), ("trainer.amp_level", bool)):
             value = self._take(key)
             if value is not None and is_half(value):
-                self._put("trainer.precision", "16-mixed")
-                self.notes.append(Note("mapped", key, "trainer.precision: 16-mixed"))
+                self._put("trainer.precision", "16")
+                self.notes.append(Note("mapped", key, "trainer.precision: 16"))
         backend = self._take("trainer.distributed_backend")
         if backend is not None:
             strategy = "ddp" if str(backend).startswith("ddp") else "auto"

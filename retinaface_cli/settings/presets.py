@@ -48,7 +48,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "trainer": {
                 "accelerator": "gpu",
                 "max_epochs": 100,
-                "precision": "16-mixed",
+                "precision": "16",
                 "gradient_clip_norm": 10,
             },
             **_RECIPE,

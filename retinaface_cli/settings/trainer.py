@@ -4,36 +4,58 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
-from retinaface_cli.settings.base import Settings
+from retinaface_cli.settings.base import Option, Settings
 from retinaface_cli.settings.data import LocalPath
+from retinaface_cli.settings.precision import Precision
 
-Limit = Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, le=1)]
+
+def _read_limit(value: Any) -> Any:
+    """Reads `50` as a number of batches and `0.1` as a part, as the command line gives them."""
+    if not isinstance(value, str):
+        return value
+    return int(value) if value.isdecimal() else float(value)
 
 
-_PRECISIONS = {"32": "32-true", "16": "16-mixed", "fp16": "16-mixed", "bf16": "bf16-mixed"}
+def _read_devices(value: Any) -> Any:
+    """Reads `2` and `0,1` as the command line gives them."""
+    if not isinstance(value, str) or value == "auto":
+        return value
+    parts = [part.strip() for part in value.split(",") if part.strip()]
+    if not parts or not all(part.lstrip("-").isdecimal() for part in parts):
+        raise ValueError("expected auto, a number, or indices such as 0,1")
+    return tuple(int(part) for part in parts) if "," in value else int(value)
+
+
+Limit = Annotated[Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, le=1)], BeforeValidator(_read_limit)]
+"""A number of batches, or a part of all."""
+
+Devices = Annotated[Literal["auto"] | Annotated[int, Field(ge=-1)] | tuple[int, ...], BeforeValidator(_read_devices)]
+"""A number of devices, or their indices."""
+
+_RUN_PANEL = "Devices and length"
 
 
 class TrainerSettings(Settings):
     """Devices, precision and length of the training."""
 
-    max_epochs: int = Field(default=100, gt=0)
+    max_epochs: Annotated[int, Option()] = Field(default=100, gt=0)
     """Epochs to train."""
 
-    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] = "auto"
+    accelerator: Annotated[Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"], Option(panel=_RUN_PANEL)] = "auto"
     """Kind of device."""
 
-    devices: Literal["auto"] | Annotated[int, Field(ge=-1)] | tuple[int, ...] = "auto"
+    devices: Annotated[Devices, Option(short="-g", legacy=("--num-gpus",), metavar="auto|N|0,1")] = "auto"
     """Number of devices on each machine, or a list of their indices; auto or -1: all that are there."""
 
-    num_nodes: int = Field(default=1, gt=0)
+    num_nodes: Annotated[int, Option(panel=_RUN_PANEL)] = Field(default=1, gt=0)
     """Number of machines; started by torchrun or SLURM on each of them."""
 
-    strategy: Literal["auto", "ddp"] = "auto"
+    strategy: Annotated[Literal["auto", "ddp"], Option(panel=_RUN_PANEL)] = "auto"
     """How several devices work together; auto: ddp as soon as there are two."""
 
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    precision: Annotated[Precision, Option(panel=_RUN_PANEL)] = "32"
     """Number format of the forward and backward pass; loss, matching and boxes stay in 32 bit."""
 
     sync_batchnorm: bool = True
@@ -67,42 +89,17 @@ class TrainerSettings(Settings):
     log_every_n_steps: int = Field(default=10, gt=0)
     """Steps from one line of figures to the next in the loggers."""
 
-    limit_train_batches: Limit = 1.0
+    limit_train_batches: Annotated[Limit, Option(panel=_RUN_PANEL, metavar="N|PART")] = 1.0
     """Training batches an epoch: a number of them (50), or a part of all (0.1); 1.0: all."""
 
-    limit_val_batches: Limit = 1.0
+    limit_val_batches: Annotated[Limit, Option(panel=_RUN_PANEL, metavar="N|PART")] = 1.0
     """Validation batches: a number of them (50), or a part of all (0.1); 1.0: all, 0: no validation."""
 
-    fast_dev_run: bool | Annotated[int, Field(ge=0)] = False
+    fast_dev_run: Annotated[bool | Annotated[int, Field(ge=0)], Option(panel=_RUN_PANEL)] = False
     """Whether to run one batch of everything (or this many) and write nothing: to see that it all fits together."""
 
     num_sanity_val_steps: int = Field(default=1, ge=0)
     """Validation batches tried before the first step, so that a mistake there shows at once."""
-
-    @field_validator("precision", mode="before")
-    @classmethod
-    def _expand_precision(cls, value: Any) -> Any:
-        """Lets 32, 16 and bf16 stand for the full names."""
-        return _PRECISIONS.get(str(value), value)
-
-    @field_validator("devices", mode="before")
-    @classmethod
-    def _read_devices(cls, value: Any) -> Any:
-        """Reads `2` and `0,1` as the command line gives them."""
-        if not isinstance(value, str) or value == "auto":
-            return value
-        parts = [part.strip() for part in value.split(",") if part.strip()]
-        if not all(part.lstrip("-").isdecimal() for part in parts):
-            raise ValueError("expected auto, a number, or indices such as 0,1")
-        return tuple(int(part) for part in parts) if "," in value else int(value)
-
-    @field_validator("limit_train_batches", "limit_val_batches", mode="before")
-    @classmethod
-    def _read_limit(cls, value: Any) -> Any:
-        """Reads `50` as a number of batches and `0.1` as a part, as the command line gives them."""
-        if not isinstance(value, str):
-            return value
-        return int(value) if value.isdecimal() else float(value)
 
 
 class ValidationSettings(Settings):
@@ -234,11 +231,11 @@ class LoggerSettings(Settings):
 class RunSettings(Settings):
     """What the run is called and where it goes."""
 
-    experiment_name: str = Field(default="retinaface", min_length=1, pattern=r"^[^/\\]+$")
+    experiment_name: Annotated[str, Option()] = Field(default="retinaface", min_length=1, pattern=r"^[^/\\]+$")
     """Name of the run; its folder is called so."""
 
-    output: LocalPath | None = None
+    output: Annotated[LocalPath | None, Option(short="-o")] = None
     """Folder of the run; empty: runs/train/<experiment_name>, with a number behind where that exists."""
 
-    seed: int = Field(default=1984, ge=0, lt=2**32)
+    seed: Annotated[int, Option(panel=_RUN_PANEL)] = Field(default=1984, ge=0, lt=2**32)
     """Start of all random numbers: the same seed gives the same order, crops and start weights."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import model_validator
 
+from retinaface_cli.settings.base import Option
 from retinaface_cli.settings.data import AugmentationSettings, DataSettings, LocalPath
 from retinaface_cli.settings.loss import LossSettings
 from retinaface_cli.settings.network import NetworkSettings
@@ -29,10 +30,10 @@ from retinaface_cli.settings.trainer import (
 class TrainSettings(RunSettings):
     """A whole training run; the only group without a default is `data`."""
 
-    weights: str | None = None
+    weights: Annotated[str | None, Option(short="-w")] = None
     """Checkpoint to start from, all that `infer -w` takes; heads and anchors may differ. Empty: backbone_weights."""
 
-    backbone_weights: Literal["imagenet", "none"] | LocalPath = "imagenet"
+    backbone_weights: Annotated[Literal["imagenet", "none"] | LocalPath, Option()] = "imagenet"
     """Start weights of the backbone where `weights` is empty: imagenet: fetched once (not for mobilenet0.25, 0.5 and
     1.0: name a file, e.g. mobilenetV1X0.25_pretrain.tar); none: random."""
 

@@ -46,13 +46,13 @@ def test_options_count_more_than_set_and_set_more_than_the_file(requests: list[T
     assert settings.optimizer.lr == 0.5 and settings.optimizer.momentum == 0.5  # type: ignore[union-attr]
     trainer = settings.trainer
     assert (trainer.devices, trainer.num_nodes, trainer.accelerator, trainer.strategy) == ((0, 1), 2, "cpu", "ddp")
-    assert (trainer.precision, trainer.limit_train_batches, trainer.limit_val_batches) == ("bf16-mixed", 4, 0.5)
+    assert (trainer.precision, trainer.limit_train_batches, trainer.limit_val_batches) == ("bf16", 4, 0.5)
     assert settings.weights == "x.pth"
 
 
 def test_fp16_is_a_precision(requests: list[TrainRequest]) -> None:
     _run("c.yaml", "--fp16", "--fast-dev-run")
-    assert requests[0].settings.trainer.precision == "16-mixed"
+    assert requests[0].settings.trainer.precision == "16"
     assert requests[0].settings.trainer.fast_dev_run is True
 
 

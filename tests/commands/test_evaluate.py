@@ -147,8 +147,8 @@ def test_weights_are_run_over_the_labelled_images_and_scored(tmp_path: Path, lab
     images = write_images(tmp_path / "images", LABELS)
     write_images(images, [labelled(name="0--Parade/not_labelled.jpg")])
     given: dict[str, Any] = {"labels": labels, "weights": str(weights), "images": images, "output": tmp_path / "out"}
-    detection = {"accelerator": "cpu", "confidence_threshold": 0.3}
-    report = evaluate(**given, detection=detection, scale="64", tta=["flip"])
+    detection: dict[str, Any] = {"accelerator": "cpu", "score_threshold": 0.3}
+    report = evaluate(**given, **detection, scale="64", tta=["flip"])
     detections = read_predictions(tmp_path / "out/detections").detection_images()
     assert [image.file_name for image in detections] == ["0--Parade/a.jpg", "1--Handshaking/b.jpg"]
     assert report["predictions"]["num_faces"] == sum(len(image.faces) for image in detections) > 0
@@ -156,10 +156,10 @@ def test_weights_are_run_over_the_labelled_images_and_scored(tmp_path: Path, lab
     assert len(report["predictions"]["weights_sha256"]) == 64
     assert "torch" in report["versions"]
     with pytest.raises(SettingsError, match="holds results already"):
-        evaluate(**given, detection=detection, scale="64", tta=["flip"])
+        evaluate(**given, **detection, scale="64", tta=["flip"])
     with pytest.raises(SettingsError, match="max_size was 64, is None"):
-        evaluate(**given, detection=detection, tta=["flip"], resume=True)
-    resumed = evaluate(**given, detection=detection, scale="64", tta=["flip"], resume=True)
+        evaluate(**given, **detection, tta=["flip"], resume=True)
+    resumed = evaluate(**given, **detection, scale="64", tta=["flip"], resume=True)
     assert resumed["wider"] == report["wider"]
 
 
@@ -169,12 +169,12 @@ def test_images_that_are_missing_or_broken_are_said_and_count_as_missed(
     images = write_images(tmp_path / "images", LABELS[:1])
     given: dict[str, Any] = {"labels": labels, "weights": str(weights), "images": images}
     console = Notes()
-    report = evaluate(console, **given, detection={"accelerator": "cpu"}, output=tmp_path / "out")
+    report = evaluate(console, **given, accelerator="cpu", output=tmp_path / "out")
     assert "1 labelled images have no predictions and count as none (1--Handshaking/b.jpg)" in console.text
     assert report["predictions"]["num_images"] == 1
     (images / "0--Parade/a.jpg").write_bytes(b"broken")
     with pytest.raises(RetinaFaceError, match="none of its images could be read"):
-        evaluate(**given, detection={"accelerator": "cpu"}, output=tmp_path / "none")
+        evaluate(**given, accelerator="cpu", output=tmp_path / "none")
 
 
 def test_a_run_that_cannot_start_leaves_no_folder(
@@ -202,7 +202,7 @@ def test_a_training_run_is_scored_on_its_own_validation_images(
     (folder / "best.safetensors").write_bytes(weights.read_bytes())
     (tmp_path / "elsewhere.yaml").write_text(config)
     for training in (folder, folder / "config.yaml", Path("elsewhere.yaml")):
-        report = evaluate(training=training, detection={"accelerator": "cpu", "confidence_threshold": 0.3})
+        report = evaluate(training=training, accelerator="cpu", score_threshold=0.3)
         assert report["scale"] == "96"
         assert report["labels"]["num_faces"] == 3
     result = CliRunner().invoke(app, ["evaluate"])

@@ -16,7 +16,6 @@ import numpy.typing as npt
 import pytest
 from rich.console import Console
 
-from retinaface_cli.commands.evaluate.options import resolve_settings as resolve_evaluate_settings
 from retinaface_cli.commands.infer.options import resolve_settings
 from retinaface_cli.commands.infer.run import InferReport, run
 from retinaface_cli.data.video import VideoFile, read_frames
@@ -24,6 +23,7 @@ from retinaface_cli.errors import ImageReadError, SettingsError
 from retinaface_cli.formats import read_predictions
 from retinaface_cli.settings.base import validate_settings
 from retinaface_cli.settings.detection import InferSettings
+from retinaface_cli.settings.evaluation import EvaluateSettings
 from tests.conftest import REPOSITORY
 from tests.detection.test_detector import noise, write_random_weights
 
@@ -56,8 +56,8 @@ def infer(inputs: Path | list[str], weights: Path, output: Path, **options: Any)
         "output": str(output),
         "accelerator": "cpu",
         "max_size": "original",
-        "confidence_threshold": 0.55,
-        "double_check": False,  # random weights never say the same twice
+        "score_threshold": 0.55,
+        "rescore": False,  # random weights never say the same twice
         **options,
     }
     settings = validate_settings(InferSettings, values, source="test")
@@ -89,7 +89,7 @@ def test_every_image_gets_its_file_and_all_come_together_in_input_order(
 
 
 def test_a_image_without_faces_has_an_empty_list(tmp_path: Path, images: Path, weights: Path) -> None:
-    infer(images / "flat.png", weights, tmp_path / "out", confidence_threshold=1.0)
+    infer(images / "flat.png", weights, tmp_path / "out", score_threshold=1.0)
     assert labels(tmp_path / "out")["flat.png.json"]["annotations"] == []
     assert read_predictions(tmp_path / "out" / "predictions.json").detection_images()[0].file_name == "flat.png"
 
@@ -192,7 +192,7 @@ def test_videos_give_an_entry_a_frame_and_a_drawn_video(tmp_path: Path, weights:
 
 def command(inputs: Path, weights: Path, output: Path, *options: str) -> list[str]:
     """The command line of a run of its own."""
-    fixed = ["-w", str(weights), "-o", str(output), "--accelerator", "cpu", "-m", "original", "--no-double-check"]
+    fixed = ["-w", str(weights), "-o", str(output), "--accelerator", "cpu", "-m", "original", "--no-rescore"]
     return [sys.executable, "-m", "retinaface_cli", "infer", str(inputs), *fixed, *options]
 
 
@@ -226,7 +226,7 @@ def test_a_stopped_run_loses_nothing_that_was_done_and_can_be_resumed(
     assert 3 <= len(done) < 60
     assert code == (130 if number == signal.SIGINT else -signal.SIGKILL)
     assert (output / "predictions.json").exists() == (number == signal.SIGINT)
-    infer(folder, weights, output, resume=True, confidence_threshold=0.7)
+    infer(folder, weights, output, resume=True, score_threshold=0.7)
     images = read_predictions(output / "predictions.json").detection_images()
     assert [image.file_name for image in images] == [f"{index:03d}.jpg" for index in range(60)]
     assert {name: content for name, content in labels(output).items() if name in done} == done
@@ -234,14 +234,14 @@ def test_a_stopped_run_loses_nothing_that_was_done_and_can_be_resumed(
 
 def test_large_images_are_looked_at_twice_unless_that_is_off(tmp_path: Path) -> None:
     portrait = REPOSITORY / "examples" / "images" / "astronaut.jpg"
-    given: dict[str, Any] = {"weights": Path("mobilenet0.25"), "max_size": 4096, "confidence_threshold": 0.7}
+    given: dict[str, Any] = {"weights": Path("mobilenet0.25"), "max_size": 4096, "score_threshold": 0.7}
     num_faces = {
-        kind: infer([str(portrait)], output=tmp_path / kind, multi_scale=kind, **given).num_faces
-        for kind in ("auto", "off")
+        kind: infer([str(portrait)], output=tmp_path / str(kind), coarse_pass=kind, **given).num_faces
+        for kind in (True, False)
     }
-    assert num_faces["auto"] == 1 < num_faces["off"]
-    with pytest.raises(SettingsError, match="multi_scale"):
-        infer([str(portrait)], output=tmp_path / "off", resume=True, **given)
+    assert num_faces[True] == 1 < num_faces[False]
+    with pytest.raises(SettingsError, match="coarse_pass"):
+        infer([str(portrait)], output=tmp_path / "False", resume=True, **given)
 
 
 def test_two_processes_do_each_image_once_and_agree_with_one(tmp_path: Path, images: Path, weights: Path) -> None:
@@ -270,19 +270,19 @@ def resolve(config: Path | None = None, **given: Any) -> InferSettings:
 def test_the_command_line_goes_before_the_config_file(tmp_path: Path) -> None:
     config = tmp_path / "c.yaml"
     config.write_text("weights: w.pth\nmax_size: original\nkeep_top_k: 10\n")
-    settings = resolve(config, keep_top_k=20, fp16=True, inputs=["a.jpg"], input_path=["b.jpg"])
+    settings = resolve(config, keep_top_k=20, precision="fp16", inputs=["a.jpg"])
     assert settings.weights == "w.pth"
     assert settings.max_size is None
     assert settings.keep_top_k == 20
-    assert settings.precision == "fp16"
-    assert settings.inputs == ("a.jpg", "b.jpg")
+    assert settings.precision == "16"
+    assert settings.inputs == ("a.jpg",)
     assert resolve(anchors="[[10,20],[32,64],[128,256]]").anchors is not None
 
 
 def test_infer_takes_the_fastest_precision_and_evaluate_the_exact_one_unless_told_otherwise() -> None:
     assert resolve().precision == "auto"
-    assert resolve_evaluate_settings({}).detection.precision == "32"
-    assert resolve_evaluate_settings({"precision": "auto"}).detection.precision == "auto"
+    assert EvaluateSettings().precision == "32"
+    assert EvaluateSettings(precision="auto").precision == "auto"
 
 
 def test_box_voting_moves_faces_unless_it_is_off_or_views_are_merged(
@@ -300,20 +300,20 @@ def test_box_voting_moves_faces_unless_it_is_off_or_views_are_merged(
 
 
 def test_evaluate_takes_the_best_box_unless_told_otherwise() -> None:
-    assert not resolve_evaluate_settings({}).detection.votes
-    assert resolve_evaluate_settings({"box_voting": True}).detection.votes
-    assert resolve_evaluate_settings({"nms_inclusive": False}).detection.votes
+    assert not EvaluateSettings().votes
+    assert EvaluateSettings(box_voting=True).votes
+    assert EvaluateSettings(nms_inclusive=False).votes
 
 
 def test_evaluate_checks_doubtful_faces_only_if_told_to_and_then_lets_weaker_scores_in() -> None:
     def of(**given: Any) -> tuple[bool, float]:
-        detection = resolve_evaluate_settings(given).detection
-        return detection.double_check, detection.confidence_threshold
+        settings = EvaluateSettings(**given)
+        return settings.rescore, settings.score_threshold
 
     assert of() == (False, 0.02)
-    assert of(double_check=True) == (True, 0.005)
-    assert of(double_check=True, confidence_threshold=0.1) == (True, 0.1)
-    assert of(confidence_threshold=0.0) == (False, 0.0)
+    assert of(rescore=True) == (True, 0.005)
+    assert of(rescore=True, score_threshold=0.1) == (True, 0.1)
+    assert of(score_threshold=0.0) == (False, 0.0)
 
 
 def test_the_last_line_says_what_ran_the_network(tmp_path: Path, images: Path, weights: Path) -> None:

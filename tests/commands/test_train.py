@@ -196,7 +196,7 @@ def test_a_signal_in_the_last_step_of_an_epoch_waits_for_its_validation(
 @pytest.mark.usefixtures("config")
 def test_a_finished_run_can_be_lengthened(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(whole, "runs/train/small")
-    train_small(None, resume="last", max_epochs=3)
+    train_small(None, resume="last", **{"trainer.max_epochs": 3})
     assert "changed since: trainer.max_epochs: 2 -> 3" in capsys.readouterr().out
     assert read_last(Path("runs/train/small"))["global_step"] == 3 * NUM_STEPS
 
@@ -312,7 +312,7 @@ def test_fine_tuning_another_backbone_is_refused(config: Path, whole: Path) -> N
 
 
 def test_a_fast_dev_run_writes_nothing(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    train_small(config, fast_dev_run=True)
+    train_small(config, **{"trainer.fast_dev_run": True})
     assert not Path("runs").exists()
     assert "nothing is written" in capsys.readouterr().out
 
@@ -323,7 +323,7 @@ def test_a_fast_dev_run_writes_nothing(config: Path, capsys: pytest.CaptureFixtu
         ({"trainer.max_epoch": 3}, SettingsError, r"trainer\.max_epoch: unknown setting; did you mean max_epochs\?"),
         ({"data.train": [{"labels": "no.json"}]}, RetinaFaceError, r"no\.json"),
         ({"trainer.accelerator": "gpu"}, SettingsError, r"there is no GPU .*--accelerator cpu"),
-        ({"trainer.precision": "16"}, SettingsError, r"16-mixed needs a GPU; on the CPU take 32 or bf16"),
+        ({"trainer.precision": "16"}, SettingsError, r"16 needs a GPU; on the CPU take 32 or bf16"),
         ({"backbone_weights": "no.tar"}, CheckpointError, r"no\.tar: no such file"),
         ({"weights": "no.ckpt"}, CheckpointError, r"no\.ckpt: no such file"),
         ({"augmentation.extra": [{"name": "CLAHEE"}]}, SettingsError, r"CLAHEE"),

@@ -386,6 +386,6 @@ def test_wrong_options_are_told(
     assert "error: visualize: nothing to draw" in capsys.readouterr().err
     assert run_command(monkeypatch, "visualize", image, "--labels", str(tmp_path / "none.json")) == 1
     assert "none.json" in capsys.readouterr().err
-    assert run_command(monkeypatch, "visualize", image, "--labels", "x", "--style", "odd") == 1
-    assert "'clear' or 'classic', got 'odd'" in capsys.readouterr().err
+    assert run_command(monkeypatch, "visualize", image, "--labels", "x", "--style", "odd") == 2
+    assert "'clear' or 'classic', got odd" in capsys.readouterr().err
     assert run_command(monkeypatch, "visualize", image, "--grid", "0") == 2

@@ -57,7 +57,9 @@ def train_small(config: Path | None, **given: Any) -> None:
     """Runs `train` as the command line does; `changes` holds settings by dotted key."""
     changes = {**SMALL, **given.pop("changes", {})} if config is not None else given.pop("changes", {})
     values = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
-    train.run(resolve_request({"config": None if config is None else str(config), "set_values": values, **given}))
+    resume = given.pop("resume", None)
+    name = None if config is None else str(config)
+    train.run(resolve_request(given, config=name, set_values=values, resume=resume))
 
 
 def read_report(folder: Path) -> dict[str, Any]:

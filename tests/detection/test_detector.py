@@ -177,8 +177,8 @@ def test_devices_that_are_not_there_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="CUDA devices here"):
         resolve_device("cuda:99")
     assert resolve_device("cpu") == torch.device("cpu")
-    with pytest.raises(SettingsError, match="fp16 needs a GPU"):
-        FaceDetector.load(write_random_weights(tmp_path / "w.safetensors"), device="cpu", precision="fp16")
+    with pytest.raises(SettingsError, match="16 needs a GPU"):
+        FaceDetector.load(write_random_weights(tmp_path / "w.safetensors"), device="cpu", precision="16")
 
 
 def test_auto_takes_the_fastest_backend_that_can_run(monkeypatch: pytest.MonkeyPatch) -> None:

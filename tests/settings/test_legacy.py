@@ -68,7 +68,7 @@ def test_an_old_config_keeps_its_values(
     assert settings.augmentation.color.probability == 0  # the old code had no colour changes but those
     trainer = settings.trainer
     assert (trainer.max_epochs, trainer.devices, trainer.accelerator, trainer.strategy) == (150, 4, "gpu", "ddp")
-    assert trainer.precision == "16-mixed" and trainer.sync_batchnorm
+    assert trainer.precision == "16" and trainer.sync_batchnorm
     assert settings.loss.weights.localization == 2
     assert settings.checkpoint.keep_every_n_epochs == 1
     assert not settings.ema.enabled
@@ -169,8 +169,8 @@ def test_the_paths_of_an_old_config_count_where_they_are_there(tmp_path: Path) -
 def test_half_precision_is_noted_under_the_keys_that_are_there(trainer: dict[str, Any], keys: set[str]) -> None:
     legacy = _old() | {"trainer": trainer}
     values, notes = translate_legacy_config(legacy, source="x.yaml")
-    assert values["trainer"]["precision"] == "16-mixed"
-    assert {note.key for note in notes if note.text == "trainer.precision: 16-mixed"} == keys
+    assert values["trainer"]["precision"] == "16"
+    assert {note.key for note in notes if note.text == "trainer.precision: 16"} == keys
     assert not [note for note in notes if note.kind == "unused" and note.key.startswith("trainer.")]
 
 

@@ -57,7 +57,7 @@ class Candidate:
         """One line for the user."""
         line = f"{self.name}: {self.num_faces:,} faces in {len(self.images):,} images"
         if self.run:
-            threshold = self.run.get("settings", {}).get("confidence_threshold")
+            threshold = self.run.get("settings", {}).get("score_threshold")
             line += f"; {self.run.get('weights')}, scale {self.scale}, score > {threshold}"
         return line
 

@@ -16,6 +16,7 @@ from retinaface_cli.commands.evaluate.truth import GroundTruth
 from retinaface_cli.evaluation.average_precision import AveragePrecisionReport
 from retinaface_cli.evaluation.wider_face import WiderFaceReport
 from retinaface_cli.files.atomic import write_text_atomic
+from retinaface_cli.settings.detection import DetectionSettings
 from retinaface_cli.settings.evaluation import EvaluateSettings
 from retinaface_cli.version import __version__
 
@@ -37,7 +38,9 @@ def write_report(
             "fingerprint": truth.fingerprint,
             "notes": list(truth.notes),
         },
-        "settings": settings.model_dump(mode="json", exclude={"detection"} if settings.predictions else None),
+        "settings": settings.model_dump(
+            mode="json", exclude=set(DetectionSettings.model_fields) if settings.predictions else None
+        ),
         "versions": _versions(has_coco=scores[0].coco is not None, has_detected=not settings.predictions),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "seconds": round(seconds, 2),

@@ -23,7 +23,6 @@ from retinaface_cli.errors import LabelFormatError, SettingsError
 from retinaface_cli.evaluation.average_precision import PrecisionRecallCurve
 from retinaface_cli.files.atomic import next_run_folder
 from retinaface_cli.formats import read_predictions
-from retinaface_cli.settings.detection import ORIGINAL_SIZE
 from retinaface_cli.settings.evaluation import EvaluateSettings, detection_settings
 from retinaface_cli.training.run_folder import is_first_process
 
@@ -156,10 +155,13 @@ def _detect_material(settings: EvaluateSettings, output: Path, console: Console)
     truth = _read_truth(settings)
     _introduce(truth, settings, console)
     paths = _locate(truth, settings)
-    scale = settings.scale or (training.scale if training and settings.labels is None else ORIGINAL_SIZE)
-    _say(console, f"weights      {weights}, scale {', '.join([scale, *settings.tta])}")
+    scale = settings.scale
+    if scale is None and training and settings.labels is None and not settings.has_size:
+        scale = training.scale
+    detection = detection_settings(settings, weights=weights, scale=scale)
+    _say(console, f"weights      {weights}, scale {', '.join([detection.test_scale, *settings.tta])}")
     candidate = detect(
-        detection_settings(settings, weights=weights, scale=scale),
+        detection,
         truth,
         paths,
         output=output / DETECTIONS_FOLDER,

@@ -121,8 +121,8 @@ def _make_plan(settings: InferSettings, sources: Sequence[Source], weights: Load
         precision=settings.precision,
         backend=settings.backend,
         options=PostprocessOptions(
-            score_threshold=settings.confidence_threshold,
-            nms_iou_threshold=settings.nms_threshold,
+            score_threshold=settings.score_threshold,
+            nms_iou_threshold=settings.nms_iou_threshold,
             nms_inclusive=settings.nms_inclusive,
             box_voting=settings.votes and not settings.tta,  # the merging of the looks votes
             pre_nms_top_k=settings.pre_nms_top_k,
@@ -135,8 +135,8 @@ def _make_plan(settings: InferSettings, sources: Sequence[Source], weights: Load
             crop_margin=settings.crop_margin,
             anonymize=settings.anonymize,
         ),
-        multi_scale=settings.multi_scale == "auto",
-        double_check=settings.double_check,
+        multi_scale=settings.coarse_pass,
+        double_check=settings.rescore,
         augmentation=TestTimeAugmentation.of_kinds(settings.tta, merge=settings.tta_merge) if settings.tta else None,
         batch_size=settings.batch_size,
         num_workers=min(cores, _MAX_READERS) if settings.num_workers is None else settings.num_workers,

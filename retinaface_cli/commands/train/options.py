@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,22 +18,6 @@ from retinaface_cli.settings.legacy import Note, add_paths_from_environment, is_
 from retinaface_cli.settings.presets import PRESETS, starter_config
 from retinaface_cli.settings.training import TrainSettings
 from retinaface_cli.training.run_folder import find_checkpoint, find_requeued_checkpoint
-
-_OPTION_KEYS = {
-    "weights": "weights",
-    "output": "output",
-    "seed": "seed",
-    "devices": "trainer.devices",
-    "num_nodes": "trainer.num_nodes",
-    "accelerator": "trainer.accelerator",
-    "strategy": "trainer.strategy",
-    "precision": "trainer.precision",
-    "max_epochs": "trainer.max_epochs",
-    "fast_dev_run": "trainer.fast_dev_run",
-    "limit_train_batches": "trainer.limit_train_batches",
-    "limit_val_batches": "trainer.limit_val_batches",
-}
-"""Options of the command line and the settings that they stand for."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +37,26 @@ class TrainRequest:
     checkpoint: Path | None = None
 
 
-def resolve_request(given: Mapping[str, Any]) -> TrainRequest:
+def resolve_request(
+    given: Mapping[str, Any],
+    *,
+    config: str | None = None,
+    set_values: Sequence[str] = (),
+    resume: str | None = None,
+) -> TrainRequest:
     """What the user wrote, laid over the config file (or the settings of the resumed run), laid over the defaults.
 
     Args:
-        given: options that stand on the command line, by parameter name.
+        given: settings that stand on the command line, by dotted key; they go before set_values.
+        config: path of a YAML file of settings.
+        set_values: further settings as `key=value`.
+        resume: the run or checkpoint to go on with.
 
     Raises:
         SettingsError: a wrong key or value, or nothing to train from.
         CheckpointError: the checkpoint to go on from cannot be used.
     """
-    config = given.get("config") or given.get("config_path")
-    overrides = _collect_overrides(given)
-    resume = given.get("resume")
+    overrides = {**parse_assignments(set_values), **given}
     if config is None and resume is None:
         raise SettingsError("name a config, e.g. retinaface train config.yaml; --init-config custom writes one")
     if config is None:
@@ -73,16 +64,16 @@ def resolve_request(given: Mapping[str, Any]) -> TrainRequest:
     values = read_yaml(Path(config))
     notes: tuple[Note, ...] = ()
     if is_legacy_config(values):
-        values, notes = translate_legacy_config(values, source=str(config))
+        values, notes = translate_legacy_config(values, source=config)
     for key, value in overrides.items():
         assign(values, key, value)
     notes += tuple(add_paths_from_environment(values))
-    settings = validate_settings(TrainSettings, values, source=str(config))
+    settings = validate_settings(TrainSettings, values, source=config)
     if resume is None:
         checkpoint = find_requeued_checkpoint(settings.output, settings.experiment_name)
     else:
-        checkpoint = find_checkpoint(str(resume), settings.output, settings.experiment_name)
-    return TrainRequest(settings, str(config), notes, checkpoint)
+        checkpoint = find_checkpoint(resume, settings.output, settings.experiment_name)
+    return TrainRequest(settings, config, notes, checkpoint)
 
 
 def _resume_alone(resume: str, overrides: Mapping[str, Any]) -> TrainRequest:
@@ -105,17 +96,6 @@ def _read_settings(checkpoint: Path) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise CheckpointError(f"{checkpoint}: carries no settings of a training; name the config as well")
     return settings
-
-
-def _collect_overrides(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings from --set and from the options, which count more; by dotted key."""
-    overrides = parse_assignments(given.get("set_values") or ())
-    for name, key in _OPTION_KEYS.items():
-        if given.get(name) is not None:
-            overrides[key] = given[name]
-    if given.get("fp16"):
-        overrides["trainer.precision"] = "16-mixed"
-    return overrides
 
 
 def write_starter_config(name: str, path: str | None) -> None:

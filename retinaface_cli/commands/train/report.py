@@ -149,7 +149,7 @@ def _advise_on_memory(settings: TrainSettings) -> str:
     half = max(1, batch // 2)
     accumulated = settings.trainer.accumulate_grad_batches * 2
     advice = [f"data.batch_size={half} with trainer.accumulate_grad_batches={accumulated} (the same global batch)"]
-    if settings.trainer.precision == "32-true":
+    if settings.trainer.precision == "32":
         advice.append("--precision bf16")
     advice.append(f"data.image_size={max(32, size * 3 // 4 // 32 * 32)}")
     validation = max(1, settings.data.validation_batch_size // 2)

@@ -13,6 +13,7 @@ from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 
 from retinaface_cli.errors import SettingsError
+from retinaface_cli.settings.precision import LIGHTNING_PRECISIONS
 from retinaface_cli.settings.trainer import TrainerSettings
 from retinaface_cli.settings.training import TrainSettings
 from retinaface_cli.training.callbacks.checkpoints import AtomicCheckpointIO, RunCheckpoints
@@ -42,8 +43,8 @@ def check_devices(settings: TrainerSettings) -> None:
             f"trainer.accelerator: got {settings.accelerator}, but there is no GPU that PyTorch can use; "
             "try --accelerator cpu --devices 1 --precision 32"
         )
-    if settings.precision == "16-mixed" and uses_cpu(settings):
-        raise SettingsError("trainer.precision: 16-mixed needs a GPU; on the CPU take 32 or bf16")
+    if settings.precision == "16" and uses_cpu(settings):
+        raise SettingsError("trainer.precision: 16 needs a GPU; on the CPU take 32 or bf16")
     if uses_cpu(settings):
         return
     num_gpus = torch.cuda.device_count() or 1
@@ -115,7 +116,7 @@ def build_trainer(
         devices=lightning_devices(trainer),
         num_nodes=trainer.num_nodes,
         strategy=trainer.strategy,
-        precision=trainer.precision,
+        precision=LIGHTNING_PRECISIONS[trainer.precision],
         max_epochs=trainer.max_epochs,
         gradient_clip_val=trainer.gradient_clip_norm,
         accumulate_grad_batches=trainer.accumulate_grad_batches,

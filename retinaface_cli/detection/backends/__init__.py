@@ -20,7 +20,7 @@ from retinaface_cli.model.networks.inference import InferenceNetwork
 from retinaface_cli.model.networks.outputs import HeadOutputs
 
 Backend = Literal["auto", "torch", "openvino", "onnx"]
-Precision = Literal["auto", "32", "bf16", "fp16"]
+Precision = Literal["auto", "32", "16", "bf16"]
 
 
 class ForwardPass(Protocol):
@@ -45,7 +45,7 @@ class ForwardPass(Protocol):
         """
 
 
-_DTYPES: dict[str, torch.dtype] = {"32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_DTYPES: dict[str, torch.dtype] = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
 _CPU_PACKAGES: dict[Backend, str] = {"openvino": "openvino", "onnx": "onnxruntime"}
 """Backends for the CPU, the fastest first, and the package that each needs."""
 
@@ -101,8 +101,8 @@ def build_forward_pass(
     Raises:
         SettingsError: the device cannot compute in this precision, or the backend is not there.
     """
-    if precision == "fp16" and device.type == "cpu":
-        raise SettingsError("precision fp16 needs a GPU; on the CPU take 32 or bf16")
+    if precision == "16" and device.type == "cpu":
+        raise SettingsError("precision 16 needs a GPU; on the CPU take 32 or bf16")
     precision = resolve_precision(precision, device, backend)
     resolved = resolve_backend(backend, device, precision)
     if resolved == "openvino":
