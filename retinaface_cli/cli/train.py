@@ -23,7 +23,7 @@ class TrainCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Puts `last` behind a bare --resume."""
         completed: list[str] = []
-        for arg, following in zip(args, [*args[1:], "-"], strict=True):
+        for arg, following in zip(args, [*args[1:], "-"], strict=False):
             completed.append(arg)
             if arg == "--resume" and following.startswith("-"):
                 completed.append("last")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from retinaface_cli.errors import SettingsError
+
+Devices = TypeVar("Devices")
 
 
 class ProcessCounts(NamedTuple):
@@ -40,8 +42,8 @@ def _count(total: int, num_nodes: int, source: str) -> ProcessCounts:
 
 
 def adopt_processes(
-    devices: object, num_nodes: int, *, started: ProcessCounts | None, unset: object = "auto"
-) -> tuple[object, int]:
+    devices: Devices, num_nodes: int, *, started: ProcessCounts | None, unset: object = "auto"
+) -> tuple[Devices | int, int]:
     """Devices and machines of a run: as started, or as the settings say where nothing was.
 
     Args:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,41 +39,6 @@ def write_text_atomic(path: Path, text: str) -> None:
     """Writes UTF-8 text with Unix line ends, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
-
-
-@contextmanager
-def atomic_folder(path: Path, *, replaceable: Collection[str]) -> Iterator[Path]:
-    """Gives an empty temporary folder beside `path` that becomes `path` when the block ends without an error.
-
-    Args:
-        path: the folder to make; parent folders are made.
-        replaceable: endings of files; a folder that is there already is replaced if it holds no others.
-
-    Raises:
-        RetinaFaceError: something else is there, which is left as it was.
-    """
-    foreign = path if path.is_file() else next(_foreign_files(path, replaceable), None)
-    if foreign is not None:
-        endings = " or ".join(sorted(replaceable))
-        raise RetinaFaceError(f"{path}: not replaced, since it holds {foreign}, not only {endings}; name a new folder")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:40]}."))
-    old = temporary.with_name(f"{temporary.name}.old")
-    try:
-        temporary.chmod(0o777 & ~_umask())
-        yield temporary
-        if path.exists():
-            path.replace(old)
-        temporary.replace(path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _foreign_files(folder: Path, suffixes: Collection[str]) -> Iterator[Path]:
-    """Files in a folder and below with other endings."""
-    return (path for path in folder.rglob("*") if not path.is_dir() and path.suffix not in suffixes)
 
 
 def next_run_folder(parent: Path) -> Path:

@@ -124,7 +124,7 @@ def _record(value: object, path: Path, line: int, place: str, options: ReadingOp
         raise LabelFormatError(f"{place}: {name}: expected a list of annotations, got {shorten(faces)}")
     file_path = value.get("file_path")
     if options.with_scores:
-        faces = [face for face in faces if face.get("bbox") != []]  # how the old library says that it found nothing
+        faces = [face for face in faces if face.get("bbox") != []]  # how ternaus/retinaface says that it found nothing
         if isinstance(file_path, str) and not file_path.startswith("/") and file_path.endswith(f"/{name}"):
             name = as_name(file_path, f"{place}: file_path")
     size = as_size(value.get("height"), value.get("width"), place)

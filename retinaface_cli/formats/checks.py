@@ -76,12 +76,12 @@ def check_labels(table: FaceTable, *, invalid: InvalidPolicy = "ignore", min_siz
     landmarks, has_landmarks, attributes = _check_landmarks(table, boxes, note)
     is_small = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf) < min_size
     is_small &= ~has_no_area & ~is_lost
-    note(f"face under {min_size:g} pixels, ignored", "asked", is_small)
+    note(f"face under {min_size:g} pixels, ignored", "requested", is_small)
     marked = table.ignore if invalid != "keep" else np.zeros_like(table.ignore)
     ignore = marked | has_no_area | is_small
     keep = ~is_lost
     if invalid == "drop":
-        note("ignored face, dropped", "asked", ignore & keep)
+        note("ignored face, dropped", "requested", ignore & keep)
         keep &= ~ignore
     checked = replace(
         table,
@@ -161,7 +161,7 @@ def scale_unit_boxes(table: FaceTable) -> FaceTable:
 def _finite(values: FloatArray, name: str, note: Note) -> FloatArray:
     """An attribute, NaN where it is infinite."""
     is_lost = np.isinf(values)
-    note(f"attribute {name} that is no finite number, taken as unknown", "mended", is_lost)
+    note(f"attribute {name} that is no finite number, taken as unknown", "corrected", is_lost)
     return np.where(is_lost, np.float32(np.nan), values)
 
 
@@ -172,7 +172,7 @@ def _check_boxes(table: FaceTable, is_lost: BoolArray, note: Note) -> tuple[Floa
     boxes = np.concatenate((np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])), axis=1)
     negative = is_turned if not table.boxes_are_corners else np.zeros_like(is_turned)
     if table.boxes_are_corners:
-        note("corners of the box in the wrong order, sorted", "mended", is_turned)
+        note("corners of the box in the wrong order, sorted", "corrected", is_turned)
     note("box of negative width or height, ignored", "ignored", negative & ~table.ignore)
     empty = _any(boxes[:, 2:] <= boxes[:, :2]) & ~is_lost
     note("box without area, ignored", "ignored", empty & ~table.ignore)
@@ -182,7 +182,7 @@ def _check_boxes(table: FaceTable, is_lost: BoolArray, note: Note) -> tuple[Floa
     clipped = np.clip(boxes, 0, limits)
     outside = _any(clipped[:, 2:] <= clipped[:, :2]) & ~empty & ~is_lost
     over = _any(np.abs(clipped - boxes) > BORDER_TOLERANCE) & ~outside
-    note("box over the border of the image, clipped", "mended", over)
+    note("box over the border of the image, clipped", "corrected", over)
     note("box outside the image, clipped and ignored", "ignored", outside & ~negative & ~table.ignore)
     return clipped, empty | outside | negative
 
@@ -190,7 +190,7 @@ def _check_boxes(table: FaceTable, is_lost: BoolArray, note: Note) -> tuple[Floa
 def _check_landmarks(
     table: FaceTable, boxes: Float64Array, note: Note
 ) -> tuple[FloatArray, BoolArray, Mapping[str, FloatArray]]:
-    """Landmarks with NaN where they are missing or cannot be this face's, which are there, and the attributes."""
+    """Landmarks with NaN where they are missing or not this face's, which of them are known, and the attributes."""
     index = np.flatnonzero(_any(table.has_landmarks))  # M faces; most have none at all
     points, corners = table.landmarks[index].astype(np.float64), boxes[index]
     has = table.has_landmarks[index] & ~_all(points == -1)
@@ -201,15 +201,15 @@ def _check_landmarks(
     far = (points < (corners[:, :2] - margin)[:, None]) | (points > (corners[:, 2:] + margin)[:, None])
     too_far = has & _any(far)
     has &= ~too_far
-    note("landmark that is no finite number, taken as missing", "mended", _spread(no_number, index, len(boxes)))
-    note("landmark far outside the box, taken as missing", "mended", _spread(_any(too_far), index, len(boxes)))
+    note("landmark that is no finite number, taken as missing", "corrected", _spread(no_number, index, len(boxes)))
+    note("landmark far outside the box, taken as missing", "corrected", _spread(_any(too_far), index, len(boxes)))
     points = np.where(has[:, :, None], points, np.nan)
     is_persons_view, is_mirrored = _judge_sides(corners, points, is_order_known=table.is_order_known)
     attributes = table.attributes
     if is_persons_view:
         note(
             "eyes and mouth corners named from the person's view, swapped",
-            "mended",
+            "corrected",
             _spread(_any(has), index, len(boxes)),
         )
         order = list(LANDMARK_MIRROR_ORDER)

@@ -17,6 +17,7 @@ import numpy as np
 from retinaface_cli.errors import LabelFormatError, shown
 from retinaface_cli.faces import LANDMARK_NAMES, NUM_LANDMARKS
 from retinaface_cli.formats.class_names import choose_face_classes, landmark_positions
+from retinaface_cli.formats.images import pair_names
 from retinaface_cli.formats.reader import Point, ReadingOptions, SourceHead, TableBuilder
 from retinaface_cli.formats.table import OCCLUDED_LANDMARKS, FaceTable, read_occlusion
 from retinaface_cli.formats.text import (
@@ -362,6 +363,40 @@ def image_ids(table: FaceTable) -> list[_Identity]:
         if len(set(numbers)) == len(numbers):
             return [*numbers]
     return list(range(1, len(table) + 1))
+
+
+def take_image_ids(table: FaceTable, ids: Mapping[str, int | str]) -> tuple[FaceTable, int]:
+    """The images that COCO labels list, with the ids of the labels, and how many others were left out.
+
+    Args:
+        table: predictions.
+        ids: name of an image -> its id; see read_image_ids.
+
+    Raises:
+        LabelFormatError: two images would have the same id, or none is listed.
+    """
+    names = list(ids)
+    positions = pair_names(table.file_names, names)
+    kept = [i for i, position in enumerate(positions) if position is not None]
+    found = [ids[names[position]] for position in positions if position is not None]
+    if len(set(found)) < len(found):
+        raise LabelFormatError(f"{len(found) - len(set(found))} images are taken for the same image of the COCO labels")
+    if not found and len(table):
+        raise LabelFormatError(f"none of the {len(table)} images is in the COCO labels; they name {shown(names[:3])}")
+    return replace(table.select_images(np.array(kept, np.intp)), image_ids=found), len(table) - len(kept)
+
+
+def read_image_ids(path: Path) -> dict[str, _Identity]:
+    """Name of an image -> its id, from COCO labels or a file of their images alone (as of a test set).
+
+    Raises:
+        LabelFormatError: with the place.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise LabelFormatError(f"{shown(path)}: expected COCO labels with images, got {shorten(content)}")
+    images = [(f"{path}: images[{i}]", image) for i, image in enumerate(_objects(content, "images", path))]
+    return {as_name(image.get("file_name"), place): _identity(image, "id", place) for place, image in images}
 
 
 def _image_objects(table: FaceTable) -> Iterator[dict[str, Any]]:

@@ -113,7 +113,7 @@ def _exif_orientation(segment: bytes) -> int:
 
 
 def _read_other(file: BinaryIO) -> _Head | None:
-    """Any other image, by Pillow, which decodes nothing here."""
+    """Any other image, by Pillow, which decodes no pixels."""
     from PIL import Image, UnidentifiedImageError  # seldom needed, and slow to import
 
     file.seek(0)

@@ -117,7 +117,7 @@ def measure_images(table: FaceTable, root: Path) -> FaceTable:
     reasons: list[tuple[str, Action, BoolArray]] = [
         (f"image not found under {root}, left out", "dropped", is_missing),
         ("image that cannot be read, left out", "dropped", is_broken),
-        ("size of the image other than labelled, taken from the image", "mended", differs),
+        ("size of the image other than labelled, taken from the image", "corrected", differs),
     ]
     findings = [
         Finding(reason, action, int(mask.sum()), tuple(names[i] for i in np.flatnonzero(mask)[:MAX_EXAMPLES].tolist()))
@@ -154,7 +154,7 @@ def join_repeated(table: FaceTable, place: str) -> FaceTable:
     faces = [np.arange(start, end) for start, end in zip(table.starts.tolist(), table.ends.tolist(), strict=True)]
     for i in repeated:
         first = int(owner[i])
-        key: tuple[str, Action] = ("image named again with other faces, joined", "mended")
+        key: tuple[str, Action] = ("image named again with other faces, joined", "corrected")
         if _are_same(table, faces[first], faces[i]):
             key = ("image named again with the same faces, left out", "dropped")
             keep[faces[i]] = False
@@ -235,7 +235,7 @@ def _number(name: str) -> str | None:
 
 
 def pick_subset(table: FaceTable, count: int, *, seed: int) -> FaceTable:
-    """So many images at random, in the order of the file; all of them if there are fewer."""
+    """So many images at random, in the order of the file; all of them if the file has fewer."""
     return table.select_images(np.sort(np.random.default_rng(seed).permutation(len(table))[:count]))
 
 

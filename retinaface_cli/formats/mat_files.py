@@ -47,7 +47,7 @@ class _Element:
 
 
 def read_mat(path: Path, wanted: Collection[str]) -> dict[str, MatValue]:
-    """Reads some variables of a MATLAB 5 file; those that are not there are absent from the result.
+    """Reads some variables of a MATLAB 5 file; those that the file lacks are absent from the result.
 
     Raises:
         LabelFormatError: the file cannot be read or is not such a file, or is broken.

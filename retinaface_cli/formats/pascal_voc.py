@@ -160,7 +160,7 @@ def _read_mark(text: str | None, tag: str, place: str, builder: TableBuilder) ->
     try:
         return parse_number(word, place)
     except LabelFormatError:
-        builder.note(f"<{tag}> that is no number, taken as unknown", "mended", f"{place}: {shorten(word)}")
+        builder.note(f"<{tag}> that is no number, taken as unknown", "corrected", f"{place}: {shorten(word)}")
         return None
 
 

@@ -1,4 +1,4 @@
-"""What every reader has in common: its interface, the first look at a source, and gathering faces one by one."""
+"""What every reader has in common: its interface, the beginning of a source, and gathering faces one by one."""
 
 from __future__ import annotations
 
@@ -110,13 +110,13 @@ class LabelReader:
 
     Attributes:
         title: its name, in the user's words.
-        look: what a source of it looks like.
+        layout: what a source of it holds.
         recognizes: whether a source of labels is of this format, by its beginning.
         read: reads a source; raises LabelFormatError with the place.
     """
 
     title: str
-    look: str
+    layout: str
     recognizes: Callable[[SourceHead], bool]
     read: Callable[[Path, ReadingOptions], FaceTable]
 

@@ -42,7 +42,7 @@ class AttributeSummary:
 
     Attributes:
         num_known: faces that have it.
-        counts: value -> faces, where there are few values; else empty.
+        counts: value -> faces, where it has few values; else empty.
         minimum: smallest value.
         mean: their mean.
         maximum: largest value.

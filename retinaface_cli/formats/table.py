@@ -33,7 +33,7 @@ OCCLUSION_BITS = 2 ** np.arange(NUM_LANDMARKS)
 MAX_EXAMPLES = 3
 """Places that a finding names; the others are only counted."""
 
-Action = Literal["mended", "ignored", "dropped", "kept", "asked", "chosen"]
+Action = Literal["corrected", "ignored", "dropped", "kept", "requested", "chosen"]
 """What was done: the value was put right; the face stays but is marked `ignore`; it is gone; it stays as it is; no
 fault, but what the caller asked for (a smallest size); or no fault, but a guess that the caller should see."""
 
@@ -57,7 +57,7 @@ class Finding:
     @property
     def is_fault(self) -> bool:
         """Whether the source is at fault."""
-        return self.action not in ("asked", "chosen")
+        return self.action not in ("requested", "chosen")
 
     def describe(self) -> str:
         """One line: reason, count and places."""
@@ -100,7 +100,7 @@ class FaceTable:
         attributes: name -> (N,) values (blur, occlusion, pose, ...); NaN where unknown.
         image_ids: P ids of a COCO file; None for other sources.
         category_ids: ids of the classes that are faces, of a COCO file.
-        sources: P files that the images were read from, for messages; empty where there are none.
+        sources: P files that the images were read from, for messages; empty where they were read from none.
         lines: (N,) line of each face in its file, from 1; 0 where the format has no lines.
         format_name: of the file that was read.
         image_root: folder of the images, where it is known.

@@ -99,7 +99,7 @@ def read_wider(path: Path, options: ReadingOptions) -> FaceTable:
 
 
 def _choose(parts: dict[str, _Part], wanted: str | None, path: Path) -> str:
-    """The wanted part; if none is named, the only one, or the only one whose images are there."""
+    """The wanted part; if none is named, the only one, or the only one whose images exist."""
     if list(parts) == [_WHOLE]:
         return _WHOLE
     with_images = [name for name, part in parts.items() if part.images is not None]
@@ -142,7 +142,7 @@ def _find_parts(folder: Path) -> dict[str, _Part]:
 
 
 def _find_part(base: Path, split: str) -> _Part:
-    """What there is of one part."""
+    """What was found of one part."""
     name = f"wider_face_{split}"
     holders = [base / "wider_face_split", base / "ground_truth", base, base.parent / "wider_face_split"]
     is_named_so = base.name in (f"WIDER_{split}", split)
@@ -157,7 +157,7 @@ def _find_part(base: Path, split: str) -> _Part:
 
 
 def _first(paths: Iterable[Path], *, folders: bool = False) -> Path | None:
-    """The first path that is there."""
+    """The first path that exists."""
     return next((path for path in paths if (path.is_dir() if folders else path.is_file())), None)
 
 
@@ -323,7 +323,7 @@ def read_wider_detections(files: Iterable[Path], root: Path, options: ReadingOpt
     """Reads text files of detections, of one image each or of several.
 
     The image's name is the first line where that has a folder, else the file's place below the root with the name of
-    the first line (which old scripts write without its ending). Files that are none of detections are left out.
+    the first line (which some scripts write without its ending). Files that are none of detections are left out.
 
     Args:
         files: the text files.

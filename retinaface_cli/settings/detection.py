@@ -171,6 +171,10 @@ class InferSettings(DetectionSettings):
     format: Annotated[Literal["json", "jsonl", "coco", "wider", "csv"], Option()] = "json"
     """A further file of all results in this format, beside predictions.json."""
 
+    coco_ids: Annotated[Path | None, Option(panel=OUTPUT_PANEL, metavar="LABELS.json")] = None
+    """COCO labels from which the image ids of a file in the format coco are taken; empty: the numbers that the images
+    are named by, or 1, 2, 3, ..."""
+
     resume: Annotated[bool, Option()] = False
     """Whether to go on with an output folder: images that have their results are passed over."""
 

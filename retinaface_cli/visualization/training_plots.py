@@ -24,13 +24,15 @@ class Curve(NamedTuple):
 def draw_curves(curves: Mapping[str, Curve], path: Path, *, title: str) -> None:
     """Draws training losses, validation figures and the learning rate over the steps, one under the other.
 
+    The losses are the means of the epochs, before the end of the first one those of the single steps.
+
     Args:
         curves: by name; `train/...loss`, `val/ap...`, `val/wider_...`, `val/nme...` and `lr` are drawn.
         path: of the PNG.
         title: above all.
     """
     groups = {
-        "training loss": _pick(curves, "train/", "loss"),
+        "training loss": _pick(curves, "train/", "loss_epoch") or _pick(curves, "train/", "loss"),
         "average precision": _pick(curves, "val/ap", "") | _pick(curves, "val/wider_", ""),
         "landmark error": _pick(curves, "val/nme", ""),
         "learning rate": _pick(curves, "lr", ""),
@@ -50,9 +52,7 @@ def draw_curves(curves: Mapping[str, Curve], path: Path, *, title: str) -> None:
 
 def _pick(curves: Mapping[str, Curve], prefix: str, part: str) -> dict[str, Curve]:
     return {
-        name: curve
-        for name, curve in curves.items()
-        if name.startswith(prefix) and part in name and not name.endswith("_epoch") and len(curve.steps)
+        name: curve for name, curve in curves.items() if name.startswith(prefix) and part in name and len(curve.steps)
     }
 
 
@@ -60,7 +60,7 @@ def _draw_group(axis: Axes, group: Mapping[str, Curve]) -> None:
     """The curves of one panel; a long one is averaged over stretches, with the single values pale behind it."""
     for color, (name, curve) in zip(_COLORS * len(group), group.items(), strict=False):
         steps, values = np.asarray(curve.steps), np.asarray(curve.values, np.float64)
-        label = name.rpartition("/")[2].removesuffix("_step")
+        label = name.rpartition("/")[2].removesuffix("_epoch")
         if len(steps) > _MAX_POINTS:
             axis.plot(steps, values, color=color, alpha=0.15, linewidth=0.8)
             stretches = np.array_split(np.arange(len(steps)), _MAX_POINTS)

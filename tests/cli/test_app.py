@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -8,7 +9,7 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from retinaface_cli.cli.app import app
+from retinaface_cli.cli.app import _exit_on_termination, app, main
 from retinaface_cli.version import __version__
 
 COMMANDS = ("convert-labels", "train", "infer", "evaluate", "visualize")
@@ -87,3 +88,33 @@ def test_shell_completion_works(shell: str) -> None:
         timeout=60,
     )
     assert "infer" in finished.stdout
+
+
+def exit_status(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> object:
+    """What the process ends with where a command raises the error."""
+    monkeypatch.setattr("retinaface_cli.cli.app.app", lambda: (_ for _ in ()).throw(error))
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code
+
+
+def test_what_the_system_refuses_is_one_line_without_control_characters(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_status(monkeypatch, OSError(28, "No space left on device", "a\x1b[31m.jpg")) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: [Errno 28] No space left on device")
+    assert "\x1b" not in message and message.count("\n") == 1
+
+
+def test_an_interruption_and_a_termination_have_their_own_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert exit_status(monkeypatch, KeyboardInterrupt()) == 130
+    with pytest.raises(SystemExit) as ended:
+        _exit_on_termination(signal.SIGTERM, None)
+    assert ended.value.code == 143
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ZeroDivisionError):
+        exit_status(monkeypatch, ZeroDivisionError())

@@ -127,3 +127,8 @@ def test_print_config_shows_what_became_of_an_old_config(
     assert "# unused  trainer.progress_bar_refresh_rate: the bar sets its own pace" in output
     assert yaml.safe_load(output)["network"]["backbone"] == "resnet50"
     assert requests == []
+
+
+def test_the_bare_command_prints_its_help() -> None:
+    result = CliRunner().invoke(app, ["train"])
+    assert result.exit_code in (0, 2) and "Usage" in result.output and "Traceback" not in result.output

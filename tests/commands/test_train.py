@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,12 +13,15 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
+from retinaface_cli.commands.train.start import build_start
 from retinaface_cli.detection.detector import FaceDetector
+from retinaface_cli.detection.weights import resolve_weights
 from retinaface_cli.errors import CheckpointError, LabelFormatError, RetinaFaceError, SettingsError
 from retinaface_cli.model.checkpoints.loading import load_weights, save_weights
 from retinaface_cli.model.networks.outputs import HeadOutputs
-from retinaface_cli.settings.base import load_settings
+from retinaface_cli.settings.base import load_settings, validate_settings
 from retinaface_cli.settings.network import PreprocessingSettings
 from retinaface_cli.settings.training import TrainSettings
 from retinaface_cli.training.callbacks import images as image_reports
@@ -520,3 +524,58 @@ def test_training_data_without_a_usable_face_is_refused(config: Path) -> None:
     with pytest.raises(LabelFormatError, match=r"none\.json: no face to learn from"):
         train_small(config, changes={"data.train": source})
     assert not Path("runs").exists()
+
+
+def test_a_config_of_labels_alone_starts_from_the_detector_in_the_package() -> None:
+    settings = validate_settings(TrainSettings, {"data": {"train": "labels.txt"}}, source="x.yaml")
+    start = build_start(settings)
+    assert start.notes[0].startswith("no weights are named, so training starts from the detector in the package")
+    assert (
+        start.settings.weights == "mobilenet0.25"
+        and start.settings.network == load_weights(resolve_weights("mobilenet0.25")).network
+    )
+
+
+def test_the_yaml_in_the_readme_is_a_config_of_train() -> None:
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    (block,) = [part for part in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL) if part.startswith("data:")]
+    settings = validate_settings(TrainSettings, yaml.safe_load(block), source="README.md")
+    assert build_start(settings).settings.weights == "mobilenet0.25"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("target", "signum", "status"),
+    [("group", signal.SIGTERM, 143), ("first", signal.SIGKILL, -9), ("second", signal.SIGKILL, 1)],
+)
+def test_a_signal_to_the_group_or_a_killed_process_ends_all_within_seconds(
+    config: Path, target: str, signum: signal.Signals, status: int
+) -> None:
+    source = f"[{{labels: {config.parent}/labels.json, images: {config.parent}/images, weight: 100}}]"
+    values = [f"--set={key}={json.dumps(value)}" for key, value in {**SMALL, "data.batch_size": 1}.items()]
+    command = [sys.executable, "-m", "retinaface_cli", "train", str(config), *values, f"--set=data.train={source}"]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*command, "--devices", "2"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    while "epoch 1/2, step" not in (line := process.stdout.readline()):
+        assert line, "ended before the first step"
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    second = next(int(child) for child in children if "retinaface_cli" in Path(f"/proc/{child}/cmdline").read_text())
+    if target == "group":
+        os.killpg(process.pid, signum)
+    else:
+        os.kill(process.pid if target == "first" else second, signum)
+    output, errors = process.communicate(timeout=30)  # ends when the last process has closed it
+    assert process.returncode == status
+    assert "Traceback" not in errors
+    if target == "group":
+        assert "stopped by SIGTERM after step" in output and not errors
+    else:
+        assert "error: another process of the training ended" in errors

@@ -1,4 +1,4 @@
-"""The second look for large faces: which look counts for which face."""
+"""The coarse pass for large faces: which pass counts for which face."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from retinaface_cli.data.preprocessing import load_rgb
-from retinaface_cli.detection.coarse_pass import enlarge, hint_at_close_ups, merge_looks, shrink, shrink_factor
+from retinaface_cli.detection.coarse_pass import enlarge, is_hinted, merge_passes, shrink, shrink_factor
 from retinaface_cli.detection.detector import FaceDetector
 from retinaface_cli.faces import FaceDetections
 from retinaface_cli.model.networks.outputs import HeadOutputs
@@ -29,7 +29,7 @@ def faces(*found: Found) -> FaceDetections:
 
 
 def merged(first: FaceDetections, second: FaceDetections) -> list[Found]:
-    result = merge_looks(first, second, nms_iou_threshold=0.4)
+    result = merge_passes(first, second, nms_iou_threshold=0.4)
     return [
         (round(float(score), 3), tuple(box.tolist())) for score, box in zip(result.scores, result.boxes, strict=True)
     ]
@@ -55,7 +55,7 @@ def merged(first: FaceDetections, second: FaceDetections) -> list[Found]:
         ([], [], []),
     ],
 )
-def test_large_faces_come_from_the_second_look_and_the_others_from_the_first(
+def test_large_faces_come_from_the_coarse_pass_and_the_others_from_the_first(
     first: list[Found], second: list[Found], expected: list[Found]
 ) -> None:
     assert merged(faces(*first), faces(*second)) == expected
@@ -75,17 +75,17 @@ def test_a_shrunk_images_faces_come_back_in_its_own_pixels() -> None:
     ("size", "expected"),
     [((641, 20), (213, 6)), ((4096, 4096), (315, 315)), ((1, 5000), (1, 312)), ((960, 3), (320, 1))],
 )
-def test_the_second_look_is_small_whatever_the_image(size: tuple[int, int], expected: tuple[int, int]) -> None:
+def test_the_coarse_pass_is_small_whatever_the_image(size: tuple[int, int], expected: tuple[int, int]) -> None:
     assert shrink(np.zeros((*size, 3), np.uint8)).shape[:2] == expected
 
 
-def test_the_second_look_is_for_large_images_whose_largest_anchors_see_a_face() -> None:
+def test_the_coarse_pass_is_for_large_images_whose_largest_anchors_see_a_face() -> None:
     anchors = torch.tensor([[8.0, 8, 16, 16], [16, 16, 512, 512], [48, 16, 512, 512]])
     sure, none = [-3.0, 3.0], [3.0, -3.0]
     logits = torch.tensor([[sure, none, none], [none, none, sure], [none, none, [3.0, -torch.inf]], [none, none, sure]])
     outputs = HeadOutputs(logits, torch.zeros(4, 3, 4), torch.zeros(4, 3, 5, 2))
     images = [np.zeros((*size, 3), np.uint8) for size in ((20, 641), (20, 641), (20, 641), (640, 640))]
-    assert hint_at_close_ups(outputs, anchors, images) == [False, True, False, False]
+    assert is_hinted(outputs, anchors, images) == [False, True, False, False]
 
 
 @pytest.mark.parametrize("name", ["astronaut.jpg", "grace_hopper.jpg"])
@@ -117,12 +117,12 @@ def test_a_portrait_of_any_size_is_one_face_in_one_place(name: str, long_side: i
     assert errors.max() < 0.05
 
 
-def test_no_face_is_lost_by_the_second_look() -> None:
+def test_no_face_is_lost_by_the_coarse_pass() -> None:
     for name in ("gallery.jpg", "yearbook.jpg", "table.jpg"):
         once, twice = (
-            FaceDetector.load("mobilenet0.25", device="cpu", max_size=960, multi_scale=multi_scale).detect(
+            FaceDetector.load("mobilenet0.25", device="cpu", max_size=960, coarse_pass=coarse_pass).detect(
                 EXAMPLES / name
             )
-            for multi_scale in (False, True)
+            for coarse_pass in (False, True)
         )
         np.testing.assert_allclose(twice.boxes, once.boxes)

@@ -1,4 +1,4 @@
-"""The closer look at doubtful faces: what is shown to the network, what its answers make of the scores."""
+"""Rescoring: what goes through the network again, and what becomes of the scores."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from retinaface_cli.data.preprocessing import RgbImage, load_rgb
 from retinaface_cli.detection.detector import FaceDetector
-from retinaface_cli.detection.rescoring import MAX_FACES, DoubleCheck, cut_out, find_doubtful, read_answers, weigh
+from retinaface_cli.detection.rescoring import MAX_FACES, Rescorer, choose_faces, combine_scores, cut_out, read_logits
 from retinaface_cli.faces import FaceDetections, FloatArray
 from retinaface_cli.geometry.boxes import encode_boxes
 from retinaface_cli.model.networks.outputs import HeadOutputs
@@ -73,15 +73,15 @@ def test_faces_are_doubtful_where_a_second_look_can_lift_them_over_the_threshold
     found = faces(
         (0.99, SMALL), (0.97, LARGE), (0.63, LARGE), (0.61, LARGE), (0.43, SMALL), (0.42, SMALL), (0.1, SMALL)
     )
-    assert find_doubtful(found, 0.7).tolist() == [1, 2, 4]
-    assert find_doubtful(found, 0.02).tolist() == [1, 2, 3, 4, 5]
-    assert find_doubtful(found, 1.0).tolist() == []
-    assert find_doubtful(faces(), 0.7).tolist() == []
+    assert choose_faces(found, 0.7).tolist() == [1, 2, 4]
+    assert choose_faces(found, 0.02).tolist() == [1, 2, 3, 4, 5]
+    assert choose_faces(found, 1.0).tolist() == []
+    assert choose_faces(faces(), 0.7).tolist() == []
 
 
 def test_the_best_hundred_are_looked_at_again() -> None:
     many = faces(*((0.9 - 0.001 * i, SMALL) for i in range(MAX_FACES + 20)))
-    assert find_doubtful(many, 0.02).tolist() == list(range(MAX_FACES))
+    assert choose_faces(many, 0.02).tolist() == list(range(MAX_FACES))
 
 
 def test_an_answer_is_the_best_logit_of_the_boxes_in_the_same_place() -> None:
@@ -91,13 +91,13 @@ def test_an_answer_is_the_best_logit_of_the_boxes_in_the_same_place() -> None:
     margins = torch.tensor([[1.5, 3.0, 9.0], [5.0, -1.0, 9.0], [2.0, 2.0, 2.0]])
     logits = torch.stack([torch.zeros(3, 3), margins], dim=-1)
     boxes = torch.tensor([[16.0, 16, 48, 48]]).expand(3, 4)
-    answers = read_answers(HeadOutputs(logits, deltas, torch.zeros(3, 3, 5, 2)), anchors, boxes)
+    answers = read_logits(HeadOutputs(logits, deltas, torch.zeros(3, 3, 5, 2)), anchors, boxes)
     np.testing.assert_allclose(answers, [3.0, 4.0, -6.0])  # best; no more than 4; none in its place
 
 
 def test_scores_are_those_of_both_looks_together() -> None:
     found = faces((0.99, SMALL), (0.9, SMALL), (0.8, LARGE), (0.1, SMALL))
-    weighed = weigh(found, np.array([1, 2]), np.array([-1.0, 4.0], np.float32))
+    weighed = combine_scores(found, np.array([1, 2]), np.array([-1.0, 4.0], np.float32))
     # logits 2.197, 1.386, -2.197: (2.197 - 1) / 2 - 1 = -.401, (1.386 + 4) / 2 - 1.4 = 1.293, -2.197 - 1 = -3.197
     np.testing.assert_allclose(weighed.scores, [0.99, 0.7847, 0.4010, 0.0393], atol=1e-4)
     np.testing.assert_array_equal(weighed.boxes, np.array([SMALL, LARGE, SMALL, SMALL], np.float32))
@@ -126,7 +126,7 @@ class _Sure:
 @pytest.mark.parametrize("prefers_few_shapes", [False, True])
 def test_the_faces_of_all_images_are_looked_at_together_by_size(prefers_few_shapes: bool) -> None:
     network = _Sure(prefers_few_shapes=prefers_few_shapes)
-    check = DoubleCheck(network, NetworkSettings(), torch.device("cpu"))
+    check = Rescorer(network, NetworkSettings(), torch.device("cpu"))
     images = [np.zeros((300, 300, 3), np.uint8)] * 3
     found = [
         faces(*[(0.9, SMALL)] * 3, (0.8, LARGE)),
@@ -147,7 +147,7 @@ def test_the_faces_of_all_images_are_looked_at_together_by_size(prefers_few_shap
 def test_networks_for_other_sizes_are_not_asked() -> None:
     network = _Sure(prefers_few_shapes=False)
     settings = NetworkSettings(anchors=AnchorSettings(sizes=((8, 10), (16, 20), (32, 40))))
-    check = DoubleCheck(network, settings, torch.device("cpu"))
+    check = Rescorer(network, settings, torch.device("cpu"))
     (kept,) = check([np.zeros((300, 300, 3), np.uint8)], [faces((0.9, SMALL), (0.6, SMALL))], score_threshold=0.7)
     np.testing.assert_array_equal(kept.scores, np.array([0.9], np.float32))
     assert network.shapes == []
@@ -165,15 +165,15 @@ def test_a_image_gets_the_same_faces_in_company() -> None:
 def test_every_backend_confirms_the_weak_face_and_nothing_else(backend: str) -> None:
     image = load_rgb(REPOSITORY / "examples" / "images" / "table.jpg")
     by_check = {
-        double_check: FaceDetector.load(
+        rescore: FaceDetector.load(
             "mobilenet0.25",
             device="cpu",
             max_size=960,
             backend=backend,  # type: ignore[arg-type]
             score_threshold=0.05,
-            double_check=double_check,
+            rescore=rescore,
         ).detect(image)
-        for double_check in (False, True)
+        for rescore in (False, True)
     }
     faces_found = {check: int((found.scores > 0.7).sum()) for check, found in by_check.items()}
     others = {check: found.scores[faces_found[check] :].sum() for check, found in by_check.items()}

@@ -14,7 +14,6 @@ from retinaface_cli.data.preprocessing import TestScale
 from retinaface_cli.detection.detector import FaceDetector
 from retinaface_cli.detection.tta import (
     SCALE_FACTORS,
-    TestTimeAugmentation,
     View,
     detect_augmented,
     mirror,
@@ -22,7 +21,7 @@ from retinaface_cli.detection.tta import (
     vote_faces,
 )
 from retinaface_cli.faces import FaceDetections
-from retinaface_cli.model.postprocess import PostprocessOptions
+from retinaface_cli.settings.detection import DetectionSettings
 
 POINTS = np.array([[2, 2], [8, 2], [5, 5], [3, 8], [7, 8]], np.float32)
 
@@ -37,9 +36,12 @@ def faces(*rows: tuple[float, Sequence[float]]) -> FaceDetections:
 class FakeDetector:
     """Finds one face: the bright rectangle of the image, with a score that tells its width."""
 
-    def __init__(self, scale: TestScale, options: PostprocessOptions) -> None:
-        self.scale, self.options = scale, options
+    def __init__(self, max_size: int | None) -> None:
+        self.settings = DetectionSettings(max_size=max_size, score_threshold=0.02)
         self.seen: list[list[tuple[int, ...]]] = []
+
+    def target_size(self, image: npt.NDArray[np.uint8]) -> tuple[int, int]:
+        return TestScale.of(self.settings).target_size((image.shape[0], image.shape[1]))
 
     def detect_resized(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[FaceDetections]:
         self.seen.append([image.shape[:2] for image in images])
@@ -58,8 +60,8 @@ def one_image(box: tuple[int, int, int, int] = (16, 32, 48, 64)) -> npt.NDArray[
 
 
 def detect(detector: FakeDetector, images: Sequence[npt.NDArray[np.uint8]], *kinds: str) -> list[FaceDetections]:
-    augmentation = TestTimeAugmentation.of_kinds(kinds, merge="box-voting")
-    return detect_augmented(cast(FaceDetector, detector), images, augmentation)
+    detector.settings = detector.settings.model_copy(update={"tta": kinds})
+    return detect_augmented(cast(FaceDetector, detector), images)
 
 
 def test_the_mirror_swaps_sides_and_their_names_and_is_its_own_inverse() -> None:
@@ -126,7 +128,7 @@ def test_views_are_all_combinations() -> None:
 
 
 def test_faces_of_all_views_come_back_to_the_image() -> None:
-    detector = FakeDetector(TestScale(long_side=64), PostprocessOptions(score_threshold=0.02))
+    detector = FakeDetector(64)
     (found,) = detect(detector, [one_image()], "flip", "multiscale")
     np.testing.assert_allclose(found.boxes, [[16, 32, 48, 64]], atol=0.5)
     assert found.scores.tolist() == [0.75]  # of the largest views, 128 pixels wide
@@ -135,7 +137,7 @@ def test_faces_of_all_views_come_back_to_the_image() -> None:
 
 
 def test_images_of_like_size_go_together_and_results_keep_their_order() -> None:
-    detector = FakeDetector(TestScale(), PostprocessOptions(score_threshold=0.02))
+    detector = FakeDetector(None)
     tall = np.zeros((200, 80, 3), np.uint8)
     tall[10:20, 10:20] = 255
     images = [one_image(), tall, one_image((80, 0, 90, 10))]

@@ -45,10 +45,10 @@ def summary(findings: object) -> list[tuple[str, int]]:
     ("box", "wanted", "ignored", "action"),
     [
         ((10, 20, 30, 40), (10, 20, 30, 40), False, None),
-        ((-5, 20, 30, 40), (0, 20, 30, 40), False, "mended"),
-        ((10, 20, 130, 95), (10, 20, 100, 80), False, "mended"),
+        ((-5, 20, 30, 40), (0, 20, 30, 40), False, "corrected"),
+        ((10, 20, 130, 95), (10, 20, 100, 80), False, "corrected"),
         ((10, 20, 100.004, 80), (10, 20, 100, 80), False, None),
-        ((30, 40, 10, 20), (10, 20, 30, 40), False, "mended"),
+        ((30, 40, 10, 20), (10, 20, 30, 40), False, "corrected"),
         ((10, 20, 10, 40), (10, 20, 10, 40), True, "ignored"),
         ((150, 20, 160, 40), (100, 20, 100, 40), True, "ignored"),
         ((50, 0, 50.000001, 5), (50, 0, 50, 5), True, "ignored"),
@@ -109,7 +109,7 @@ def test_faces_whose_shorter_side_is_below_the_smallest_size_are_ignored() -> No
     faces = (FaceRecord((0, 0, 9.5, 50)), FaceRecord((0, 0, 10, 10)))
     checked = check_labels(table(*faces), min_size=10)
     assert checked.label_images()[0].faces.ignore.tolist() == [True, False]
-    assert summary(checked.findings) == [("asked", 1)]
+    assert summary(checked.findings) == [("requested", 1)]
 
 
 @pytest.mark.parametrize("point", [(np.nan, 30), (30, np.inf), (301, 50), (50, -201)])
@@ -118,7 +118,7 @@ def test_a_landmark_that_cannot_be_this_faces_is_taken_as_missing(point: Point) 
     faces = checked.label_images()[0].faces
     assert faces.has_landmarks.tolist() == [[False, True, True, True, True]]
     assert np.isnan(faces.landmarks[0, 0]).all()
-    assert summary(checked.findings) == [("mended", 1)]
+    assert summary(checked.findings) == [("corrected", 1)]
 
 
 def test_a_landmark_outside_the_image_but_near_its_face_is_kept() -> None:
@@ -138,7 +138,7 @@ def test_landmarks_of_a_whole_source_from_the_persons_view_are_swapped_with_thei
     checked = check_labels(table(*faces, known=False))
     np.testing.assert_array_equal(checked.label_images()[0].faces.landmarks[0], [MIRRORED[i] for i in (1, 0, 2, 4, 3)])
     assert checked.label_images()[0].faces.attributes[OCCLUDED_LANDMARKS].tolist() == [2 + 16] * 3
-    assert summary(checked.findings) == [("mended", 3)]
+    assert summary(checked.findings) == [("corrected", 3)]
 
 
 def test_a_face_seen_in_a_mirror_is_kept_and_noted_where_the_order_is_known() -> None:
@@ -158,7 +158,7 @@ def test_a_face_upside_down_is_not_mirrored() -> None:
 def test_an_attribute_that_float32_cannot_hold_is_unknown() -> None:
     checked = check_labels(table(FaceRecord((0, 0, 9, 9), attributes={"blur": 1e39})))
     assert np.isnan(checked.label_images()[0].faces.attributes["blur"]).all()
-    assert summary(checked.findings) == [("mended", 1)]
+    assert summary(checked.findings) == [("corrected", 1)]
 
 
 def test_no_faces_at_all_are_no_findings() -> None:

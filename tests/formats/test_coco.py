@@ -53,7 +53,7 @@ def test_a_file_that_names_sides_from_the_persons_view_is_swapped(tmp_path: Path
     faces = labels.label_images()[0].faces
     np.testing.assert_array_equal(faces.landmarks[0], [[18, 30], [32, 30], [25, 40], [19, 50], [31, 50]])
     assert faces.attributes["occluded_landmarks"].tolist() == [2, 2, 2]
-    assert [finding.action for finding in labels.findings] == ["mended"]
+    assert [finding.action for finding in labels.findings] == ["corrected"]
 
 
 def test_other_classes_and_unlisted_images_are_left_out_and_counted(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_measuring_reads_sizes_and_leaves_out_images_that_are_missing_or_broken(
     assert [(finding.action, finding.count) for finding in labels.findings] == [
         ("dropped", 1),
         ("dropped", 1),
-        ("mended", 1),
+        ("corrected", 1),
     ]
 
 
@@ -180,4 +180,4 @@ def test_a_image_that_is_named_twice_is_joined_once(tmp_path: Path) -> None:
     )
     labels = read_labels(path)
     assert [(image.file_name, len(image.faces)) for image in labels.label_images()] == [("a.jpg", 2), ("b.jpg", 0)]
-    assert [(finding.action, finding.count) for finding in labels.findings] == [("mended", 1), ("dropped", 1)]
+    assert [(finding.action, finding.count) for finding in labels.findings] == [("corrected", 1), ("dropped", 1)]

@@ -5,7 +5,8 @@ import torch
 
 from retinaface_cli.geometry.boxes import encode_boxes, encode_landmarks
 from retinaface_cli.model.networks.outputs import HeadOutputs
-from retinaface_cli.model.postprocess import PostprocessOptions, postprocess
+from retinaface_cli.model.postprocess import postprocess
+from retinaface_cli.settings.detection import DetectionSettings
 
 ANCHORS = torch.tensor([[20.0, 20, 16, 16], [24.0, 20, 16, 16], [60.0, 60, 32, 32], [100.0, 100, 64, 64]])
 BOXES = torch.tensor([[10.0, 10, 30, 30], [11.0, 10, 31, 30], [50.0, 50, 70, 70], [80.0, 80, 120, 120]])
@@ -21,7 +22,7 @@ def make_outputs(scores: torch.Tensor = SCORES, *, num_images: int = 1) -> HeadO
 
 
 def test_faces_come_best_first_without_duplicates() -> None:
-    (faces,) = postprocess(make_outputs(), ANCHORS, PostprocessOptions(score_threshold=0.5))
+    (faces,) = postprocess(make_outputs(), ANCHORS, DetectionSettings(score_threshold=0.5, box_voting=False))
     torch.testing.assert_close(torch.from_numpy(faces.scores.copy()), torch.tensor([0.9, 0.7]))
     torch.testing.assert_close(torch.from_numpy(faces.boxes.copy()), BOXES[[0, 3]], atol=1e-3, rtol=1e-5)
     assert faces.landmarks[1, 4].tolist() == pytest.approx([100, 100], abs=1e-3)
@@ -29,7 +30,7 @@ def test_faces_come_best_first_without_duplicates() -> None:
 
 def test_the_score_threshold_is_strict_and_may_leave_nothing() -> None:
     logits_at_half = make_outputs(torch.full((4,), 0.5))
-    (faces,) = postprocess(logits_at_half, ANCHORS, PostprocessOptions(score_threshold=0.5))
+    (faces,) = postprocess(logits_at_half, ANCHORS, DetectionSettings(score_threshold=0.5, box_voting=False))
     assert len(faces) == 0
     assert faces.landmarks.shape == (0, 5, 2)
 
@@ -38,15 +39,15 @@ def test_images_of_a_batch_are_kept_apart() -> None:
     outputs = make_outputs(num_images=2)
     logits = outputs.class_logits.clone()
     logits[1, :, 1] = -20
-    first, second = postprocess(outputs._replace(class_logits=logits), ANCHORS, PostprocessOptions())
+    first, second = postprocess(outputs._replace(class_logits=logits), ANCHORS, DetectionSettings(box_voting=False))
     assert (len(first), len(second)) == (1, 0)
 
 
 def test_top_k_cuts_before_and_after_the_suppression() -> None:
-    options = PostprocessOptions(score_threshold=0.1, pre_nms_top_k=2)
+    options = DetectionSettings(score_threshold=0.1, pre_nms_top_k=2, box_voting=False)
     (faces,) = postprocess(make_outputs(), ANCHORS, options)
     assert faces.scores.tolist() == pytest.approx([0.9])  # the second best is its duplicate
-    options = PostprocessOptions(score_threshold=0.1, keep_top_k=2)
+    options = DetectionSettings(score_threshold=0.1, keep_top_k=2, box_voting=False)
     (faces,) = postprocess(make_outputs(), ANCHORS, options)
     assert faces.scores.tolist() == pytest.approx([0.9, 0.7])
 
@@ -57,13 +58,13 @@ def test_inclusive_suppression_counts_one_pixel_more() -> None:
     anchors = torch.tensor([[15.0, 15, 10, 10], [19.3, 15, 10, 10]])
     logits = torch.tensor([[[0.0, 3.0], [0.0, 2.0]]])
     outputs = HeadOutputs(logits, encode_boxes(boxes, anchors)[None], torch.zeros(1, 2, 5, 2))
-    (plain,) = postprocess(outputs, anchors, PostprocessOptions(score_threshold=0.5))
-    (inclusive,) = postprocess(outputs, anchors, PostprocessOptions(score_threshold=0.5, nms_inclusive=True))
+    (plain,) = postprocess(outputs, anchors, DetectionSettings(score_threshold=0.5, box_voting=False))
+    (inclusive,) = postprocess(outputs, anchors, DetectionSettings(score_threshold=0.5, nms_inclusive=True, box_voting=False))
     assert (len(plain), len(inclusive)) == (2, 1)
 
 
 def test_voting_gives_a_face_the_mean_of_the_boxes_that_are_dropped_for_it() -> None:
-    options = PostprocessOptions(score_threshold=0.1, box_voting=True)
+    options = DetectionSettings(score_threshold=0.1, box_voting=True)
     (faces,) = postprocess(make_outputs(), ANCHORS, options)
     assert faces.scores.tolist() == pytest.approx([0.9, 0.7, 0.3])
     shift = 0.8**3 / (0.9**3 + 0.8**3)  # the second box lies one pixel to the right of the first
@@ -73,7 +74,7 @@ def test_voting_gives_a_face_the_mean_of_the_boxes_that_are_dropped_for_it() -> 
 
 
 def test_voting_on_nothing_gives_nothing() -> None:
-    options = PostprocessOptions(score_threshold=0.95, box_voting=True)
+    options = DetectionSettings(score_threshold=0.95, box_voting=True)
     (faces,) = postprocess(make_outputs(), ANCHORS, options)
     assert (faces.boxes.shape, faces.landmarks.shape) == ((0, 4), (0, 5, 2))
 
@@ -82,6 +83,6 @@ def test_voting_on_nothing_gives_nothing() -> None:
 def test_decoding_is_done_in_float32_whatever_comes_in(dtype: torch.dtype) -> None:
     halves = HeadOutputs(*(value.to(dtype) for value in make_outputs()))
     rounded = HeadOutputs(*(value.float() for value in halves))
-    (from_halves,) = postprocess(halves, ANCHORS, PostprocessOptions())
-    (expected,) = postprocess(rounded, ANCHORS, PostprocessOptions())
+    (from_halves,) = postprocess(halves, ANCHORS, DetectionSettings(box_voting=False))
+    (expected,) = postprocess(rounded, ANCHORS, DetectionSettings(box_voting=False))
     assert (from_halves.boxes == expected.boxes).all()

@@ -15,10 +15,19 @@ from retinaface_cli.detection.detector import FaceDetector
 from retinaface_cli.evaluation.wider_face import evaluate_wider_face
 from retinaface_cli.faces import FaceDetections, ImageDetections
 from retinaface_cli.model.checkpoints.loading import load_weights
-from retinaface_cli.model.postprocess import PostprocessOptions
+from retinaface_cli.settings.detection import DetectionSettings
 
 MIN_SCORE = 0.1
-OPTIONS = PostprocessOptions(score_threshold=0.02, nms_inclusive=True, pre_nms_top_k=100_000, keep_top_k=100_000)
+PLAIN = DetectionSettings(
+    max_size=None,
+    precision="32",
+    score_threshold=0.02,
+    nms_inclusive=True,
+    pre_nms_top_k=100_000,
+    keep_top_k=100_000,
+    rescore=False,
+    coarse_pass=False,
+)
 
 Rows = npt.NDArray[np.float32]
 """(N, 5) x1, y1, x2, y2, score."""
@@ -34,7 +43,7 @@ def find_unmatched(rows: Rows, others: Rows) -> list[Rows]:
 def check_images(shared: Path, backend: Backend, *, every: int) -> int:
     """Compares every n-th recorded image, both ways; returns how many detections were compared."""
     weights = load_weights(shared / "weights" / "retinaface_mv1_0.25.pth")
-    detector = FaceDetector(weights, device="cpu", backend=backend, options=OPTIONS)
+    detector = FaceDetector(weights, PLAIN.model_copy(update={"backend": backend}), device="cpu")
     compared = 0
     with np.load(shared / "reference" / "wider_dev_detections.npz") as recorded:
         for name in sorted(recorded)[::every]:
@@ -76,7 +85,7 @@ def average_precisions(truth: GroundTruth, found: dict[str, FaceDetections]) -> 
 @pytest.mark.slow
 def test_average_precision_is_the_recorded_one_before_boxes_are_clipped(shared: Path) -> None:
     folder = shared / "data" / "wider_dev"
-    detector = FaceDetector(load_weights(shared / "weights" / "retinaface_mv1_0.25.pth"), device="cpu", options=OPTIONS)
+    detector = FaceDetector(load_weights(shared / "weights" / "retinaface_mv1_0.25.pth"), PLAIN, device="cpu")
     truth = read_truth(folder / "ground_truth")
     found = {}
     for image in truth.images:

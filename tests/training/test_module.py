@@ -8,11 +8,18 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from retinaface_cli.data.batches import ValidationSample, collate_validation
+from retinaface_cli.data.preprocessing import Resizer
+from retinaface_cli.detection.detector import FaceDetector
+from retinaface_cli.faces import FaceDetections, FaceLabels
+from retinaface_cli.model.checkpoints.loading import LoadedWeights
+from retinaface_cli.model.postprocess import PostprocessOptions
 from retinaface_cli.settings.training import TrainSettings
 from retinaface_cli.training.module import FaceTrainingModule
 from tests.conftest import REPOSITORY
@@ -220,3 +227,24 @@ def test_a_compiled_network_learns_the_same_and_is_saved_under_the_same_names() 
     settings = make_settings(data__batch_size=2, trainer__max_epochs=1, ema__enabled=False)
     _, trainer = fit(settings, [training_batch([0, 1])] * 2)
     assert float(done.stdout.split()[-1]) == pytest.approx(float(trainer.callback_metrics["train/loss"]), rel=1e-3)
+
+
+def test_validation_finds_what_the_detector_finds_at_that_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = make_settings(trainer__max_epochs=1, validation__score_threshold=0.4)
+    module, trainer = make_module(settings), make_trainer(settings)
+    sizes = [(50, 75), (64, 33), (50, 75)]  # none a multiple of 32
+    images = [np.random.default_rng(i).integers(0, 256, (*size, 3), dtype=np.uint8) for i, size in enumerate(sizes)]
+    samples = [
+        ValidationSample(image, Resizer(size, size), FaceLabels.empty(), str(i), i)
+        for i, (image, size) in enumerate(zip(images, sizes, strict=True))
+    ]
+    found: list[FaceDetections] = []
+    monkeypatch.setattr(module._recorder, "add", lambda _, faces: found.extend(faces))
+    trainer.validate(module, loader_of([collate_validation(samples)]), verbose=False)
+    weights = LoadedWeights(Path("x.pt"), settings.network, module.detection_state(), "test", "")
+    options = PostprocessOptions(score_threshold=0.4, nms_inclusive=True)
+    detector = FaceDetector(weights, device="cpu", backend="torch", precision="32", options=options)
+    assert sum(map(len, found)) > 0
+    for faces, image in zip(found, images, strict=True):
+        (alone,) = detector.detect_resized([image])
+        np.testing.assert_allclose(faces.scores, alone.scores, atol=1e-6)

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
+from retinaface_cli.visualization import training_plots
 from retinaface_cli.visualization.training_plots import Curve, draw_curves
 
 STEPS = list(range(0, 1000, 2))
@@ -33,3 +35,12 @@ def test_a_run_without_figures_yet_gives_an_empty_image(tmp_path: Path) -> None:
 def test_a_loss_of_zero_can_be_drawn(tmp_path: Path) -> None:
     draw_curves({"train/loss": Curve([0, 1], [1.0, 0.0])}, tmp_path / "zero.png", title="zero")
     assert _height(tmp_path / "zero.png") > 0
+
+
+def test_the_losses_are_the_means_of_the_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[list[str]] = []
+    monkeypatch.setattr(training_plots, "_draw_group", lambda _, group: drawn.append(list(group)))
+    steps = {"train/loss": Curve([0, 1], [3.0, 2.0])}
+    draw_curves(steps, tmp_path / "first.png", title="in the first epoch")
+    draw_curves({**steps, "train/loss_epoch": Curve([1], [2.5])}, tmp_path / "second.png", title="behind it")
+    assert drawn == [["train/loss"], ["train/loss_epoch"]]

@@ -24,17 +24,17 @@ from retinaface_cli.formats.table import OCCLUDED_LANDMARKS, Finding
 
 _BAR_WIDTH = 8
 _ACTION_TITLES = {
-    "mended": "mended",
+    "corrected": "corrected",
     "ignored": "marked ignore",
     "dropped": "left out",
     "kept": "only noted",
-    "asked": "as asked",
+    "requested": "as asked",
     "chosen": "taken so",
 }
 
 
 def _table(title: str, *, show_header: bool = True) -> Table:
-    """An empty table of the report's look."""
+    """An empty table in the style of the report."""
     return Table(
         title=f"\n{title}",
         title_justify="left",

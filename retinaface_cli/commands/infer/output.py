@@ -15,6 +15,7 @@ from retinaface_cli.faces import ImageDetections
 from retinaface_cli.files.atomic import next_run_folder
 from retinaface_cli.files.outputs import OutputFolder
 from retinaface_cli.formats import FaceTable, PredictionFormat, read_predictions, write_predictions
+from retinaface_cli.formats.coco import read_image_ids, take_image_ids
 from retinaface_cli.model.checkpoints.loading import LoadedWeights
 from retinaface_cli.settings.detection import InferSettings
 from retinaface_cli.version import __version__
@@ -36,6 +37,8 @@ def open_output(settings: InferSettings, weights: LoadedWeights, sources: Sequen
     Raises:
         OutputError: it is none, or holds results that may not be replaced or continued.
     """
+    if settings.coco_ids is not None:
+        read_image_ids(settings.coco_ids)  # raises the error of a file that is none, before the work
     root = settings.output or next_run_folder(RUNS_FOLDER)
     report = describe_run(settings, weights)
     folder = OutputFolder.open(
@@ -58,21 +61,30 @@ def describe_run(settings: InferSettings, weights: LoadedWeights) -> dict[str, A
     }
 
 
-def gather_results(
-    files: ResultFiles, sources: Sequence[Source], failures: Sequence[UnreadableImage], *, extra: PredictionFormat
-) -> None:
-    """Writes predictions.json (and the extra format) from the label files, in input order, and errors.json."""
+def gather_results(files: ResultFiles, sources: Sequence[Source], failures: Sequence[UnreadableImage]) -> int:
+    """Writes predictions.json (and the further format) from the label files, in input order, and errors.json.
+
+    Returns:
+        How many images the COCO labels do not list, whose faces are not in the file of the format coco.
+    """
+    settings = files.settings
+    num_left_out = 0
     folder = files.folder
     folder.refresh()
     table = FaceTable.from_images(_results(files, sources))
-    for format_name in dict.fromkeys(("json", extra)):
-        _write_format(folder, table, format_name)
+    formats: list[PredictionFormat] = ["json"] if settings.format == "json" else ["json", settings.format]
+    for format_name in formats:
+        part = table
+        if format_name == "coco" and settings.coco_ids is not None:
+            part, num_left_out = take_image_ids(table, read_image_ids(settings.coco_ids))
+        _write_format(folder, part, format_name)
     errors_path = folder.root / "errors.json"
     if failures:
         listed = [{"file_name": one.name, "path": str(one.source.path), "reason": one.reason} for one in failures]
         folder.write_json(errors_path, listed, indent=True)
     else:
         folder.remove(errors_path)
+    return num_left_out
 
 
 def _write_format(folder: OutputFolder, table: FaceTable, format_name: PredictionFormat) -> None:

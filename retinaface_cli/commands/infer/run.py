@@ -103,7 +103,9 @@ def run(
         interrupted=module.stop_requested.is_set(),
     )
     if trainer.is_global_zero:
-        gather_results(module.files, sources, report.failures, extra=settings.format)
+        num_left_out = gather_results(module.files, sources, report.failures)
+        if num_left_out:
+            say(console, f"{num_left_out:,} images are not in {settings.coco_ids}, and left out of the COCO results")
         _print_summary(report, console)
     module.files.folder.close()
     return report
@@ -118,7 +120,7 @@ def _make_trainer(settings: InferSettings, console: Console) -> pl.Trainer:
     try:
         return pl.Trainer(
             accelerator=settings.accelerator,
-            devices=devices,  # type: ignore[arg-type]
+            devices=devices,
             num_nodes=num_nodes,
             strategy="ddp" if several else "auto",
             use_distributed_sampler=False,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 from retinaface_cli.errors import SettingsError
 from retinaface_cli.settings.trainer import LoggerSettings
-from retinaface_cli.training.loggers.base import RunIds, RunLogger
+from retinaface_cli.training.loggers.base import LoggedRun, RunIds, RunLogger, ServiceLogger
 from retinaface_cli.training.loggers.comet import CometRun
 from retinaface_cli.training.loggers.metrics_csv import MetricsCsv
 from retinaface_cli.training.loggers.mlflow import MlflowRun
@@ -20,21 +20,14 @@ from retinaface_cli.training.run_folder import RunFolder
 __all__ = ["RunLogger", "build_loggers", "check_packages"]
 
 
-class _Service(NamedTuple):
-    """How a logger is made, and the package that it needs: the module's name and that of the package."""
-
-    build: Callable[..., RunLogger]
-    module: str
-    package: str
-
-
-_SERVICES: Mapping[str, _Service] = {
-    "tensorboard": _Service(TensorBoardRun, "tensorboard", "tensorboard"),
-    "wandb": _Service(WandbRun, "wandb", "wandb"),
-    "neptune": _Service(NeptuneRun, "neptune", "neptune"),
-    "mlflow": _Service(MlflowRun, "mlflow", "mlflow"),
-    "comet": _Service(CometRun, "comet_ml", "comet-ml"),
+_SERVICES: Mapping[type[ServiceLogger[Any]], str] = {
+    TensorBoardRun: "tensorboard",
+    WandbRun: "wandb",
+    NeptuneRun: "neptune",
+    MlflowRun: "mlflow",
+    CometRun: "comet_ml",
 }
+"""The loggers by the module that each needs."""
 
 
 def check_packages(settings: LoggerSettings) -> None:
@@ -43,10 +36,12 @@ def check_packages(settings: LoggerSettings) -> None:
     Raises:
         SettingsError: one is not; the message has the command that installs it.
     """
-    for name, service in _SERVICES.items():
-        if getattr(settings, name) is not None and importlib.util.find_spec(service.module) is None:
-            package = service.package
-            raise SettingsError(f"loggers.{name}: the package {package} is not installed: pip install {package}")
+    for logger, module in _SERVICES.items():
+        if getattr(settings, logger.service) is not None and importlib.util.find_spec(module) is None:
+            package = module.replace("_", "-")
+            raise SettingsError(
+                f"loggers.{logger.service}: the package {package} is not installed: pip install {package}"
+            )
 
 
 def build_loggers(
@@ -65,13 +60,6 @@ def build_loggers(
     loggers: list[RunLogger] = []
     if settings.csv:
         loggers.append(MetricsCsv(folder.metrics, resume_step=resume_step))
-    ids = RunIds(folder.logger_ids)
-    for name, service in _SERVICES.items():
-        group: Any = getattr(settings, name)
-        if group is not None:
-            loggers.append(
-                service.build(
-                    group, folder=folder.path, experiment_name=experiment_name, ids=ids, resume_step=resume_step
-                )
-            )
-    return loggers
+    run = LoggedRun(folder.path, experiment_name, RunIds(folder.logger_ids), resume_step)
+    chosen = [(logger, getattr(settings, logger.service)) for logger in _SERVICES]
+    return loggers + [logger(group, run) for logger, group in chosen if group is not None]

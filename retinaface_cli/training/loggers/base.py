@@ -6,14 +6,16 @@ import json
 from abc import abstractmethod
 from argparse import Namespace
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic
 
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from retinaface_cli.errors import SettingsError
 from retinaface_cli.files.atomic import write_text_atomic
+from retinaface_cli.settings.base import AnySettings
 
 
 class RunIds:
@@ -35,6 +37,23 @@ class RunIds:
             return {}
         ids: dict[str, str] = json.loads(self._path.read_text(encoding="utf-8"))
         return ids
+
+
+@dataclass(frozen=True)
+class LoggedRun:
+    """The run that is logged.
+
+    Attributes:
+        folder: of the run; local files go there.
+        experiment_name: name of the run in the services.
+        ids: of the run in the services.
+        resume_step: number of optimizer steps done by the checkpoint that training goes on from; None: a fresh run.
+    """
+
+    folder: Path
+    experiment_name: str
+    ids: RunIds
+    resume_step: int | None = None
 
 
 class RunLogger(Logger):
@@ -114,3 +133,35 @@ class RunLogger(Logger):
 
     def _close(self, *, succeeded: bool) -> None:
         """Ends the run."""
+
+
+class ServiceLogger(RunLogger, Generic[AnySettings]):
+    """A logger by its settings."""
+
+    service: ClassVar[str]
+    """Name among the settings."""
+
+    def __init__(self, settings: AnySettings, run: LoggedRun) -> None:
+        super().__init__(self.service)
+        self._settings = settings
+        self._run = run
+
+
+class LightningLogger(ServiceLogger[AnySettings]):
+    """One of Lightning's own loggers, which also takes images."""
+
+    @abstractmethod
+    def _make(self) -> Logger:
+        """Lightning's logger."""
+
+    def _open(self) -> None:
+        self._inner = self._make()
+
+    def _write_settings(self, settings: dict[str, Any]) -> None:
+        self._inner.log_hyperparams(settings)
+
+    def _write_metrics(self, metrics: dict[str, float], step: int) -> None:
+        self._inner.log_metrics(metrics, step)
+
+    def _close(self, *, succeeded: bool) -> None:
+        self._inner.finalize("success" if succeeded else "failed")

@@ -8,27 +8,19 @@ from typing import Any
 
 from retinaface_cli.settings.base import flatten
 from retinaface_cli.settings.trainer import CometSettings
-from retinaface_cli.training.loggers.base import RunIds, RunLogger
+from retinaface_cli.training.loggers.base import LoggedRun, ServiceLogger
 
 
-class CometRun(RunLogger):
+class CometRun(ServiceLogger[CometSettings]):
     """An experiment at Comet, or its offline archive in the folder `comet` of the run.
 
     Written on the client itself: Lightning's logger writes nothing at all when it is offline.
     """
 
-    def __init__(
-        self,
-        settings: CometSettings,
-        *,
-        folder: Path,
-        experiment_name: str,
-        ids: RunIds,
-        resume_step: int | None,
-    ) -> None:
-        super().__init__("comet")
-        del resume_step
-        self._settings, self._folder, self._experiment_name, self._ids = settings, folder, experiment_name, ids
+    service = "comet"
+
+    def __init__(self, settings: CometSettings, run: LoggedRun) -> None:
+        super().__init__(settings, run)
         self._experiment: Any = None
 
     def _open(self) -> None:
@@ -39,12 +31,12 @@ class CometRun(RunLogger):
             ("log_code", "log_graph", "auto_output_logging", "log_git_metadata", "log_git_patch"), False
         )
         config = comet_ml.ExperimentConfig(
-            name=self._experiment_name,
-            offline_directory=str(self._folder / "comet"),
+            name=self._run.experiment_name,
+            offline_directory=str(self._run.folder / "comet"),
             display_summary_level=0,
             **quiet,
         )
-        known_id = self._ids.get("comet")
+        known_id = self._run.ids.get("comet")
         self._experiment = comet_ml.start(
             project=self._settings.project,
             workspace=self._settings.workspace,
@@ -53,7 +45,7 @@ class CometRun(RunLogger):
             online=not self._settings.offline,
             experiment_config=config,
         )
-        self._ids.set("comet", self._experiment.get_key())
+        self._run.ids.set("comet", self._experiment.get_key())
 
     def _write_settings(self, settings: dict[str, Any]) -> None:
         self._experiment.log_parameters(dict(flatten(settings)))

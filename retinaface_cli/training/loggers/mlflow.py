@@ -8,32 +8,23 @@ from typing import Any
 
 from retinaface_cli.settings.base import flatten
 from retinaface_cli.settings.trainer import MlflowSettings
-from retinaface_cli.training.loggers.base import RunIds, RunLogger
+from retinaface_cli.training.loggers.base import LoggedRun, ServiceLogger
 
 _MAX_PARAM_LENGTH = 500  # of MLflow's own tracking store
 _MAX_PARAMS = 100  # in one call
 
 
-class MlflowRun(RunLogger):
-    """A run at an MLflow server, or in a database of its own in the run's folder."""
+class MlflowRun(ServiceLogger[MlflowSettings]):
+    """A run at an MLflow server, or in a database of its own in the run's folder.
 
-    def __init__(
-        self,
-        settings: MlflowSettings,
-        *,
-        folder: Path,
-        experiment_name: str,
-        ids: RunIds,
-        resume_step: int | None,
-    ) -> None:
-        super().__init__("mlflow")
-        del resume_step
-        self._settings, self._folder, self._experiment_name, self._ids = (
-            settings,
-            folder.absolute(),
-            experiment_name,
-            ids,
-        )
+    Written on the client itself: Lightning's logger writes all settings a second time when a run goes on, which MLflow
+    refuses where one has changed.
+    """
+
+    service = "mlflow"
+
+    def __init__(self, settings: MlflowSettings, run: LoggedRun) -> None:
+        super().__init__(settings, run)
         self._client: Any = None
         self._run_id = ""
 
@@ -41,19 +32,19 @@ class MlflowRun(RunLogger):
         from mlflow.tracking import MlflowClient
 
         uri = self._settings.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-        self._client = MlflowClient(uri or f"sqlite:///{self._folder / 'mlflow.db'}")
-        known_id = self._ids.get("mlflow")
+        self._client = MlflowClient(uri or f"sqlite:///{self._run.folder.absolute() / 'mlflow.db'}")
+        known_id = self._run.ids.get("mlflow")
         if known_id is not None:
             self._run_id = known_id
             self._client.update_run(known_id, status="RUNNING")
             return
         experiment = self._client.get_experiment_by_name(self._settings.experiment)
         experiment_id = experiment.experiment_id if experiment else self._create_experiment(is_local=uri is None)
-        self._run_id = self._client.create_run(experiment_id, run_name=self._experiment_name).info.run_id
-        self._ids.set("mlflow", self._run_id)
+        self._run_id = self._client.create_run(experiment_id, run_name=self._run.experiment_name).info.run_id
+        self._run.ids.set("mlflow", self._run_id)
 
     def _create_experiment(self, *, is_local: bool) -> str:
-        location = (self._folder / "mlflow_artifacts").as_uri() if is_local else None
+        location = (self._run.folder.absolute() / "mlflow_artifacts").as_uri() if is_local else None
         created: str = self._client.create_experiment(self._settings.experiment, artifact_location=location)
         return created
 
