@@ -1,7 +1,7 @@
 """Counts what a detector takes for faces in free images without any.
 
     python examples/benchmarks/false_positives.py [-w WEIGHTS] [--threshold 0.7] [--max-size 960] [--precision 32]
-        [--no-double-check]
+        [--no-rescore]
 
 Needs scikit-image (`pip install scikit-image`), which carries the images: textures, objects, an animal, microscopy,
 the sky, printed pages. Each is looked at whole and in four quarters.
@@ -44,14 +44,14 @@ def main() -> None:
     parser.add_argument("--threshold", type=float, default=0.7, help="score above which a face counts")
     parser.add_argument("--max-size", type=int, default=960, help="longest side in pixels")
     parser.add_argument("--precision", default="32", help="32, 16, bf16 or auto")
-    parser.add_argument("--double-check", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--rescore", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
     detector = FaceDetector.load(
         options.weights,
         max_size=options.max_size,
         score_threshold=options.threshold,
         precision=options.precision,
-        double_check=options.double_check,
+        rescore=options.rescore,
     )
     num_views, num_found, in_wholes = 0, 0, 0
     for name in NAMES:

@@ -35,7 +35,7 @@ def time_plain_forward(images: str, weights: Path, **_: Any) -> float:
     network = load_weights(weights).build()
     seconds = 0.0
     with torch.inference_mode():
-        for source in find_sources([images]):
+        for source in find_sources([images]).sources:
             image = torch.from_numpy(load_rgb(source.path)).permute(2, 0, 1).float().contiguous()[None] - 114.0
             started = time.perf_counter()
             network(image)
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--coarse-pass", action="store_true", help="of infer")
     options = parser.parse_args()
     settings = {"backend": options.backend, "precision": options.precision, "coarse_pass": options.coarse_pass}
-    number = len(find_sources([options.images]))
+    number = len(find_sources([options.images]).sources)
     plain: list[float] = []
     whole: list[float] = []
     for _ in range(options.repeats):

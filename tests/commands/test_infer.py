@@ -18,7 +18,7 @@ from rich.console import Console
 
 from retinaface_cli.commands.infer.options import resolve_settings
 from retinaface_cli.commands.infer.run import InferReport, run
-from retinaface_cli.data.video import VideoFile, read_frames
+from retinaface_cli.data.video import VideoWriter, read_frames
 from retinaface_cli.errors import ImageReadError, SettingsError
 from retinaface_cli.formats import read_predictions
 from retinaface_cli.settings.base import validate_settings
@@ -178,10 +178,9 @@ def test_a_resumed_run_does_only_what_is_missing(tmp_path: Path, images: Path, w
 def test_videos_give_an_entry_a_frame_and_a_drawn_video(tmp_path: Path, weights: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
-    video = VideoFile(folder / "clip.mp4", frame_rate=10)
-    for index in range(4):
-        video.write(noise(96, 128, seed=index))
-    video.close()
+    with VideoWriter(folder / "clip.mp4", frame_rate=10) as video:
+        for index in range(4):
+            video.write(noise(96, 128, seed=index))
     save(folder / "z.png", noise(96, 128))
     report = infer(folder, weights, tmp_path / "out", visualize=True, batch_size=3)
     assert report.num_images == 5

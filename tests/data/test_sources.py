@@ -20,12 +20,12 @@ def tree(tmp_path: Path) -> Path:
 
 
 def names(inputs: list[str]) -> list[str]:
-    return [source.name for source in find_sources(inputs)]
+    return [source.name for source in find_sources(inputs).sources]
 
 
 def test_a_folder_gives_all_images_and_videos_below_it_sorted(tree: Path) -> None:
     assert names([str(tree)]) == ["clip.mp4", "a/x.jpg", "a/x.png", "b/x.jpg", "b/c d/ü.JPEG"]
-    assert [source.is_video for source in find_sources([str(tree)])] == [True, False, False, False, False]
+    assert [source.is_video for source in find_sources([str(tree)]).sources] == [True, False, False, False, False]
 
 
 def test_names_of_several_inputs_are_relative_to_what_holds_them_all(tree: Path) -> None:
@@ -50,7 +50,7 @@ def test_globs_lists_and_standard_input(tree: Path, monkeypatch: pytest.MonkeyPa
 def test_a_file_that_a_list_names_but_does_not_exist_is_kept_to_be_reported(tree: Path) -> None:
     listing = tree / "list.txt"
     listing.write_text("a/x.png\na/gone.png\n", encoding="utf-8")
-    assert [source.path.name for source in find_sources([f"@{listing}"])] == ["x.png", "gone.png"]
+    assert [source.path.name for source in find_sources([f"@{listing}"]).sources] == ["x.png", "gone.png"]
 
 
 def test_a_folder_named_like_a_image_is_listed_with_what_is_in_it(tmp_path: Path) -> None:

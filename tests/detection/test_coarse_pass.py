@@ -94,7 +94,7 @@ def test_a_portrait_is_one_face_at_every_network_size(name: str, max_size: int |
     original = load_rgb(EXAMPLES / name)
     factor = 4096 / max(original.shape)
     image = cv2.resize(original, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-    faces = FaceDetector.load("mobilenet0.25", device="cpu", max_size=max_size).detect(image)  # type: ignore[arg-type]
+    faces = FaceDetector.load("mobilenet0.25", device="cpu", max_size=max_size).detect(image)
     expected = FaceDetector.load("mobilenet0.25", device="cpu", max_size=960).detect(original)
     assert len(faces) == 1
     assert faces.scores[0] > 0.9
@@ -108,7 +108,7 @@ def test_a_portrait_of_any_size_is_one_face_in_one_place(name: str, long_side: i
     original = load_rgb(EXAMPLES / name)
     factor = long_side / max(original.shape)
     image = cv2.resize(original, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-    faces = FaceDetector.load("mobilenet0.25", device="cpu", max_size=960).detect(image)  # type: ignore[arg-type]
+    faces = FaceDetector.load("mobilenet0.25", device="cpu", max_size=960).detect(image)
     expected = FaceDetector.load("mobilenet0.25", device="cpu", max_size=960).detect(original)
     assert len(faces) == len(expected) == 1
     assert faces.scores[0] > 0.9

@@ -12,19 +12,22 @@ import pytest
 import torch
 
 import retinaface_cli
-from retinaface_cli.data.preprocessing import TestScale, load_rgb
+from retinaface_cli.data.preprocessing import load_rgb
 from retinaface_cli.detection.backends import Backend, resolve_backend, resolve_precision
 from retinaface_cli.detection.cpu import CallThreads
 from retinaface_cli.detection.detector import FaceDetector, resolve_device
 from retinaface_cli.errors import ImageReadError, SettingsError
 from retinaface_cli.faces import FaceDetections
 from retinaface_cli.geometry.anchors import generate_anchors
-from retinaface_cli.model.checkpoints.loading import load_weights, save_weights
+from retinaface_cli.model.checkpoints.loading import LoadedWeights, load_weights, save_weights
 from retinaface_cli.model.networks.retinaface import build_network
-from retinaface_cli.model.postprocess import PostprocessOptions, postprocess
+from retinaface_cli.model.postprocess import postprocess
+from retinaface_cli.settings.detection import DetectionSettings
 from retinaface_cli.settings.network import PREPROCESSINGS, NetworkSettings
 
-LOW = PostprocessOptions(score_threshold=0.3)
+LOW = DetectionSettings(
+    score_threshold=0.3, max_size=None, precision="32", box_voting=False, rescore=False, coarse_pass=False
+)
 
 on_every_backend = pytest.mark.parametrize("backend", ["torch", "openvino", "onnx"])
 
@@ -45,6 +48,11 @@ def write_random_weights(path: Path, *, backbone: str = "mobilenet0.25", preproc
 @pytest.fixture(scope="module", params=["mobilenet0.25", "mobilenet_v2", "resnet18"])
 def weights_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_random_weights(tmp_path_factory.mktemp("weights") / "w.safetensors", backbone=request.param)
+
+
+def make_detector(weights: LoadedWeights, **changes: Any) -> FaceDetector:
+    """A plain detector on the CPU."""
+    return FaceDetector(weights, LOW.model_copy(update=changes), device="cpu")
 
 
 def noise(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8]:
@@ -79,7 +87,7 @@ def plain_faces(path: Path, image: npt.NDArray[np.uint8]) -> FaceDetections:
 
 @on_every_backend
 def test_folding_padding_and_channel_order_change_nothing(weights_path: Path, backend: Backend) -> None:
-    detector = FaceDetector(load_weights(weights_path), device="cpu", backend=backend, options=LOW)
+    detector = make_detector(load_weights(weights_path), backend=backend)
     for size in ((64, 96), (75, 131), (33, 20)):
         image = noise(*size)
         assert_equal_faces(detector.detect_resized([image])[0], plain_faces(weights_path, image))
@@ -89,14 +97,14 @@ def test_folding_padding_and_channel_order_change_nothing(weights_path: Path, ba
 def test_rgb_networks_with_a_standard_deviation_are_folded_too(tmp_path: Path, backend: Backend) -> None:
     path = write_random_weights(tmp_path / "w.safetensors", preprocessing="imagenet-rgb")
     image = noise(70, 90)
-    detector = FaceDetector(load_weights(path), device="cpu", backend=backend, options=LOW)
+    detector = make_detector(load_weights(path), backend=backend)
     assert_equal_faces(detector.detect_resized([image])[0], plain_faces(path, image))
 
 
 @on_every_backend
 def test_faces_do_not_depend_on_the_company_in_a_batch(weights_path: Path, backend: Backend) -> None:
     images = [noise(*size, seed=i) for i, size in enumerate([(75, 131), (64, 96), (90, 130), (75, 131), (33, 20)])]
-    detector = FaceDetector(load_weights(weights_path), device="cpu", backend=backend, options=LOW)
+    detector = make_detector(load_weights(weights_path), backend=backend)
     alone = [detector.detect_resized([image])[0] for image in images]
     for together in (detector.detect_batch(images), detector.detect_resized(images)):
         for found, expected in zip(together, alone, strict=True):
@@ -110,7 +118,7 @@ def test_threads_that_detect_at_once_are_not_mixed_up(weights_path: Path, backen
     sizes = [(75, 131), (264, 96), (90, 330), (33, 20)]
     images = [noise(*size, seed=i) for i, size in enumerate(sizes)] * 8
     weights = load_weights(weights_path)
-    detector = FaceDetector(weights, device="cpu", backend=backend, options=LOW, in_parallel=True)
+    detector = FaceDetector(weights, LOW.model_copy(update={"backend": backend}), device="cpu", in_parallel=True)
     alone = [detector.detect_resized([image])[0] for image in images[: len(sizes)]]
     with CallThreads(4) as threads:
         together = list(threads.map(lambda image: detector.detect_resized([image])[0], images))
@@ -121,9 +129,9 @@ def test_threads_that_detect_at_once_are_not_mixed_up(weights_path: Path, backen
 def test_detections_are_in_pixels_of_the_original_image_and_inside_it(tmp_path: Path) -> None:
     path = write_random_weights(tmp_path / "w.safetensors")
     image = noise(96, 128)
-    small = FaceDetector(load_weights(path), device="cpu", options=LOW).detect(image)
+    small = make_detector(load_weights(path)).detect(image)
     large = image.repeat(2, axis=0).repeat(2, axis=1)
-    shrunk = FaceDetector(load_weights(path), device="cpu", scale=TestScale(long_side=128), options=LOW).detect(large)
+    shrunk = make_detector(load_weights(path), max_size=128).detect(large)
     np.testing.assert_allclose(shrunk.boxes / 2, small.boxes, atol=0.5)
     assert shrunk.boxes.min() >= 0
     assert (shrunk.boxes.max(axis=0) <= [256, 192, 256, 192]).all()
@@ -135,7 +143,7 @@ def test_a_file_and_an_array_give_the_same(tmp_path: Path) -> None:
         device="cpu",
         max_size=160,
         score_threshold=0.3,
-        double_check=False,
+        rescore=False,
     )
     cv2.imwrite(str(tmp_path / "x.png"), noise(100, 120))
     assert_equal_faces(detector.detect(tmp_path / "x.png"), detector.detect(load_rgb(tmp_path / "x.png")))
@@ -164,7 +172,7 @@ def test_extreme_images_go_through(tmp_path: Path, backend: Backend) -> None:
 def test_bfloat16_finds_about_the_same(tmp_path: Path, backend: Backend) -> None:
     path = write_random_weights(tmp_path / "w.safetensors")
     image = noise(96, 128)
-    options: dict[str, Any] = {"device": "cpu", "score_threshold": 0.3, "double_check": False}
+    options: dict[str, Any] = {"device": "cpu", "score_threshold": 0.3, "rescore": False}
     exact = FaceDetector.load(path, **options).detect(image)
     rough = FaceDetector.load(path, precision="bf16", backend=backend, **options).detect(image)
     assert len(exact) >= 5
@@ -272,10 +280,8 @@ def test_the_public_names_come_from_the_package() -> None:
 def test_boxes_are_voted_on_unless_told_otherwise(tmp_path: Path) -> None:
     path = write_random_weights(tmp_path / "w.safetensors")
     image = noise(100, 160)
-    voted = FaceDetector.load(path, device="cpu", score_threshold=0.3, double_check=False).detect(image)
-    plain = FaceDetector.load(path, device="cpu", score_threshold=0.3, box_voting=False, double_check=False).detect(
-        image
-    )
+    voted = FaceDetector.load(path, device="cpu", score_threshold=0.3, rescore=False).detect(image)
+    plain = FaceDetector.load(path, device="cpu", score_threshold=0.3, box_voting=False, rescore=False).detect(image)
     np.testing.assert_array_equal(voted.scores, plain.scores)
     assert not np.allclose(voted.boxes, plain.boxes, atol=0.1)
 
@@ -285,9 +291,7 @@ def test_the_old_packages_interface_gives_rounded_lists(tmp_path: Path) -> None:
     model = retinaface_cli.get_model(str(path), max_size=160, device="cpu").eval()
     image = noise(100, 160)
     jsons = model.predict_jsons(image, confidence_threshold=0.3, nms_threshold=0.4)
-    detector = FaceDetector.load(
-        path, device="cpu", max_size=160, score_threshold=0.3, box_voting=False, double_check=False
-    )
+    detector = FaceDetector.load(path, device="cpu", max_size=160, score_threshold=0.3, box_voting=False, rescore=False)
     faces = detector.detect(image)
     assert len(jsons) == len(faces) > 0
     assert set(jsons[0]) == {"bbox", "score", "landmarks"}

@@ -169,7 +169,7 @@ def test_every_backend_confirms_the_weak_face_and_nothing_else(backend: str) -> 
             "mobilenet0.25",
             device="cpu",
             max_size=960,
-            backend=backend,  # type: ignore[arg-type]
+            backend=backend,
             score_threshold=0.05,
             rescore=rescore,
         ).detect(image)

@@ -18,6 +18,7 @@ from retinaface_cli.detection.tta import (
     detect_augmented,
     mirror,
     soften_scores,
+    views_of,
     vote_faces,
 )
 from retinaface_cli.faces import FaceDetections
@@ -121,10 +122,8 @@ def test_lists_are_joined_by_score() -> None:
 
 
 def test_views_are_all_combinations() -> None:
-    assert TestTimeAugmentation.of_kinds(("flip",), merge="soft-nms").views == (View(1.0, False), View(1.0, True))
-    assert len(TestTimeAugmentation.of_kinds(("flip", "multiscale"), merge="box-voting").views) == 2 * len(
-        SCALE_FACTORS
-    )
+    assert views_of(DetectionSettings(tta=("flip",))) == [View(1.0, False), View(1.0, True)]
+    assert len(views_of(DetectionSettings(tta=("flip", "multiscale")))) == 2 * len(SCALE_FACTORS)
 
 
 def test_faces_of_all_views_come_back_to_the_image() -> None:
@@ -148,8 +147,8 @@ def test_images_of_like_size_go_together_and_results_keep_their_order() -> None:
 
 def test_only_so_many_faces_are_kept() -> None:
     detector = SimpleNamespace(
-        scale=TestScale(),
-        options=PostprocessOptions(score_threshold=0.02, keep_top_k=1),
+        settings=DetectionSettings(score_threshold=0.02, keep_top_k=1, max_size=None),
+        target_size=lambda image: image.shape[:2],
         detect_resized=lambda images: [faces((0.9, (0, 0, 9, 9)), (0.8, (20, 20, 30, 30))) for _ in images],
     )
     (found,) = detect(cast(FakeDetector, detector), [one_image()], "flip")

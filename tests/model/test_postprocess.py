@@ -59,7 +59,8 @@ def test_inclusive_suppression_counts_one_pixel_more() -> None:
     logits = torch.tensor([[[0.0, 3.0], [0.0, 2.0]]])
     outputs = HeadOutputs(logits, encode_boxes(boxes, anchors)[None], torch.zeros(1, 2, 5, 2))
     (plain,) = postprocess(outputs, anchors, DetectionSettings(score_threshold=0.5, box_voting=False))
-    (inclusive,) = postprocess(outputs, anchors, DetectionSettings(score_threshold=0.5, nms_inclusive=True, box_voting=False))
+    settings = DetectionSettings(score_threshold=0.5, nms_inclusive=True, box_voting=False)
+    (inclusive,) = postprocess(outputs, anchors, settings)
     assert (len(plain), len(inclusive)) == (2, 1)
 
 

@@ -19,7 +19,7 @@ from retinaface_cli.data.preprocessing import Resizer
 from retinaface_cli.detection.detector import FaceDetector
 from retinaface_cli.faces import FaceDetections, FaceLabels
 from retinaface_cli.model.checkpoints.loading import LoadedWeights
-from retinaface_cli.model.postprocess import PostprocessOptions
+from retinaface_cli.settings.detection import DetectionSettings
 from retinaface_cli.settings.training import TrainSettings
 from retinaface_cli.training.module import FaceTrainingModule
 from tests.conftest import REPOSITORY
@@ -242,8 +242,16 @@ def test_validation_finds_what_the_detector_finds_at_that_scale(monkeypatch: pyt
     monkeypatch.setattr(module._recorder, "add", lambda _, faces: found.extend(faces))
     trainer.validate(module, loader_of([collate_validation(samples)]), verbose=False)
     weights = LoadedWeights(Path("x.pt"), settings.network, module.detection_state(), "test", "")
-    options = PostprocessOptions(score_threshold=0.4, nms_inclusive=True)
-    detector = FaceDetector(weights, device="cpu", backend="torch", precision="32", options=options)
+    found_as = DetectionSettings(
+        score_threshold=0.4,
+        nms_inclusive=True,
+        max_size=None,
+        precision="32",
+        backend="torch",
+        rescore=False,
+        coarse_pass=False,
+    )
+    detector = FaceDetector(weights, found_as, device="cpu")
     assert sum(map(len, found)) > 0
     for faces, image in zip(found, images, strict=True):
         (alone,) = detector.detect_resized([image])

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from retinaface_cli.data.preprocessing import load_rgb
-from retinaface_cli.data.sources import IMAGE_SUFFIXES
 from retinaface_cli.errors import RetinaFaceError
+from retinaface_cli.files.listing import IMAGE_SUFFIXES
 from retinaface_cli.visualization.image_files import output_name, save_image
 
 
