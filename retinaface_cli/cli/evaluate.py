@@ -282,7 +282,7 @@ def evaluate(
 
     given = given_options(ctx)
     if not any(name in given for name in ("config", "predictions", "labels", "weights")):
-        from retinaface_cli.commands.evaluate.training import find_newest_run
+        from retinaface_cli.commands.evaluate.detection import find_newest_run
 
         newest = find_newest_run()
         if newest is None:

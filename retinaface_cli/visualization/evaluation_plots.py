@@ -10,8 +10,6 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from retinaface_cli.files.atomic import atomic_path
-
 _COLORS = ("#448361", "#d9730d", "#c14c8a", "#0b6e99")
 _LINE_STYLES = ("-", "--", ":", "-.")
 
@@ -25,7 +23,7 @@ class NamedCurve(NamedTuple):
 
 
 def draw_precision_recall(groups: Mapping[str, Mapping[str, NamedCurve]], path: Path, *, title: str) -> None:
-    """Draws precision over recall, written whole or not at all.
+    """Draws precision over recall.
 
     Args:
         groups: name of the predictions -> name of the subset -> curve; subsets differ in color, predictions in line.
@@ -48,8 +46,7 @@ def draw_precision_recall(groups: Mapping[str, Mapping[str, NamedCurve]], path: 
     axes.set_title(title, fontsize="medium", wrap=True)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left", fontsize="small")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    figure.savefig(path, dpi=110, format="png")
 
 
 def _cycle(values: Sequence[str], count: int) -> list[str]:

@@ -22,7 +22,7 @@ def measure(shared: Path, scale: TestScale) -> list[float]:
     detector = FaceDetector(load_weights(resolve_weights(PACKAGED_NAME)), device="cpu", scale=scale, options=OPTIONS)
     truth = read_truth(folder / "ground_truth")
     images = folder / "WIDER_val" / "images"
-    found = {image.file_name: detector.detect(load_rgb(images / image.file_name)) for image in truth.images}
+    found = {name: detector.detect(load_rgb(images / name)) for name in truth.faces.file_names}
     return average_precisions(truth, found)
 
 
