@@ -126,7 +126,7 @@ def visualize(
     ] = None,
 ) -> None:
     """Draw true faces, detected faces or both on images, make contact sheets of them, or hide the faces."""
-    from retinaface_cli.commands.visualize import run
+    from retinaface_cli.commands.visualize.run import run
     from retinaface_cli.settings.base import validate_settings
     from retinaface_cli.settings.visualization import VisualizeSettings
 
