@@ -29,9 +29,11 @@ LOW = PostprocessOptions(score_threshold=0.3)
 on_every_backend = pytest.mark.parametrize("backend", ["torch", "openvino", "onnx"])
 
 
-def write_random_weights(path: Path, *, backbone: str = "mobilenet0.25", preprocessing: str = "mean-bgr") -> Path:
+def write_random_weights(
+    path: Path, *, backbone: str = "mobilenet0.25", preprocessing: str = "mean-bgr", seed: int = 3
+) -> Path:
     """Own weights drawn by seed, with outputs that depend on the image."""
-    torch.manual_seed(3)
+    torch.manual_seed(seed)
     settings = NetworkSettings.model_validate(
         {"backbone": backbone, "out_channels": 16, "preprocessing": PREPROCESSINGS[preprocessing]}
     )
