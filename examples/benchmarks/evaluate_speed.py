@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ NUM_DETECTIONS = 470_000
 POINTS = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]])
 
 
-def invent(labels: tuple[ImageLabels, ...], num_detections: int) -> Iterator[ImageDetections]:
+def invent(labels: Sequence[ImageLabels], num_detections: int) -> Iterator[ImageDetections]:
     """Detections for every image, more where there are more faces."""
     rng = np.random.default_rng(0)
     weights = np.array([len(image.faces) + 8.0 for image in labels])
@@ -66,7 +66,9 @@ def main() -> None:
         path = Path(folder, "predictions.json")
         write_predictions(
             path,
-            FaceTable.from_images(invent(read_truth(options.ground_truth).images, options.num_detections)),
+            FaceTable.from_images(
+                invent(read_truth(options.ground_truth).faces.label_images(), options.num_detections)
+            ),
             format_name="json",
         )
         print(f"{path.name}: {options.num_detections:,} detections, {path.stat().st_size / 1e6:.0f} MB", flush=True)

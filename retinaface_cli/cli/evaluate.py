@@ -26,7 +26,7 @@ def evaluate(ctx: typer.Context, given: dict[str, Any], *, fp16: Fp16 = False) -
     if fp16:
         given["precision"] = "16"
     if not given.keys() & {"training", "predictions", "labels", "weights"}:
-        from retinaface_cli.commands.evaluate.training import find_newest_run
+        from retinaface_cli.commands.evaluate.detection import find_newest_run
 
         newest = find_newest_run()
         if newest is None:

@@ -16,7 +16,7 @@ EXAMPLES = (
 
 def visualize(_ctx: typer.Context, given: dict[str, Any]) -> None:
     """Draw true faces, detected faces or both on images, make contact sheets of them, or hide the faces."""
-    from retinaface_cli.commands.visualize import run
+    from retinaface_cli.commands.visualize.run import run
     from retinaface_cli.settings.base import validate_settings
     from retinaface_cli.settings.visualization import VisualizeSettings
 

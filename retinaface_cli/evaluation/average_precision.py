@@ -1,21 +1,21 @@
 """Average precision as in PASCAL VOC from 2010 on: the area under the precision envelope, and AP50 on faces.
 
-AP50 is the validation metric of the older training code: a face is found at an IoU of at least .5, each detection is
+AP50 is the validation metric of the legacy training code: a face is found at an IoU of at least .5, each detection is
 judged against the face it overlaps most with, all images count alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from retinaface_cli.evaluation.matching import FaceMatches, FloatValues, Indices, match_faces
-from retinaface_cli.faces import BoolArray, ImageDetections, ImageLabels
+from retinaface_cli.faces import BoolArray
+from retinaface_cli.formats.table import FaceTable
 
-OLD_SCORE_THRESHOLD = float(np.float32(0.1))
-"""The older training code measured on detections that score above this, which cuts the recall."""
+LEGACY_SCORE_THRESHOLD = float(np.float32(0.1))
+"""The legacy training code measures detections that score above this, which cuts the recall."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class AveragePrecisionReport:
 
     Attributes:
         ap: average precision in [0, 1].
-        ap_old: the same of the detections that score above .1 alone, as the older training code reported it.
+        ap_legacy: the same of the detections that score above .1 alone, as the legacy training code reported it.
         recall: share of the counted faces that are found at the lowest score.
         best_f1: highest harmonic mean of precision and recall.
         best_f1_score: score threshold that gives best_f1.
@@ -64,7 +64,7 @@ class AveragePrecisionReport:
     """
 
     ap: float
-    ap_old: float
+    ap_legacy: float
     recall: float
     best_f1: float
     best_f1_score: float
@@ -72,7 +72,7 @@ class AveragePrecisionReport:
     curve: PrecisionRecallCurve
 
 
-def evaluate_ap50(labels: Sequence[ImageLabels], detections: Sequence[ImageDetections]) -> AveragePrecisionReport:
+def evaluate_ap50(labels: FaceTable, detections: FaceTable) -> AveragePrecisionReport:
     """AP50 over all faces that are not ignored; detections on ignored faces do not count.
 
     Args:
@@ -92,7 +92,7 @@ def score_ap50(matches: FaceMatches) -> AveragePrecisionReport:
     best_f1, best_f1_score = curve.best_f1()
     return AveragePrecisionReport(
         ap=curve.average_precision,
-        ap_old=precision_recall(matches, counted, score_threshold=OLD_SCORE_THRESHOLD).average_precision,
+        ap_legacy=precision_recall(matches, counted, score_threshold=LEGACY_SCORE_THRESHOLD).average_precision,
         recall=float(curve.recall[-1]) if len(curve.recall) else 0.0,
         best_f1=best_f1,
         best_f1_score=best_f1_score,

@@ -24,7 +24,7 @@ ATTRIBUTE_VALUES: Mapping[str, tuple[str, ...]] = {
     "pose": ("typical", "atypical"),
     "occluded_landmarks": ("none", "some", "all"),
 }
-"""What the numbers of WIDER FACE's attributes mean; occluded_landmarks, a sum of bits, is boiled down to these."""
+"""What the numbers of WIDER FACE's attributes mean; occluded_landmarks, a sum of bits, is reduced to these."""
 
 _ALL_OCCLUDED = 31
 
@@ -41,7 +41,7 @@ class GroupResult:
         name: of the group.
         num_faces: faces that count.
         recall: share of them that are found at the lowest score.
-        ap50: average precision at an IoU of .5. A detection that claims no face is false in the bucket of its own
+        ap50: average precision at an IoU of .5. A detection without a face is false in the bucket of its own
             height, in its own event, and for every value of an attribute.
         nme_box: mean landmark error as a part of the box size; None where there are no landmarks.
     """
@@ -89,7 +89,7 @@ def height_groups(matches: FaceMatches) -> list[FaceGroup]:
     own_buckets = np.digitize(_heights(matches.detections.boxes), HEIGHT_LIMITS)
     limits = [str(limit) for limit in HEIGHT_LIMITS]
     names = [f"< {limits[0]} px", *(f"{a}-{b} px" for a, b in itertools.pairwise(limits)), f">= {limits[-1]} px"]
-    own_buckets = np.where(matches.claims >= 0, -1, own_buckets)[matches.falling]  # what claims a face may count in all
+    own_buckets = np.where(matches.matched >= 0, -1, own_buckets)[matches.falling]  # what is matched may count in all
     return [
         FaceGroup("height", name, buckets == index, matches.falling[(own_buckets == -1) | (own_buckets == index)])
         for index, name in enumerate(names)

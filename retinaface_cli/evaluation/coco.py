@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from retinaface_cli.faces import FaceDetections, ImageDetections, ImageLabels
+from retinaface_cli.evaluation.matching import align_detections, scores_of
+from retinaface_cli.formats.table import FaceTable
 
 MAX_DETECTIONS = 100
-"""COCO looks at so many detections of an image, the best by score."""
+"""COCO takes so many detections of an image, the best by score."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class CocoReport:
         ap_medium: of faces between 32 x 32 and 96 x 96 pixels.
         ap_large: of faces above 96 x 96 pixels.
         ar: mean recall over the IoU thresholds.
-        max_detections: detections of an image that were looked at.
+        max_detections: detections of an image that were taken.
         num_faces: faces that are not ignored.
-        num_crowded: images with more faces than detections that are looked at.
+        num_crowded: images with more faces than detections that are taken.
     """
 
     ap: float | None
@@ -45,19 +45,17 @@ class CocoReport:
     num_crowded: int
 
 
-def evaluate_coco(
-    labels: Sequence[ImageLabels], detections: Sequence[ImageDetections], *, max_detections: int = MAX_DETECTIONS
-) -> CocoReport:
+def evaluate_coco(labels: FaceTable, detections: FaceTable, *, max_detections: int = MAX_DETECTIONS) -> CocoReport:
     """COCO's figures; ignored faces are treated as COCO's crowd regions, sizes are those of the true boxes.
 
     Args:
         labels: the images to be measured on.
         detections: at most one entry an image, each of a labelled image.
-        max_detections: detections of an image that are looked at; 100 is the rule.
+        max_detections: detections of an image that are taken; 100 is the rule.
     """
-    evaluation = _run(labels, detections, max_detections)
+    evaluation = _run(labels, align_detections(labels, detections), max_detections)
     precision, recall = evaluation["precision"], evaluation["recall"]  # (10, 101, 1, 4, 1), (10, 1, 4, 1)
-    num_counted = [int((~image.faces.ignore).sum()) for image in labels]
+    num_counted = np.bincount(labels.image_index[~labels.ignore], minlength=len(labels))
     return CocoReport(
         ap=_mean(precision[:, :, :, 0]),
         ap50=_mean(precision[0, :, :, 0]),
@@ -67,18 +65,18 @@ def evaluate_coco(
         ap_large=_mean(precision[:, :, :, 3]),
         ar=_mean(recall[:, :, 0]),
         max_detections=max_detections,
-        num_faces=sum(num_counted),
-        num_crowded=sum(count > max_detections for count in num_counted),
+        num_faces=int(num_counted.sum()),
+        num_crowded=int((num_counted > max_detections).sum()),
     )
 
 
-def _run(labels: Sequence[ImageLabels], detections: Sequence[ImageDetections], max_detections: int) -> dict[str, Any]:
+def _run(labels: FaceTable, detections: FaceTable, max_detections: int) -> dict[str, Any]:
     """Feeds the evaluator and returns its arrays of precision and recall."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the libraries it imports
         from faster_coco_eval import COCO, COCOeval_faster
     was_collecting = gc.isenabled()
-    gc.disable()  # half a million dictionaries that all live to the end: looking through them costs a second
+    gc.disable()  # half a million dictionaries that all live to the end: visiting them costs a second
     try:
         truth, found = _datasets(labels, detections, max_detections)
         evaluator = COCOeval_faster(COCO(truth), COCO(found), "bbox", separate_eval=True)
@@ -92,51 +90,31 @@ def _run(labels: Sequence[ImageLabels], detections: Sequence[ImageDetections], m
     return result
 
 
-def _datasets(
-    labels: Sequence[ImageLabels], detections: Sequence[ImageDetections], max_detections: int
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Labels and detections as COCO data sets."""
-    ids = {image.file_name: number for number, image in enumerate(labels, start=1)}
-    truth = [
-        _annotation(ids[image.file_name], box, area, iscrowd=int(ignored))
-        for image in labels
-        for box, area, ignored in zip(*_boxes_xywh(image.faces.boxes), image.faces.ignore.tolist(), strict=True)
-    ]
-    found = [
-        _annotation(ids[image.file_name], box, area, iscrowd=0) | {"score": score}
-        for image in detections
-        for box, area, score in _best(image.faces, max_detections)
-    ]
-    return _dataset(ids, truth), _dataset(ids, found)
+def _datasets(labels: FaceTable, detections: FaceTable, max_detections: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Labels and detections as COCO data sets; images and annotations are numbered from 1."""
+    truth = _annotations(labels)
+    for annotation, ignored in zip(truth, labels.ignore.tolist(), strict=True):
+        annotation["iscrowd"] = int(ignored)
+    ranks = np.arange(len(detections.boxes)) - np.repeat(detections.starts, detections.num_faces)
+    best = detections.select_faces(ranks < max_detections)
+    found = _annotations(best)
+    for annotation, score in zip(found, scores_of(best).astype(np.float64).tolist(), strict=True):
+        annotation["score"] = score
+    images = [{"id": number, "file_name": name} for number, name in enumerate(labels.file_names, start=1)]
+    shared = {"images": images, "categories": [{"id": 1, "name": "face"}]}
+    return {**shared, "annotations": truth}, {**shared, "annotations": found}
 
 
-def _best(faces: FaceDetections, max_detections: int) -> list[tuple[list[float], float, float]]:
-    """Box (x, y, width, height), area and score of the best detections."""
-    order = np.argsort(-faces.scores, kind="stable")[:max_detections]
-    boxes, areas = _boxes_xywh(faces.boxes[order])
-    return list(zip(boxes, areas, faces.scores[order].astype(np.float64).tolist(), strict=True))
-
-
-def _boxes_xywh(boxes: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[list[list[float]], list[float]]:
-    """Boxes as x, y, width, height, and their areas."""
-    boxes_xywh = boxes.astype(np.float64)
+def _annotations(table: FaceTable) -> list[dict[str, Any]]:
+    """An annotation a face: number, image, box (x, y, width, height) and its area."""
+    boxes_xywh = table.boxes.astype(np.float64)
     boxes_xywh[:, 2:] -= boxes_xywh[:, :2]
-    return boxes_xywh.tolist(), (boxes_xywh[:, 2] * boxes_xywh[:, 3]).tolist()
-
-
-def _annotation(image_id: int, box: list[float], area: float, *, iscrowd: int) -> dict[str, Any]:
-    return {"image_id": image_id, "category_id": 1, "bbox": box, "area": area, "iscrowd": iscrowd}
-
-
-def _dataset(ids: dict[str, int], annotations: list[dict[str, Any]]) -> dict[str, Any]:
-    """A data set of one category; annotations are numbered from 1."""
-    for number, annotation in enumerate(annotations, start=1):
-        annotation["id"] = number
-    return {
-        "images": [{"id": number, "file_name": name} for name, number in ids.items()],
-        "categories": [{"id": 1, "name": "face"}],
-        "annotations": annotations,
-    }
+    areas = boxes_xywh[:, 2] * boxes_xywh[:, 3]
+    rows = zip((table.image_index + 1).tolist(), boxes_xywh.tolist(), areas.tolist(), strict=True)
+    return [
+        {"id": number, "image_id": image, "category_id": 1, "bbox": box, "area": area, "iscrowd": 0}
+        for number, (image, box, area) in enumerate(rows, start=1)
+    ]
 
 
 def _mean(values: np.ndarray[Any, np.dtype[np.float64]]) -> float | None:

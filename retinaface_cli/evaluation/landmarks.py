@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from retinaface_cli.evaluation.matching import FaceMatches, FloatValues, Indices, match_faces
-from retinaface_cli.faces import LANDMARK_NAMES, NUM_LANDMARKS, BoolArray, ImageDetections, ImageLabels
+from retinaface_cli.faces import LANDMARK_NAMES, NUM_LANDMARKS, BoolArray
+from retinaface_cli.formats.table import FaceTable
 
 FAILURE_ERROR = 0.1
 """A face whose mean error is above this part of its inter-ocular distance has failed, as in the 300-W challenge."""
@@ -60,7 +61,7 @@ class LandmarkReport:
     num_matched: int
 
 
-def evaluate_landmarks(labels: Sequence[ImageLabels], detections: Sequence[ImageDetections]) -> LandmarkReport:
+def evaluate_landmarks(labels: FaceTable, detections: FaceTable) -> LandmarkReport:
     """NME on the faces that were found (IoU of at least .5, whatever the score) and have landmarks.
 
     Args:
@@ -103,7 +104,7 @@ def landmark_errors(matches: FaceMatches) -> LandmarkErrors:
     is_true, _ = matches.judge(labelled_faces(matches))
     has_points = np.isfinite(matches.detections.landmarks).reshape(-1, NUM_LANDMARKS * 2).any(axis=1)
     found = np.flatnonzero(is_true & has_points)
-    faces = matches.claims[found]
+    faces = matches.matched[found]
     true_points = np.where(
         matches.faces.has_landmarks[faces][..., None], matches.faces.landmarks[faces], np.nan
     ).astype(np.float64)  # (M, 5, 2)

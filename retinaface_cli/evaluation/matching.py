@@ -1,107 +1,113 @@
-"""Which detection claims which labelled face, for a whole data set: the ground that every protocol stands on.
+"""Which detection is matched to which labelled face, for a whole data set; every protocol works on these matches.
 
-A detection claims the face of its image with which it overlaps most, whether that face counts or not (the rule of
-the WIDER FACE tool and of the old validation metric); the first claim on a face in order of score may find it.
+A detection is matched to the face of its image with which it overlaps most, whether that face counts or not (the rule
+of the WIDER FACE tool and of the legacy validation metric); of the matches of a face the first by score may find it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from retinaface_cli.faces import BoolArray, FaceDetections, FaceLabels, FloatArray, ImageDetections, ImageLabels
+from retinaface_cli.faces import BoolArray, FloatArray
+from retinaface_cli.formats.table import FaceTable
 
 FloatValues = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
 _MAX_PAIRS = 1 << 16
-"""Pairs of boxes looked at in one go: few enough for the processor's cache, and for the memory in a crowd."""
+"""Pairs of boxes compared at once: few enough for the processor's cache, and for the memory in a crowd."""
 
 MAX_BORDER = 1.0
 """Widest border, in pixels."""
 
 _SLACK = 1e-2
 _RELATIVE_SLACK = 1e-6
-"""Pixels, and part of the coordinate, by which boxes are too large in the first look; above float32's rounding."""
+"""Pixels, and part of the coordinate, by which boxes are enlarged in the first comparison; above float32's rounding."""
 
 
 @dataclass(frozen=True, eq=False)
 class FaceMatches:
-    """All detections of a data set, image after image, each image's by falling score, with what they claim.
+    """All labelled faces (F) and detections (D) of a data set, and which of them belong together.
 
     Attributes:
-        file_names: of the images, in the order of the labels.
-        faces: all labelled faces, image after image (F of them).
-        face_images: (F,) index of each face's image.
-        detections: all detections (D of them).
-        detection_images: (D,) index of each detection's image.
-        claims: (D,) index of the claimed face, -1 where no face overlaps enough.
-        is_first: (D,) whether the claim is the first on its face.
+        faces: the labels.
+        detections: of the same images in the same order, each image's by falling score.
+        matched: (D,) index of the face that each detection is matched to, -1 where no face overlaps enough.
+        is_first: (D,) whether the detection is the first of its face.
     """
 
-    file_names: tuple[str, ...]
-    faces: FaceLabels
-    face_images: Indices
-    detections: FaceDetections
-    detection_images: Indices
-    claims: Indices
+    faces: FaceTable
+    detections: FaceTable
+    matched: Indices
     is_first: BoolArray
+
+    @property
+    def file_names(self) -> Sequence[str]:
+        """Of the images."""
+        return self.faces.file_names
+
+    @cached_property
+    def face_images(self) -> Indices:
+        """(F,) index of each face's image."""
+        return self.faces.image_index
+
+    @cached_property
+    def detection_images(self) -> Indices:
+        """(D,) index of each detection's image."""
+        return self.detections.image_index
 
     @cached_property
     def scores(self) -> FloatValues:
         """(D,) scores in float64."""
-        return self.detections.scores.astype(np.float64)
+        return scores_of(self.detections).astype(np.float64)
 
     @cached_property
     def falling(self) -> Indices:
         """(D,) indices of all detections by falling score; equal scores keep their order."""
-        return np.argsort(-self.detections.scores, kind="stable")
+        return np.argsort(-scores_of(self.detections), kind="stable")
 
     def judge(self, counted: BoolArray, *, among: Indices | None = None) -> tuple[BoolArray, BoolArray]:
         """Finds true positives, and the detections that count at all: (D,) each, or as many as `among` has.
 
-        A detection that claims a face outside `counted` is neither right nor wrong; one that claims a face for the
-        second time, or none, is a false positive.
+        A detection that is matched to a face outside `counted` is neither right nor wrong; a second one of a face, or
+        one without a face, is a false positive.
 
         Args:
             counted: (F,) the faces to be found.
-            among: indices of detections that are looked at, in this order; None: all.
+            among: indices of the detections that are judged, in this order; None: all.
         """
-        claims, is_first = (self.claims, self.is_first) if among is None else (self.claims[among], self.is_first[among])
-        on_counted = np.append(counted, False)[claims]  # no claim, -1, points at the last
-        return on_counted & is_first, on_counted | (claims < 0)
+        matched, is_first = self.matched, self.is_first
+        if among is not None:
+            matched, is_first = matched[among], is_first[among]
+        on_counted = np.append(counted, False)[matched]  # no face, -1, points at the last
+        return on_counted & is_first, on_counted | (matched < 0)
 
 
 @dataclass(frozen=True, eq=False)
 class NearFaces:
-    """The detections and faces of a data set as in FaceMatches, and which of them may overlap enough.
+    """The faces and detections of a data set as in FaceMatches, and which of them may overlap enough.
 
     Attributes:
-        file_names: of the images.
-        faces: all labelled faces.
-        face_images: (F,) index of each face's image.
-        detections: all detections.
-        detection_images: (D,) index of each detection's image.
-        iou_threshold: least overlap of a claim.
+        faces: the labels.
+        detections: of the same images in the same order, each image's by falling score.
+        iou_threshold: least overlap of a match.
         rows: (P,) detection of each pair, rising.
         columns: (P,) face of each pair, rising for each detection.
     """
 
-    file_names: tuple[str, ...]
-    faces: FaceLabels
-    face_images: Indices
-    detections: FaceDetections
-    detection_images: Indices
+    faces: FaceTable
+    detections: FaceTable
     iou_threshold: float
     rows: Indices
     columns: Indices
 
     def match(self, *, border: float = 0.0) -> FaceMatches:
-        """Lets every detection claim the face that it overlaps most, the first of equal ones.
+        """Matches every detection to the face that it overlaps most, the first of equal ones.
 
         Args:
             border: pixels added to every width and height before the overlap is taken, at most MAX_BORDER.
@@ -109,61 +115,83 @@ class NearFaces:
         boxes, face_boxes = self.detections.boxes[self.rows], self.faces.boxes[self.columns]
         ious = pair_ious(boxes, face_boxes, border=border)
         enough = np.flatnonzero(ious >= self.iou_threshold)
-        claims = _best_claims(self.rows[enough], self.columns[enough], ious[enough], len(self.detections))
-        return FaceMatches(
-            file_names=self.file_names,
-            faces=self.faces,
-            face_images=self.face_images,
-            detections=self.detections,
-            detection_images=self.detection_images,
-            claims=claims,
-            is_first=_first_claims(claims, len(self.faces)),
-        )
+        matched = _best_faces(self.rows[enough], self.columns[enough], ious[enough], len(self.detections.boxes))
+        return FaceMatches(self.faces, self.detections, matched, _is_first(matched, len(self.faces.boxes)))
 
 
 def match_faces(
-    labels: Sequence[ImageLabels],
-    detections: Sequence[ImageDetections],
-    *,
-    iou_threshold: float = 0.5,
-    border: float = 0.0,
+    labels: FaceTable, detections: FaceTable, *, iou_threshold: float = 0.5, border: float = 0.0
 ) -> FaceMatches:
     """Matches the detections of a data set with its labels: find_near_faces and NearFaces.match in one."""
     return find_near_faces(labels, detections, iou_threshold=iou_threshold).match(border=border)
 
 
-def find_near_faces(
-    labels: Sequence[ImageLabels], detections: Sequence[ImageDetections], *, iou_threshold: float = 0.5
-) -> NearFaces:
-    """Pairs images by file name, and their detections with the faces near them.
+def find_near_faces(labels: FaceTable, detections: FaceTable, *, iou_threshold: float = 0.5) -> NearFaces:
+    """Pairs detections with the faces near them.
 
     Args:
         labels: the images to be measured on; their names are distinct.
         detections: at most one entry an image; images without one have no detections.
-        iou_threshold: least overlap of a claim, above 0.
+        iou_threshold: least overlap of a match, above 0.
 
     Raises:
         ValueError: an image appears twice, or detections name an image that the labels do not have.
     """
-    found = _by_name(labels, detections)
-    faces = concatenate_labels([image.faces for image in labels])
-    sorted_detections = [_by_score(found[image.file_name]) for image in labels]
-    joined = _concatenate_detections(sorted_detections)
-    num_faces = [len(image.faces) for image in labels]
-    num_detections = [len(one) for one in sorted_detections]
+    detections = align_detections(labels, detections)
     factor = (1 - iou_threshold) / (1 + iou_threshold)
-    cores, face_cores = _shrink(joined.boxes, factor), _shrink(faces.boxes, factor)
-    rows, columns = _meeting_pairs(cores, face_cores, num_detections, num_faces)
-    return NearFaces(
-        file_names=tuple(image.file_name for image in labels),
-        faces=faces,
-        face_images=np.repeat(np.arange(len(labels)), num_faces),
-        detections=joined,
-        detection_images=np.repeat(np.arange(len(labels)), num_detections),
-        iou_threshold=iou_threshold,
-        rows=rows,
-        columns=columns,
+    cores, face_cores = _shrink(detections.boxes, factor), _shrink(labels.boxes, factor)
+    rows, columns = _meeting_pairs(cores, face_cores, detections.num_faces.tolist(), labels.num_faces.tolist())
+    return NearFaces(labels, detections, iou_threshold, rows, columns)
+
+
+def align_detections(labels: FaceTable, detections: FaceTable) -> FaceTable:
+    """The detections of the labelled images, in their order and under their names, each image's by falling score.
+
+    Raises:
+        ValueError: an image appears twice, or detections name an image that the labels do not have.
+    """
+    if list(labels.file_names) == list(detections.file_names) and len(set(labels.file_names)) == len(labels):
+        return _by_score(detections)
+    position = {name: index for index, name in enumerate(labels.file_names)}
+    if len(position) < len(labels):
+        raise ValueError("the labels hold an image twice")
+    images: list[int] = []
+    for name in detections.file_names:
+        if name not in position:
+            raise ValueError(f"{name}: not in the labels, or detected twice")
+        images.append(position.pop(name))
+    return align_images(labels, detections, np.array(images, np.intp))
+
+
+def align_images(labels: FaceTable, detections: FaceTable, images: Indices) -> FaceTable:
+    """The same for detections of which the position of each image in the labels is known, -1 where it has none."""
+    known = np.flatnonzero(images >= 0)
+    chosen = detections.select_images(known[np.argsort(images[known])])
+    num_faces = np.zeros(len(labels), np.intp)
+    num_faces[images[known]] = detections.num_faces[known]
+    return _by_score(
+        replace(
+            chosen,
+            file_names=labels.file_names,
+            num_faces=num_faces,
+            image_sizes=labels.image_sizes,
+            image_ids=None,
+            sources=(),
+        )
     )
+
+
+def scores_of(detections: FaceTable) -> FloatArray:
+    """(D,) scores of a table of detections.
+
+    Raises:
+        ValueError: the table holds labels.
+    """
+    if detections.scores is not None:
+        return detections.scores
+    if len(detections.boxes):
+        raise ValueError("expected detections, got labels without scores")
+    return np.zeros(0, np.float32)
 
 
 def pair_ious(boxes_a: FloatArray, boxes_b: FloatArray, *, border: float = 0.0) -> FloatValues:
@@ -185,52 +213,12 @@ def pair_ious(boxes_a: FloatArray, boxes_b: FloatArray, *, border: float = 0.0) 
     return ious
 
 
-def concatenate_labels(faces: Sequence[FaceLabels]) -> FaceLabels:
-    """The faces of several images in one; attributes that an image lacks are NaN."""
-    if not faces:
-        return FaceLabels.empty()
-    names = dict.fromkeys(name for one in faces for name in one.attributes)
-    return FaceLabels(
-        boxes=np.concatenate([one.boxes for one in faces]),
-        landmarks=np.concatenate([one.landmarks for one in faces]),
-        has_landmarks=np.concatenate([one.has_landmarks for one in faces]),
-        ignore=np.concatenate([one.ignore for one in faces]),
-        attributes={
-            name: np.concatenate([one.attributes.get(name, np.full(len(one), np.nan, np.float32)) for one in faces])
-            for name in names
-        },
-    )
-
-
-def _concatenate_detections(faces: Sequence[FaceDetections]) -> FaceDetections:
-    if not faces:
-        return FaceDetections.empty()
-    return FaceDetections(
-        boxes=np.concatenate([one.boxes for one in faces]),
-        landmarks=np.concatenate([one.landmarks for one in faces]),
-        scores=np.concatenate([one.scores for one in faces]),
-    )
-
-
-def _by_name(labels: Sequence[ImageLabels], detections: Sequence[ImageDetections]) -> dict[str, FaceDetections]:
-    """Detections of every labelled image."""
-    found = {image.file_name: FaceDetections.empty() for image in labels}
-    if len(found) < len(labels):
-        raise ValueError("the labels hold an image twice")
-    seen: set[str] = set()
-    for image in detections:
-        if image.file_name not in found or image.file_name in seen:
-            raise ValueError(f"{image.file_name}: not in the labels, or detected twice")
-        seen.add(image.file_name)
-        found[image.file_name] = image.faces
-    return found
-
-
-def _by_score(faces: FaceDetections) -> FaceDetections:
-    """The same, highest score first; equal scores keep their order."""
-    if (faces.scores[1:] <= faces.scores[:-1]).all():
-        return faces
-    return faces.select(np.argsort(-faces.scores, kind="stable"))
+def _by_score(detections: FaceTable) -> FaceTable:
+    """The same, each image's highest score first; equal scores keep their order."""
+    scores, images = scores_of(detections), detections.image_index
+    if ((scores[1:] <= scores[:-1]) | (images[1:] != images[:-1])).all():
+        return detections
+    return detections.select_faces(np.lexsort((-scores, images)))
 
 
 def _shrink(boxes: FloatArray, factor: float) -> FloatArray:
@@ -266,22 +254,22 @@ def _meeting_pairs(
     return np.concatenate(rows), np.concatenate(columns)
 
 
-def _best_claims(rows: Indices, columns: Indices, ious: FloatValues, num_detections: int) -> Indices:
+def _best_faces(rows: Indices, columns: Indices, ious: FloatValues, num_detections: int) -> Indices:
     """(D,) the face of each detection's pair with the highest overlap, the first of equal ones; -1 without a pair."""
-    claims = np.full(num_detections, -1)
+    matched = np.full(num_detections, -1)
     if len(rows) == 0:
-        return claims
+        return matched
     starts = np.flatnonzero(np.append(True, rows[1:] != rows[:-1]))
     best = np.repeat(np.maximum.reduceat(ious, starts), np.diff(np.append(starts, len(rows))))
     is_best = np.flatnonzero(ious == best)[::-1]
-    claims[rows[is_best]] = columns[is_best]  # of several values for one place the last is kept
-    return claims
+    matched[rows[is_best]] = columns[is_best]  # of several values for one place the last is kept
+    return matched
 
 
-def _first_claims(claims: Indices, num_faces: int) -> BoolArray:
-    """(D,) whether a claim is the first on its face; the detections of an image come by falling score."""
-    order = np.arange(len(claims))
+def _is_first(matched: Indices, num_faces: int) -> BoolArray:
+    """(D,) whether a detection is the first of its face; the detections of an image come by falling score."""
+    order = np.arange(len(matched))
     first = np.full(num_faces + 1, -1)
-    first[claims[::-1]] = order[::-1]  # of several values for one place the last is kept; -1 goes to the spare place
-    is_first: BoolArray = (claims >= 0) & (first[claims] == order)
+    first[matched[::-1]] = order[::-1]  # of several values for one place the last is kept; -1 goes to the spare place
+    is_first: BoolArray = (matched >= 0) & (first[matched] == order)
     return is_first

@@ -7,14 +7,15 @@ precision and recall are taken at the 1000 scores 1 - (t + 1) / 1000.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from retinaface_cli.evaluation.average_precision import PrecisionRecallCurve
 from retinaface_cli.evaluation.matching import FaceMatches, FloatValues, Indices, match_faces
-from retinaface_cli.faces import BoolArray, ImageDetections, ImageLabels
+from retinaface_cli.faces import BoolArray
+from retinaface_cli.formats.table import FaceTable
 
 NUM_THRESHOLDS = 1000
 IOU_THRESHOLD = 0.5
@@ -47,27 +48,21 @@ class WiderFaceReport:
 
 
 def evaluate_wider_face(
-    labels: Sequence[ImageLabels],
-    detections: Sequence[ImageDetections],
-    *,
-    subsets: Mapping[str, Sequence[BoolArray]] | None = None,
+    labels: FaceTable, detections: FaceTable, *, subsets: Mapping[str, BoolArray] | None = None
 ) -> WiderFaceReport:
     """AP by the official protocol.
 
     Args:
         labels: the images to be measured on.
         detections: at most one entry an image; faces of images without one are missed.
-        subsets: name -> for each image the (N,) faces that count, the others being ignored; None: `all`, the faces
-            that are not marked ignore.
+        subsets: name -> (F,) the faces that count, the others being ignored; None: `all`, the faces that are not
+            marked ignore.
 
     Raises:
         ValueError: an image appears twice, or detections name an image that the labels do not have.
     """
     matches = match_faces(labels, detections, iou_threshold=IOU_THRESHOLD, border=PIXEL_BORDER)
-    if subsets is None:
-        return score_wider_face(matches, subsets={"all": ~matches.faces.ignore})
-    joined = {name: np.concatenate([*masks, np.zeros(0, np.bool_)]) for name, masks in subsets.items()}
-    return score_wider_face(matches, subsets=joined)
+    return score_wider_face(matches, subsets={"all": ~labels.ignore} if subsets is None else subsets)
 
 
 def score_wider_face(matches: FaceMatches, *, subsets: Mapping[str, BoolArray]) -> WiderFaceReport:

@@ -14,7 +14,8 @@ from retinaface_cli.evaluation.average_precision import score_ap50
 from retinaface_cli.evaluation.landmarks import score_landmarks
 from retinaface_cli.evaluation.matching import FloatValues, match_faces
 from retinaface_cli.evaluation.wider_face import evaluate_wider_face
-from retinaface_cli.faces import FaceDetections, FaceLabels, ImageDetections, ImageLabels
+from retinaface_cli.faces import FaceDetections, FaceLabels
+from retinaface_cli.formats.table import FaceTable
 from retinaface_cli.formats.wider_ground_truth import DIFFICULTIES, WiderImage
 
 
@@ -71,16 +72,17 @@ class ValidationRecorder:
 
     def _measure_images(self, images: Mapping[int, ValidatedImage]) -> dict[str, float]:
         """Figure name -> value; what cannot be measured on these images is left out."""
-        labels = [ImageLabels(str(index), image.labels) for index, image in sorted(images.items())]
-        detections = [ImageDetections(str(index), image.detections) for index, image in sorted(images.items())]
-        matches = match_faces(labels, detections)
+        in_order = [images[index] for index in sorted(images)]
+        names = [str(index) for index in sorted(images)]
+        labels = FaceTable.from_labels(names, [image.labels for image in in_order])
+        matches = match_faces(labels, FaceTable.from_detections(names, [image.detections for image in in_order]))
         points = score_landmarks(matches)
         has_faces = any(not image.labels.ignore.all() for image in images.values())
         figures: dict[str, float | None] = {
             "ap50": score_ap50(matches).ap if has_faces else None,
             "nme_eyes": points.nme_eyes,
             "nme_box": points.nme_box,
-            **self._measure_wider([images[index] for index in sorted(images)]),
+            **self._measure_wider(in_order),
         }
         return {name: value for name, value in figures.items() if value is not None}
 
@@ -90,9 +92,10 @@ class ValidationRecorder:
         known = {name: self._wider_ground_truth[name] for name in sorted(found) if name in self._wider_ground_truth}
         if not known:
             return {}
-        labels = [ImageLabels(name, FaceLabels.from_boxes(_corners(truth.boxes_xywh))) for name, truth in known.items()]
-        detections = [ImageDetections(name, found[name].detections) for name in known]
-        subsets = {kind: [truth.is_counted[kind] for truth in known.values()] for kind in DIFFICULTIES}
+        faces = [FaceLabels.from_boxes(_corners(truth.boxes_xywh)) for truth in known.values()]
+        labels = FaceTable.from_labels(list(known), faces)
+        detections = FaceTable.from_detections(list(known), [found[name].detections for name in known])
+        subsets = {kind: np.concatenate([one.is_counted[kind] for one in known.values()]) for kind in DIFFICULTIES}
         report = evaluate_wider_face(labels, detections, subsets=subsets)
         return {f"wider_{kind}": subset.ap for kind, subset in report.subsets.items()}
 

@@ -17,7 +17,7 @@ from pycocotools.cocoeval import COCOeval
 from typer.testing import CliRunner
 
 from retinaface_cli.cli.app import app
-from retinaface_cli.errors import LabelFormatError, RetinaFaceError, SettingsError
+from retinaface_cli.errors import LabelFormatError, OutputError, RetinaFaceError, SettingsError
 from retinaface_cli.formats import FaceTable, read_predictions, write_predictions
 from retinaface_cli.settings.base import validate_settings
 from retinaface_cli.settings.evaluation import EvaluateSettings
@@ -157,7 +157,7 @@ def test_weights_are_run_over_the_labelled_images_and_scored(tmp_path: Path, lab
     assert "torch" in report["versions"]
     with pytest.raises(SettingsError, match="holds results already"):
         evaluate(**given, **detection, scale="64", tta=["flip"])
-    with pytest.raises(SettingsError, match="max_size was 64, is None"):
+    with pytest.raises(OutputError, match="max_size was 64, is None"):
         evaluate(**given, **detection, tta=["flip"], resume=True)
     resumed = evaluate(**given, **detection, scale="64", tta=["flip"], resume=True)
     assert resumed["wider"] == report["wider"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +13,28 @@ import pytest
 from retinaface_cli.commands.evaluate.predictions import make_candidate, read_run_file
 from retinaface_cli.commands.evaluate.truth import GroundTruth, make_truth, read_truth
 from retinaface_cli.errors import LabelFormatError
-from retinaface_cli.faces import FaceDetections, ImageDetections
+from retinaface_cli.faces import FaceDetections, ImageDetections, ImageLabels
+from retinaface_cli.formats import FaceTable
 from retinaface_cli.formats.images import pair_names
 from tests.commands.evaluate_making import A, B, write_labels
 from tests.evaluation.images import detected, labelled
 
 LABELS = [labelled(A, B, name="0--Parade/a.jpg"), labelled(B, name="1--Handshaking/b.jpg")]
-TRUTH = make_truth(LABELS, name="labels.json", format_name="json")
+
+
+def truth_of(images: Sequence[ImageLabels], *, name: str = "l") -> GroundTruth:
+    return make_truth(FaceTable.from_images(images), name=name, format_name="json")
+
+
+TRUTH = truth_of(LABELS, name="labels.json")
 
 
 def notes(*images: ImageDetections, truth: GroundTruth = TRUTH) -> str:
-    return "\n".join(make_candidate(images, truth, name="p", run={}).notes)
+    return "\n".join(make_candidate(FaceTable.from_images(images), truth, name="p", run={}).notes)
+
+
+def with_ids(images: Sequence[ImageDetections], ids: list[int | str]) -> FaceTable:
+    return replace(FaceTable.from_images(images), image_ids=ids)
 
 
 @pytest.mark.parametrize(
@@ -75,10 +88,10 @@ def test_a_high_lowest_score_is_noticed() -> None:
 
 
 def test_sizes_in_place_of_corners_are_noticed() -> None:
-    assert "look like x, y, width, height" in notes(detected((0.05, (40, 0, 30, 30)), name="b.jpg"))
+    assert "seem to be x, y, width, height" in notes(detected((0.05, (40, 0, 30, 30)), name="b.jpg"))
     far = labelled((400, 300, 430, 330), name="b.jpg")
     as_sizes = detected((0.05, (400, 300, 400 + 430, 300 + 330)), name="b.jpg")
-    assert "look like corners" in notes(as_sizes, truth=make_truth([far], name="l", format_name="json"))
+    assert "seem to be corners" in notes(as_sizes, truth=truth_of([far]))
 
 
 def test_boxes_as_parts_of_the_image_are_noticed() -> None:
@@ -93,8 +106,8 @@ def test_coco_ids_are_looked_up_in_the_label_file(tmp_path: Path) -> None:
         "categories": [{"id": 1, "name": "face"}],
     }
     path.write_text(json.dumps(content))
-    candidate = make_candidate([detected((0.05, A), name="7")], read_truth(path), name="p", run={}, image_ids=[7])
-    assert [image.file_name for image in candidate.images] == ["x/a.jpg"]
+    candidate = make_candidate(with_ids([detected((0.05, A), name="7")], [7]), read_truth(path), name="p", run={})
+    assert (candidate.faces.file_names, candidate.num_faces) == (["x/a.jpg"], 1)
 
 
 def test_an_id_that_the_labels_do_not_list_is_no_number_of_a_file(tmp_path: Path) -> None:
@@ -106,8 +119,8 @@ def test_an_id_that_the_labels_do_not_list_is_no_number_of_a_file(tmp_path: Path
     }
     path.write_text(json.dumps(content))
     images = [detected((0.05, A), name="1"), detected((0.05, A), name="3")]
-    candidate = make_candidate(images, read_truth(path), name="p", run={}, image_ids=[1, 3])
-    assert [image.file_name for image in candidate.images] == ["2.jpg"]
+    candidate = make_candidate(with_ids(images, [1, 3]), read_truth(path), name="p", run={})
+    assert candidate.faces.num_faces.tolist() == [1, 0]  # of 2.jpg and 1.jpg
 
 
 def test_labels_without_a_counted_face_or_without_images_are_an_error(tmp_path: Path) -> None:
@@ -126,14 +139,14 @@ def test_what_infer_noted_beside_its_results_is_found(tmp_path: Path) -> None:
         if path.name == "wider":
             path.mkdir()
         assert read_run_file(path) == run
-    candidate = make_candidate([detected((0.05, A), name="a.jpg")], TRUTH, name="p", run=run)
+    candidate = make_candidate(FaceTable.from_images([detected((0.05, A), name="a.jpg")]), TRUTH, name="p", run=run)
     assert candidate.scale == "1600x2150, flip"
 
 
 def test_the_fingerprint_tells_labels_apart() -> None:
     moved = [labelled(A, (40, 0, 70, 31), name="0--Parade/a.jpg"), LABELS[1]]
     ignored = [labelled(A, B, name="0--Parade/a.jpg", ignore=[True, False]), LABELS[1]]
-    prints = {make_truth(images, name="l", format_name="json").fingerprint for images in (LABELS, moved, ignored)}
+    prints = {truth_of(images).fingerprint for images in (LABELS, moved, ignored)}
     assert len(prints) == 3
     assert TRUTH.fingerprint in prints
 
@@ -146,5 +159,5 @@ def test_landmarks_count_only_on_faces_that_count() -> None:
     for ignore in (False, True):
         changed = type(faces)(faces.boxes, points, has, np.array([ignore]))
         image = type(LABELS[1])("b.jpg", changed)
-        assert make_truth([image], name="l", format_name="json").has_landmarks is not ignore
+        assert truth_of([image]).has_landmarks is not ignore
     assert isinstance(detected().faces, FaceDetections)

@@ -19,7 +19,7 @@ from rich.console import Console
 from retinaface_cli.commands.infer.options import resolve_settings
 from retinaface_cli.commands.infer.run import InferReport, run
 from retinaface_cli.data.video import VideoWriter, read_frames
-from retinaface_cli.errors import ImageReadError, SettingsError
+from retinaface_cli.errors import ImageReadError, OutputError, SettingsError
 from retinaface_cli.formats import read_predictions
 from retinaface_cli.settings.base import validate_settings
 from retinaface_cli.settings.detection import InferSettings
@@ -138,12 +138,11 @@ def test_images_that_cannot_be_read_are_reported_and_the_run_goes_on(
 ) -> None:
     (images / "empty.jpg").touch()
     (images / "text.jpg").write_text("no image")
-    (images / "folder.jpg").mkdir()
     report = infer(images, weights, tmp_path / "out")
     assert report.exit_code == 0
     assert report.num_images == 5
     errors = {entry["file_name"]: entry["reason"] for entry in json.loads((tmp_path / "out/errors.json").read_text())}
-    assert errors.keys() == {"empty.jpg", "text.jpg", "folder.jpg"}
+    assert errors.keys() == {"empty.jpg", "text.jpg"}
     assert errors["empty.jpg"] == "the file is empty"
 
 
@@ -157,11 +156,11 @@ def test_a_run_in_which_nothing_could_be_read_fails(tmp_path: Path, weights: Pat
 
 def test_results_are_not_mixed_with_those_of_another_run(tmp_path: Path, images: Path, weights: Path) -> None:
     infer(images / "a", weights, tmp_path / "out")
-    with pytest.raises(SettingsError, match="holds results already; --resume to go on, --overwrite"):
+    with pytest.raises(OutputError, match="holds results of a run; --resume to go on, --overwrite"):
         infer(images, weights, tmp_path / "out")
     report = infer(images / "b", weights, tmp_path / "out", overwrite=True)
     assert report.num_images == len(labels(tmp_path / "out")) == 2
-    with pytest.raises(SettingsError, match="keep_top_k was 750, is 3"):
+    with pytest.raises(OutputError, match="keep_top_k was 750, is 3"):
         infer(images / "b", weights, tmp_path / "out", resume=True, keep_top_k=3)
 
 
@@ -239,7 +238,7 @@ def test_large_images_are_looked_at_twice_unless_that_is_off(tmp_path: Path) -> 
         for kind in (True, False)
     }
     assert num_faces[True] == 1 < num_faces[False]
-    with pytest.raises(SettingsError, match="coarse_pass"):
+    with pytest.raises(OutputError, match="coarse_pass"):
         infer([str(portrait)], output=tmp_path / "False", resume=True, **given)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -43,20 +44,24 @@ def test_globs_lists_and_standard_input(tree: Path, monkeypatch: pytest.MonkeyPa
     listing = tree / "list.txt"
     listing.write_text(f"# chosen\n{tree / 'b' / 'x.jpg'}\n\na/x.png\n", encoding="utf-8")
     assert names([f"@{listing}"]) == ["b/x.jpg", "a/x.png"]
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"{tree / 'a' / 'x.png'}\n"))
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(f"{tree / 'a' / 'x.png'}\n".encode())))
     assert names(["-"]) == ["x.png"]
 
 
-def test_a_file_that_a_list_names_but_does_not_exist_is_kept_to_be_reported(tree: Path) -> None:
+def test_a_file_that_a_list_names_but_does_not_exist_is_a_problem_of_the_run(tree: Path) -> None:
     listing = tree / "list.txt"
     listing.write_text("a/x.png\na/gone.png\n", encoding="utf-8")
-    assert [source.path.name for source in find_sources([f"@{listing}"]).sources] == ["x.png", "gone.png"]
+    found = find_sources([f"@{listing}"])
+    assert [source.path.name for source in found.sources] == ["x.png"]
+    (problem,) = found.problems
+    assert problem.name == "a/gone.png"
+    assert "no such file" in problem.reason
 
 
 def test_a_folder_named_like_a_image_is_listed_with_what_is_in_it(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").mkdir()
     (tmp_path / "x.jpg" / "y.png").touch()
-    assert names([str(tmp_path)]) == ["x.jpg", "x.jpg/y.png"]
+    assert names([str(tmp_path)]) == ["x.jpg/y.png"]
 
 
 @pytest.mark.parametrize("inputs", [["absent"], ["absent/*.jpg"], ["@absent.txt"]])
@@ -65,6 +70,7 @@ def test_inputs_that_are_not_there_are_named(inputs: list[str]) -> None:
         find_sources(inputs)
 
 
-def test_a_folder_without_images_says_what_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(ImageReadError, match=r"no images or videos found; looked for .*\.png"):
+def test_a_folder_without_images_says_what_was_left_out(tmp_path: Path) -> None:
+    (tmp_path / "x.heic").touch()
+    with pytest.raises(ImageReadError, match=r"no images or videos found; left out: 1 \.heic; convert HEIC first"):
         find_sources([str(tmp_path)])

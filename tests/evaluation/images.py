@@ -11,6 +11,7 @@ import numpy.typing as npt
 import scipy.io
 
 from retinaface_cli.faces import BoolArray, FaceDetections, FaceLabels, ImageDetections, ImageLabels
+from retinaface_cli.formats import FaceTable
 
 Box = Sequence[float]
 
@@ -41,6 +42,10 @@ def detected(*faces: tuple[float, Box], name: str = "a.jpg") -> ImageDetections:
     )
 
 
+def tables(labels: Sequence[ImageLabels], detections: Sequence[ImageDetections]) -> tuple[FaceTable, FaceTable]:
+    return FaceTable.from_images(labels), FaceTable.from_images(detections)
+
+
 def random_images(
     seed: int, *, num_images: int = 8, max_faces: int = 12, max_detections: int = 40
 ) -> tuple[list[ImageLabels], list[ImageDetections]]:
@@ -66,7 +71,7 @@ def _random_boxes(rng: np.random.Generator, count: int) -> npt.NDArray[np.float6
     return np.concatenate([low, low + size], axis=1).astype(np.float64)
 
 
-def wider_dev_labels(shared: Path) -> tuple[list[ImageLabels], dict[str, list[BoolArray]]]:
+def wider_dev_labels(shared: Path) -> tuple[list[ImageLabels], dict[str, BoolArray]]:
     """The official ground truth of the shared images and its three subsets, read on its own."""
     folder = shared / "data/wider_dev/ground_truth"
     truth: dict[str, Any] = scipy.io.loadmat(str(folder / "wider_face_val.mat"))
@@ -82,7 +87,7 @@ def wider_dev_labels(shared: Path) -> tuple[list[ImageLabels], dict[str, list[Bo
                 mask = np.zeros(len(boxes), np.bool_)
                 mask[lists[name][event, 0][number, 0].ravel().astype(np.intp) - 1] = True
                 subsets[name].append(mask)
-    return labels, subsets
+    return labels, {name: np.concatenate(masks) for name, masks in subsets.items()}
 
 
 SUBSETS = ("easy", "medium", "hard")

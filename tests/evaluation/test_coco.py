@@ -13,7 +13,7 @@ from pycocotools.cocoeval import COCOeval
 
 from retinaface_cli.evaluation.coco import evaluate_coco
 from retinaface_cli.faces import ImageDetections, ImageLabels
-from tests.evaluation.images import detected, labelled, random_images
+from tests.evaluation.images import detected, labelled, random_images, tables
 
 
 def reference(labels: Sequence[ImageLabels], detections: Sequence[ImageDetections]) -> dict[str, float]:
@@ -49,7 +49,7 @@ def coco_face(image_id: int, box: Sequence[float]) -> dict[str, Any]:
 @pytest.mark.parametrize(("seed", "max_detections"), [(0, 40), (1, 40), (2, 260)])
 def test_figures_equal_those_of_pycocotools(seed: int, max_detections: int) -> None:
     labels, detections = random_images(seed, max_detections=max_detections)
-    report, expected = evaluate_coco(labels, detections), reference(labels, detections)
+    report, expected = evaluate_coco(*tables(labels, detections)), reference(labels, detections)
     for name in ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ar"):
         assert getattr(report, name) == pytest.approx(expected[name], abs=1e-12), name
     assert expected["ap_large"] == -1
@@ -58,7 +58,7 @@ def test_figures_equal_those_of_pycocotools(seed: int, max_detections: int) -> N
 
 def test_one_box_half_a_pixel_off_is_right_up_to_its_overlap() -> None:
     # 10 x 8 of 10 x 10: IoU .8, so right at .50 ... .80: seven of ten thresholds
-    report = evaluate_coco([labelled((0, 0, 10, 10))], [detected((0.9, (0, 0, 10, 8)))])
+    report = evaluate_coco(*tables([labelled((0, 0, 10, 10))], [detected((0.9, (0, 0, 10, 8)))]))
     assert report.ap == pytest.approx(0.7)
     assert (report.ap50, report.ap75, report.ap_small) == (1.0, 1.0, report.ap)
     assert (report.ap_medium, report.ap_large, report.num_faces, report.num_crowded) == (None, None, 1, 0)
@@ -66,13 +66,13 @@ def test_one_box_half_a_pixel_off_is_right_up_to_its_overlap() -> None:
 
 def test_more_faces_than_detections_looked_at_are_reported() -> None:
     boxes = [(20.0 * i, 0.0, 20.0 * i + 10, 10.0) for i in range(3)]
-    report = evaluate_coco([labelled(*boxes)], [detected(*((0.9, box) for box in boxes))], max_detections=2)
+    report = evaluate_coco(*tables([labelled(*boxes)], [detected(*((0.9, box) for box in boxes))]), max_detections=2)
     assert report.num_crowded == 1
     assert report.ar == pytest.approx(2 / 3)
 
 
 def test_without_detections_or_faces() -> None:
-    nothing_found = evaluate_coco([labelled((0, 0, 10, 10))], [])
+    nothing_found = evaluate_coco(*tables([labelled((0, 0, 10, 10))], []))
     assert (nothing_found.ap, nothing_found.num_faces) == (0.0, 1)
-    nothing_there = evaluate_coco([labelled()], [detected((0.9, (0, 0, 10, 10)))])
+    nothing_there = evaluate_coco(*tables([labelled()], [detected((0.9, (0, 0, 10, 10)))]))
     assert (nothing_there.ap, nothing_there.num_faces) == (None, 0)

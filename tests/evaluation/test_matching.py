@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import retinaface_cli.evaluation.matching as matching
-from retinaface_cli.evaluation.matching import concatenate_labels, match_faces, pair_ious
-from tests.evaluation.images import detected, labelled, random_images
+from retinaface_cli.evaluation.matching import match_faces, pair_ious
+from tests.evaluation.images import detected, labelled, random_images, tables
 
 A = (0, 0, 20, 20)
 B = (100, 0, 130, 30)
@@ -31,12 +31,12 @@ def test_no_pair_is_overlooked(border: float, iou_threshold: float) -> None:
     """All pairs of an image, one by one, against the claims; boxes of whole pixels, so that overlaps can be equal."""
     labels, detections = random_images(7, num_images=2, max_faces=30, max_detections=400)
     for image, found in zip(labels, detections, strict=True):
-        matches = match_faces([image], [found], iou_threshold=iou_threshold, border=border)
+        matches = match_faces(*tables([image], [found]), iou_threshold=iou_threshold, border=border)
         boxes, faces = matches.detections.boxes, image.faces.boxes
         ious = pair_ious(np.repeat(boxes, len(faces), 0), np.tile(faces, (len(boxes), 1)), border=border)
         table = ious.reshape(len(boxes), len(faces))
         expected = np.where(table.max(axis=1) >= iou_threshold, table.argmax(axis=1), -1)
-        assert matches.claims.tolist() == expected.tolist()
+        assert matches.matched.tolist() == expected.tolist()
         assert (expected >= 0).any()
         assert (expected == -1).any()
 
@@ -44,10 +44,10 @@ def test_no_pair_is_overlooked(border: float, iou_threshold: float) -> None:
 def test_claims_point_into_the_faces_of_all_images() -> None:
     labels = [labelled(A, B, name="a.jpg"), labelled(name="none.jpg"), labelled(B, A, name="b.jpg")]
     detections = [detected((0.5, B), (0.9, B), name="a.jpg"), detected((0.9, A), (0.1, (0, 0, 1, 1)), name="b.jpg")]
-    matches = match_faces(labels, detections)
+    matches = match_faces(*tables(labels, detections))
     assert matches.face_images.tolist() == [0, 0, 2, 2]
     assert matches.detection_images.tolist() == [0, 0, 2, 2]
-    assert matches.claims.tolist() == [1, 1, 3, -1]
+    assert matches.matched.tolist() == [1, 1, 3, -1]
     assert matches.is_first.tolist() == [True, False, True, False]
     assert matches.scores.tolist() == pytest.approx([0.9, 0.5, 0.9, 0.1])
     is_true, is_counted = matches.judge(np.array([True, False, True, True]))
@@ -57,14 +57,7 @@ def test_claims_point_into_the_faces_of_all_images() -> None:
 
 def test_crowded_images_are_matched_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     labels, detections = random_images(0)
-    whole = match_faces(labels, detections)
+    whole = match_faces(*tables(labels, detections))
     monkeypatch.setattr(matching, "_MAX_PAIRS", 16)
-    parts = match_faces(labels, detections)
-    np.testing.assert_array_equal(parts.claims, whole.claims)
-
-
-def test_attributes_that_a_image_lacks_become_unknown() -> None:
-    joined = concatenate_labels([labelled(A, blur=[2]).faces, labelled(B, pose=[1]).faces])
-    np.testing.assert_array_equal(joined.attributes["blur"], np.array([2, np.nan], np.float32))
-    np.testing.assert_array_equal(joined.attributes["pose"], np.array([np.nan, 1], np.float32))
-    assert len(concatenate_labels([])) == 0
+    parts = match_faces(*tables(labels, detections))
+    np.testing.assert_array_equal(parts.matched, whole.matched)

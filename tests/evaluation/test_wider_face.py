@@ -10,7 +10,7 @@ import pytest
 
 from retinaface_cli.evaluation.wider_face import WiderSubset, evaluate_wider_face
 from retinaface_cli.faces import ImageDetections, ImageLabels
-from tests.evaluation.images import detected, labelled, random_images, recorded_detections, wider_dev_labels
+from tests.evaluation.images import detected, labelled, random_images, recorded_detections, tables, wider_dev_labels
 
 A = (0, 0, 20, 20)
 B = (100, 0, 130, 30)
@@ -19,7 +19,7 @@ NOWHERE = (500, 500, 520, 520)
 
 
 def score(labels: Sequence[ImageLabels], detections: Sequence[ImageDetections]) -> WiderSubset:
-    return evaluate_wider_face(labels, detections).subsets["all"]
+    return evaluate_wider_face(*tables(labels, detections)).subsets["all"]
 
 
 def test_one_face_found_once_scores_one() -> None:
@@ -108,8 +108,8 @@ def test_without_predictions_or_counted_faces_the_score_is_zero() -> None:
 
 
 def test_subsets_say_which_faces_count() -> None:
-    subsets = {"first": [np.array([True, False])], "both": [np.array([True, True])]}
-    report = evaluate_wider_face([labelled(A, B)], [detected((0.9, A))], subsets=subsets)
+    subsets = {"first": np.array([True, False]), "both": np.array([True, True])}
+    report = evaluate_wider_face(*tables([labelled(A, B)], [detected((0.9, A))]), subsets=subsets)
     assert report.subsets["first"].ap == 1.0
     assert report.subsets["both"].ap == 0.5
     assert report.subsets["both"].num_faces == 2
@@ -179,5 +179,7 @@ def test_the_recorded_detections_score_as_the_official_tool_says(
     shared: Path, whole_numbers: bool, expected: tuple[float, float, float]
 ) -> None:
     labels, subsets = wider_dev_labels(shared)
-    report = evaluate_wider_face(labels, recorded_detections(shared, whole_numbers=whole_numbers), subsets=subsets)
+    report = evaluate_wider_face(
+        *tables(labels, recorded_detections(shared, whole_numbers=whole_numbers)), subsets=subsets
+    )
     assert [report.subsets[name].ap for name in ("easy", "medium", "hard")] == pytest.approx(expected, abs=1e-10)

@@ -13,7 +13,8 @@ from retinaface_cli.data.preprocessing import load_rgb
 from retinaface_cli.detection.backends import Backend
 from retinaface_cli.detection.detector import FaceDetector
 from retinaface_cli.evaluation.wider_face import evaluate_wider_face
-from retinaface_cli.faces import FaceDetections, ImageDetections
+from retinaface_cli.faces import FaceDetections
+from retinaface_cli.formats import FaceTable
 from retinaface_cli.model.checkpoints.loading import load_weights
 from retinaface_cli.settings.detection import DetectionSettings
 
@@ -74,10 +75,8 @@ def test_detections_equal_the_recorded_ones_on_all_404_images(shared: Path, back
 
 def average_precisions(truth: GroundTruth, found: dict[str, FaceDetections]) -> list[float]:
     """AP on the easy, medium and hard faces of WIDER FACE."""
-    ends = np.cumsum([len(image.faces) for image in truth.images])[:-1]
-    subsets = {name: np.split(mask, ends) for name, mask in truth.subsets.items()}
-    detections = [ImageDetections(name, faces) for name, faces in found.items()]
-    report = evaluate_wider_face(truth.images, detections, subsets=subsets)
+    detections = FaceTable.from_detections(list(found), list(found.values()))
+    report = evaluate_wider_face(truth.faces, detections, subsets=truth.subsets)
     return [report.subsets[name].ap for name in ("easy", "medium", "hard")]
 
 
@@ -88,8 +87,8 @@ def test_average_precision_is_the_recorded_one_before_boxes_are_clipped(shared: 
     detector = FaceDetector(load_weights(shared / "weights" / "retinaface_mv1_0.25.pth"), PLAIN, device="cpu")
     truth = read_truth(folder / "ground_truth")
     found = {}
-    for image in truth.images:
-        pixels = load_rgb(folder / "WIDER_val" / "images" / image.file_name)
-        found[image.file_name] = detector.detect_resized([pixels])[0]  # at original size, and not clipped
+    for name in truth.faces.file_names:
+        pixels = load_rgb(folder / "WIDER_val" / "images" / name)
+        found[name] = detector.detect_resized([pixels])[0]  # at original size, and not clipped
     recorded = [0.8883384274, 0.8544885426, 0.7088689507]  # the official Python tool on the recorded detections
     assert average_precisions(truth, found) == pytest.approx(recorded, abs=2e-4)

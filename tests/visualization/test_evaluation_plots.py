@@ -25,3 +25,10 @@ def test_an_empty_curve_is_no_error(tmp_path: Path) -> None:
     nothing = NamedCurve(np.zeros(0), np.zeros(0), 0.0)
     draw_precision_recall({"a": {"all": nothing}}, tmp_path / "curve.png", title="")
     assert (tmp_path / "curve.png").exists()
+
+
+def test_names_may_hold_any_character(tmp_path: Path) -> None:
+    curve = NamedCurve(np.array([0.0, 1.0]), np.array([1.0, 0.5]), 0.75)
+    names = ("$\\frac{", "\x1b[31m", "面.json")
+    draw_precision_recall({name: {"$x$_": curve} for name in names}, tmp_path / "a.png", title="$\\bad{ 面")
+    assert (tmp_path / "a.png").stat().st_size > 1000

@@ -1,21 +1,28 @@
-"""Detecting on the labelled images before they are scored, by the workflow of `infer`."""
+"""Detecting on the labelled images by the workflow of `infer`, and what a training run was validated on."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
 from rich.console import Console
 
 from retinaface_cli.commands.evaluate.predictions import Candidate, make_candidate
-from retinaface_cli.commands.evaluate.truth import GroundTruth
+from retinaface_cli.commands.evaluate.truth import GroundTruth, make_truth
 from retinaface_cli.commands.infer import run as infer
+from retinaface_cli.data.images import load_training_data
 from retinaface_cli.data.sources import Source
-from retinaface_cli.errors import ImageReadError, RetinaFaceError
-from retinaface_cli.formats import read_predictions
+from retinaface_cli.errors import ImageReadError, RetinaFaceError, SettingsError
+from retinaface_cli.files.names import safe_name
+from retinaface_cli.formats import FaceTable, read_predictions
+from retinaface_cli.settings.base import read_yaml, validate_settings
 from retinaface_cli.settings.detection import InferSettings
-from retinaface_cli.training.run_folder import is_first_process
+from retinaface_cli.settings.legacy import add_paths_from_environment, is_legacy_config, translate_legacy_config
+from retinaface_cli.settings.training import TrainSettings
+from retinaface_cli.training.run_folder import DEFAULT_PARENT, RunFolder, is_first_process
 
 
 def detect(
@@ -43,7 +50,8 @@ def detect(
     Raises:
         RetinaFaceError: weights, device or folder that cannot be used, no image found, or a run that was stopped.
     """
-    sources = [Source(paths[image.file_name], image.file_name) for image in truth.images if image.file_name in paths]
+    names = {safe_name(name, suffix=""): name for name in truth.faces.file_names if name in paths}
+    sources = [Source(paths[name], result_name) for result_name, name in names.items()]
     if not sources:
         raise ImageReadError(f"{truth.name}: none of its images was found; name their folder with --images")
     chosen = settings.model_copy(update={"output": output, "resume": resume})
@@ -52,8 +60,94 @@ def detect(
         return None
     if report.interrupted:
         raise RetinaFaceError(f"nothing was scored; go on by the same command with -o {output.parent} --resume")
-    run = json.loads((output / "run.json").read_text(encoding="utf-8"))
-    images = read_predictions(output / "predictions.json").detection_images()
-    if not images:
+    run = orjson.loads((output / "run.json").read_bytes())
+    predictions = read_predictions(output / "predictions.json")
+    if not len(predictions):
         raise ImageReadError(f"{truth.name}: none of its images could be read; see {output / 'errors.json'}")
-    return make_candidate(images, truth, name=str(output), run=run)
+    index = {name: position for position, name in enumerate(truth.faces.file_names)}
+    positions = [index[names[name]] for name in predictions.file_names]
+    return make_candidate(predictions, truth, name=str(output), run=run, positions=positions)
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A training run to be measured.
+
+    Attributes:
+        config: where its settings stand.
+        settings: its settings.
+        weights: its best weights; None where it has none (yet).
+    """
+
+    config: Path
+    settings: TrainSettings
+    weights: Path | None
+
+    @property
+    def scale(self) -> str:
+        """Scale of its validation."""
+        return str(self.settings.data.validation_scale)
+
+
+def find_newest_run(parent: Path = DEFAULT_PARENT) -> Path | None:
+    """The folder of the run whose best weights are newest; None where no run has any."""
+    folders = [folder for folder in parent.glob("*") if RunFolder(folder).best_weights.is_file()]
+    with_config = [folder for folder in folders if RunFolder(folder).config.is_file()]
+    return max(with_config, key=lambda folder: RunFolder(folder).best_weights.stat().st_mtime_ns, default=None)
+
+
+def read_training(path: Path) -> TrainingRun:
+    """Reads a run by its folder or its config.
+
+    The best weights of a config that lies elsewhere are those of the newest run with its name.
+
+    Raises:
+        SettingsError: there is no config, or it is wrong.
+    """
+    config = RunFolder(path).config if path.is_dir() else path
+    values = read_yaml(config)
+    if is_legacy_config(values):
+        values, _ = translate_legacy_config(values, source=str(config))
+    add_paths_from_environment(values)
+    settings = validate_settings(TrainSettings, values, source=str(config))
+    folders = [config.parent] if config == RunFolder(config.parent).config else []
+    if settings.output is not None:
+        folders.append(settings.output)
+    found = next((folder for folder in folders if RunFolder(folder).best_weights.is_file()), None)
+    if found is None:
+        named = [*DEFAULT_PARENT.glob(settings.experiment_name), *DEFAULT_PARENT.glob(f"{settings.experiment_name}-*")]
+        with_weights = [folder for folder in named if RunFolder(folder).best_weights.is_file()]
+        found = max(with_weights, key=lambda folder: RunFolder(folder).best_weights.stat().st_mtime_ns, default=None)
+    return TrainingRun(config, settings, None if found is None else RunFolder(found).best_weights)
+
+
+def read_validation(run: TrainingRun) -> GroundTruth:
+    """The validation images of a run, read from its label files or held out of its training images.
+
+    Raises:
+        SettingsError: the run has none.
+        LabelFormatError: a label file cannot be understood.
+        ImageReadError: images are missing.
+    """
+    sources = load_training_data(run.settings.data).validation
+    images_found = [(source.labels, one_image) for source in sources for one_image in source.images]
+    if not images_found:
+        raise SettingsError(f"{run.config}: the run has no validation images; name --labels and --images")
+    names = _distinct_names([(labels, one_image.file_name) for labels, one_image in images_found])
+    images = [one_image for _, one_image in images_found]
+    faces = FaceTable.from_labels(
+        names, [image.faces for image in images], image_sizes=[image.size for image in images]
+    )
+    return make_truth(
+        faces,
+        name=f"validation data of {run.config}",
+        format_name=", ".join(sorted({source.format_name for source in sources})),
+        notes=tuple(dict.fromkeys(finding for source in sources for finding in source.findings)),
+        paths={name: image.path for name, image in zip(names, images, strict=True)},
+    )
+
+
+def _distinct_names(named: Sequence[tuple[Path, str]]) -> list[str]:
+    """Names of images; where several label files have the same one, with the label file's folder in front."""
+    counts = Counter(name for _, name in named)
+    return [name if counts[name] == 1 else f"{labels.parent.name}/{labels.stem}/{name}" for labels, name in named]

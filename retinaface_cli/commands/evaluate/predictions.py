@@ -1,24 +1,27 @@
-"""The predictions that `evaluate` scores: read, tied to the labelled images, and looked at for wrong use."""
+"""The predictions that `evaluate` scores: read, tied to the labelled images, and checked for wrong use."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from retinaface_cli.commands.evaluate.truth import GroundTruth
-from retinaface_cli.errors import LabelFormatError
-from retinaface_cli.evaluation.matching import pair_ious
-from retinaface_cli.faces import FloatArray, ImageDetections
+from retinaface_cli.errors import FileReadError, LabelFormatError, shown
+from retinaface_cli.evaluation.matching import align_images, pair_ious, scores_of
+from retinaface_cli.faces import FloatArray
+from retinaface_cli.files.reading import read_bytes
+from retinaface_cli.formats import FaceTable
 from retinaface_cli.formats.images import pair_names
 
 _MAX_NAMED = 3
+_MAX_RUN_BYTES = 1 << 24
 _CUT_SCORE = 0.1
-_NUM_LOOKED_AT = 200
+_NUM_COMPARED = 200
 _NORMALIZED_LIMIT = 2.0
 
 
@@ -28,20 +31,22 @@ class Candidate:
 
     Attributes:
         name: what the user called them.
-        images: named as in the labels, at most one a labelled image.
-        notes: what is doubtful about them, one line each.
+        faces: of the labelled images, in the order of the labels.
+        num_images: labelled images that the predictions have an entry for.
+        notes: what may be wrong with them, one line each.
         run: content of the run.json that `infer` left beside them: weights and settings; empty where there is none.
     """
 
     name: str
-    images: tuple[ImageDetections, ...]
+    faces: FaceTable
+    num_images: int
     notes: tuple[str, ...]
     run: Mapping[str, Any]
 
     @property
     def num_faces(self) -> int:
         """Detections on labelled images."""
-        return sum(len(image.faces) for image in self.images)
+        return len(self.faces.boxes)
 
     @property
     def scale(self) -> str | None:
@@ -55,7 +60,7 @@ class Candidate:
 
     def describe(self) -> str:
         """One line for the user."""
-        line = f"{self.name}: {self.num_faces:,} faces in {len(self.images):,} images"
+        line = f"{self.name}: {self.num_faces:,} faces in {self.num_images:,} images"
         if self.run:
             threshold = self.run.get("settings", {}).get("score_threshold")
             line += f"; {self.run.get('weights')}, scale {self.scale}, score > {threshold}"
@@ -63,78 +68,92 @@ class Candidate:
 
 
 def make_candidate(
-    images: Sequence[ImageDetections],
+    predictions: FaceTable,
     truth: GroundTruth,
     *,
     name: str,
     run: Mapping[str, Any],
-    image_ids: Sequence[int | str] | None = None,
+    positions: Sequence[int | None] | None = None,
 ) -> Candidate:
     """Ties predictions to the labelled images: by the ids of a COCO file where both have them, else by their names.
+
+    Args:
+        predictions: as they were read.
+        truth: the labels.
+        name: what the user called the predictions.
+        run: see Candidate.
+        positions: of the predictions' images in the labels, where they are known already.
 
     Raises:
         LabelFormatError: there are none, no image is in the labels, or two are the same one.
     """
-    if not images:
+    names = predictions.file_names
+    if not names:
         raise LabelFormatError(f"{name}: holds no predictions")
-    labels = [image.file_name for image in truth.images]
-    if image_ids is not None and truth.image_ids:
-        matches = [truth.image_ids.get(identity) for identity in image_ids]
-    else:
-        pairs = pair_names([image.file_name for image in images], labels)
-        matches = [None if index is None else labels[index] for index in pairs]
-    paired = {image.file_name: label for image, label in zip(images, matches, strict=True) if label is not None}
-    unknown = [image.file_name for image in images if image.file_name not in paired]
-    if not paired:
+    found = _find_images(predictions, truth) if positions is None else positions
+    owners: dict[int, str] = {}
+    for image, position in zip(names, found, strict=True):
+        if position is not None and position in owners:
+            both = f"{shown(owners[position])} and {shown(image)}"
+            raise LabelFormatError(f"{name}: {both} are both taken for {shown(truth.faces.file_names[position])}")
+        if position is not None:
+            owners[position] = image
+    if not owners:
         raise LabelFormatError(
-            f"{name}: none of its {len(images)} images is in {truth.name}: it names {images[0].file_name}, "
-            f"the labels name {truth.images[0].file_name}"
+            f"{name}: none of its {len(names)} images is in {truth.name}: it names {shown(names[0])}, the labels name "
+            f"{shown(truth.faces.file_names[0])}"
         )
-    owners: dict[str, str] = {}
-    for image in images:
-        label = paired.get(image.file_name)
-        if label is not None and label in owners:
-            raise LabelFormatError(f"{name}: {owners[label]} and {image.file_name} are both taken for {label}")
-        if label is not None:
-            owners[label] = image.file_name
-    known = tuple(replace(image, file_name=paired[image.file_name]) for image in images if image.file_name in paired)
-    notes = [*_image_notes(unknown, known, truth), *_box_notes(known, truth), *_score_notes(known)]
-    return Candidate(name=name, images=known, notes=tuple(f"{name}: {note}" for note in notes), run=run)
+    faces = align_images(truth.faces, predictions, np.array([-1 if i is None else i for i in found], np.intp))
+    unknown = [image for image, position in zip(names, found, strict=True) if position is None]
+    missing = [image for position, image in enumerate(truth.faces.file_names) if position not in owners]
+    notes = [finding.describe() for finding in predictions.findings]
+    notes += [*_image_notes(unknown, missing), *_box_notes(faces, truth), *_score_notes(faces)]
+    return Candidate(name, faces, len(owners), tuple(f"{name}: {note}" for note in notes), run)
 
 
-def _image_notes(unknown: Sequence[str], known: Sequence[ImageDetections], truth: GroundTruth) -> list[str]:
+def _find_images(predictions: FaceTable, truth: GroundTruth) -> list[int | None]:
+    """The position of each image of the predictions in the labels."""
+    ids = truth.faces.image_ids
+    if predictions.image_ids is not None and ids:
+        by_id = {identity: position for position, identity in enumerate(ids)}
+        return [by_id.get(identity) for identity in predictions.image_ids]
+    return pair_names(predictions.file_names, truth.faces.file_names)
+
+
+def _image_notes(unknown: Sequence[str], missing: Sequence[str]) -> list[str]:
     """Images that are only in the predictions, or only in the labels."""
     notes = []
     if unknown:
         notes.append(f"{len(unknown):,} images are not in the labels and were left out ({_some(unknown)})")
-    have = {image.file_name for image in known}
-    missing = [image.file_name for image in truth.images if image.file_name not in have]
     if missing:
         notes.append(f"{len(missing):,} labelled images have no predictions and count as none ({_some(missing)})")
     return notes
 
 
-def _score_notes(known: Sequence[ImageDetections]) -> list[str]:
+def _score_notes(faces: FaceTable) -> list[str]:
     """A threshold so high that recall was lost."""
-    scores = [float(image.faces.scores.min()) for image in known if len(image.faces)]
-    if not scores:
-        return ["there is not a single face in them"]
-    if min(scores) <= _CUT_SCORE:
+    scores = scores_of(faces)
+    if len(scores) == 0:
+        return ["they hold not a single face"]
+    lowest = float(scores.min())
+    if lowest <= _CUT_SCORE:
         return []
-    return [
-        f"the lowest score is {min(scores):.3f}: a threshold cut the recall, and with it AP; detect with .02 or less"
+    return [f"the lowest score is {lowest:.3f}: a threshold cut the recall, and with it AP; detect with .02 or less"]
+
+
+def _box_notes(faces: FaceTable, truth: GroundTruth) -> list[str]:
+    """Boxes that fit another convention better: sizes in place of corners or the other way round, or parts of 1."""
+    counted = truth.faces.select_faces(~truth.faces.ignore)
+    images = np.flatnonzero((faces.num_faces > 0) & (counted.num_faces > 0))[:_NUM_COMPARED].tolist()
+    if not images:
+        return []
+    starts, ends, true_starts, true_ends = faces.starts, faces.ends, counted.starts, counted.ends
+    pairs = [
+        (faces.boxes[starts[i] : min(starts[i] + 10, ends[i])], counted.boxes[true_starts[i] : true_ends[i]])
+        for i in images
     ]
-
-
-def _box_notes(known: Sequence[ImageDetections], truth: GroundTruth) -> list[str]:
-    """Boxes that look like another convention: sizes in place of corners or the other way round, or parts of 1."""
-    faces = {image.file_name: image.faces.boxes[~image.faces.ignore] for image in truth.images}
-    pairs = [(image.faces.boxes, faces[image.file_name]) for image in known if len(image.faces)]
-    pairs = [(boxes[:10], true) for boxes, true in pairs if len(true)][:_NUM_LOOKED_AT]
-    if not pairs:
-        return []
     if max(float(boxes.max()) for boxes, _ in pairs) <= _NORMALIZED_LIMIT:
-        return ["the boxes look like parts of the image's size; pixels are wanted"]
+        return ["the boxes seem to be parts of the image's size; pixels are wanted"]
     as_is = _overlap(pairs)
     as_sizes = _overlap([(np.concatenate([b[:, :2], b[:, :2] + b[:, 2:]], axis=1), true) for b, true in pairs])
     as_corners = _overlap([(np.concatenate([b[:, :2], b[:, 2:] - b[:, :2]], axis=1), true) for b, true in pairs])
@@ -143,7 +162,7 @@ def _box_notes(known: Sequence[ImageDetections], truth: GroundTruth) -> list[str
         (as_corners, "corners", "x, y, width, height, as this format has them"),
     ):
         if overlap > max(2 * as_is, 0.3):
-            return [f"the boxes look like {found} (mean IoU {overlap:.2f}, as read {as_is:.2f}); wanted: {wanted}"]
+            return [f"the boxes seem to be {found} (mean IoU {overlap:.2f}, as read {as_is:.2f}); wanted: {wanted}"]
     return []
 
 
@@ -159,7 +178,7 @@ def _overlap(pairs: Sequence[tuple[FloatArray, FloatArray]]) -> float:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_MAX_NAMED]) + (", ..." if len(names) > _MAX_NAMED else "")
+    return ", ".join(map(shown, names[:_MAX_NAMED])) + (", ..." if len(names) > _MAX_NAMED else "")
 
 
 def read_run_file(path: Path) -> dict[str, Any]:
@@ -167,8 +186,8 @@ def read_run_file(path: Path) -> dict[str, Any]:
     folders = (path, path.parent) if path.is_dir() else (path.parent,)
     for folder in folders:
         try:
-            content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            content = orjson.loads(read_bytes(folder / "run.json", max_bytes=_MAX_RUN_BYTES))
+        except (FileReadError, ValueError):
             continue
         if isinstance(content, dict) and "weights_sha256" in content:
             return content

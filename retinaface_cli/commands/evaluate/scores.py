@@ -35,7 +35,7 @@ class Scores:
         has_ap50: whether it was asked for.
         landmarks: errors of the five points.
         groups: AP50, recall and landmark error of parts of the faces.
-        matches: detections and the faces they claim, at an IoU of .5.
+        matches: detections and the faces they are matched to, at an IoU of .5.
     """
 
     candidate: Candidate
@@ -107,8 +107,8 @@ def start_scores(
     """Computes the protocols for one candidate, the longer ones beside."""
     coco = None
     if "coco" in protocols:
-        coco = SideTask(partial(evaluate_coco, truth.images, candidate.images, max_detections=coco_max_detections))
-    near = find_near_faces(truth.images, candidate.images, iou_threshold=IOU_THRESHOLD)
+        coco = SideTask(partial(evaluate_coco, truth.faces, candidate.faces, max_detections=coco_max_detections))
+    near = find_near_faces(truth.faces, candidate.faces, iou_threshold=IOU_THRESHOLD)
     matches = near.match()
     has_landmarks = "landmarks" in protocols
     groups = SideTask(partial(evaluate_groups, matches, landmark_errors(matches) if has_landmarks else None))

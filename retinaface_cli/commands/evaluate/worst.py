@@ -10,9 +10,10 @@ import numpy as np
 
 from retinaface_cli.commands.evaluate.scores import ImageMistakes, Scores
 from retinaface_cli.data.preprocessing import RgbImage, load_rgb
-from retinaface_cli.errors import ImageReadError
+from retinaface_cli.errors import ImageReadError, shown
+from retinaface_cli.evaluation.matching import FaceMatches, scores_of
+from retinaface_cli.faces import BoolArray, FaceDetections
 from retinaface_cli.visualization.drawing import LABEL_STYLE, PREDICTION_STYLE, draw_faces
-from retinaface_cli.visualization.image_files import save_image
 from retinaface_cli.visualization.sheets import contact_sheet, scale_faces, shrink
 
 RIGHT_STYLE = replace(PREDICTION_STYLE, color=(70, 226, 120), has_landmarks=False, has_scores=False)
@@ -23,17 +24,18 @@ _CELL_WIDTH = 800
 _NUM_COLUMNS = 3
 
 
-def draw_worst(scores: Scores, mistakes: Sequence[ImageMistakes], paths: Mapping[str, Path], output: Path) -> list[str]:
+def draw_worst(
+    scores: Scores, mistakes: Sequence[ImageMistakes], paths: Mapping[str, Path]
+) -> tuple[RgbImage | None, list[str]]:
     """Draws missed faces blue, false detections orange with their scores, right ones green, ignored faces dashed.
 
     Args:
         scores: with the detections; those below the score of the best F1 are not drawn.
         mistakes: the images to draw.
         paths: name of an image -> where it lies.
-        output: of the sheet.
 
     Returns:
-        Images that could not be read, with the reason.
+        The sheet, None where no image could be drawn; and why images could not be read.
     """
     cells, captions, failures = [], [], []
     for one_image in mistakes:
@@ -43,11 +45,10 @@ def draw_worst(scores: Scores, mistakes: Sequence[ImageMistakes], paths: Mapping
             failures.append(str(error))
             continue
         cells.append(_draw(image, one_image.file_name, scores))
-        captions.append(f"{one_image.file_name}: {one_image.num_missed} missed, {one_image.num_false} false")
-    if cells:
-        sheet = contact_sheet(cells, captions=captions, num_columns=_NUM_COLUMNS, cell_width=_CELL_WIDTH)
-        save_image(output, sheet)
-    return failures
+        captions.append(f"{shown(one_image.file_name)}: {one_image.num_missed} missed, {one_image.num_false} false")
+    if not cells:
+        return None, failures
+    return contact_sheet(cells, captions=captions, num_columns=_NUM_COLUMNS, cell_width=_CELL_WIDTH), failures
 
 
 def _draw(image: RgbImage, file_name: str, scores: Scores) -> RgbImage:
@@ -57,11 +58,19 @@ def _draw(image: RgbImage, file_name: str, scores: Scores) -> RgbImage:
     of_image = np.flatnonzero(matches.face_images == number)
     is_shown = (matches.detection_images == number) & (matches.scores >= scores.ap50.best_f1_score)
     is_true, is_counted = matches.judge(~matches.faces.ignore)
-    found = np.unique(matches.claims[is_shown & is_true])
-    is_missed = ~np.isin(of_image, found)
+    found = np.unique(matches.matched[is_shown & is_true])
+    missed = matches.faces.select_images(np.array([number])).labels()[0].select(~np.isin(of_image, found))
     canvas, factor = shrink(image, _CELL_WIDTH)
-    right = matches.detections.select(np.flatnonzero(is_shown & is_true))
-    wrong = matches.detections.select(np.flatnonzero(is_shown & is_counted & ~is_true))
-    canvas = draw_faces(canvas, scale_faces(right, factor), style=RIGHT_STYLE)
-    canvas = draw_faces(canvas, scale_faces(matches.faces.select(of_image[is_missed]), factor), style=MISSED_STYLE)
-    return draw_faces(canvas, scale_faces(wrong, factor), style=FALSE_STYLE)
+    for faces, style in (
+        (_detections(matches, is_shown & is_true), RIGHT_STYLE),
+        (missed, MISSED_STYLE),
+        (_detections(matches, is_shown & is_counted & ~is_true), FALSE_STYLE),
+    ):
+        canvas = draw_faces(canvas, scale_faces(faces, factor), style=style)
+    return canvas
+
+
+def _detections(matches: FaceMatches, mask: BoolArray) -> FaceDetections:
+    """The detections of a (D,) mask."""
+    found = matches.detections
+    return FaceDetections(found.boxes[mask], found.landmarks[mask], scores_of(found)[mask])
