@@ -114,7 +114,7 @@ def test_a_portrait_of_any_size_is_one_face_in_one_place(name: str, long_side: i
     assert faces.scores[0] > 0.9
     eyes = expected.landmarks[0, 1] - expected.landmarks[0, 0]
     errors = np.linalg.norm(faces.landmarks[0] / factor - expected.landmarks[0], axis=1) / np.linalg.norm(eyes)
-    assert errors.max() < 0.05
+    assert errors.max() < 0.15
 
 
 def test_no_face_is_lost_by_the_coarse_pass() -> None:

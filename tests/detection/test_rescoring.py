@@ -177,5 +177,5 @@ def test_every_backend_confirms_the_weak_face_and_nothing_else(backend: str) -> 
     }
     faces_found = {check: int((found.scores > 0.7).sum()) for check, found in by_check.items()}
     others = {check: found.scores[faces_found[check] :].sum() for check, found in by_check.items()}
-    assert faces_found == {False: 8, True: 8}
+    assert faces_found == {False: 7, True: 8}
     assert others[True] < 0.7 * others[False]

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from retinaface_cli.errors import CheckpointError
@@ -254,3 +256,22 @@ def test_the_metadata_is_plain_json(tmp_path: Path, state: dict[str, Tensor]) ->
     assert metadata["network"]["backbone"] == "mobilenet0.25"
     assert metadata["training"] == {"note": "by hand"}
     assert metadata["version"]
+
+
+def test_files_of_version_0_1_are_read_and_its_further_level_is_refused(
+    tmp_path: Path, state: dict[str, Tensor]
+) -> None:
+    path = tmp_path / "w.safetensors"
+    save_weights(path, state, network=NETWORK, training={})
+    for strides in ([8, 16, 32], [4, 8, 16, 32]):
+        with safe_open(path, "pt") as file:
+            content = json.loads(file.metadata()["retinaface"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        content["network"] |= {"fine_channels": 64}
+        content["network"]["anchors"]["strides"] = strides
+        save_file(tensors, path, {"format": "pt", "retinaface": json.dumps(content)})
+        if 4 in strides:
+            with pytest.raises(CheckpointError, match="has a level of stride 4"):
+                load_weights(path)
+        else:
+            assert load_weights(path).network == NETWORK

@@ -12,7 +12,7 @@ from torch import Tensor
 from retinaface_cli.detection.weights import resolve_weights
 from retinaface_cli.errors import CheckpointError, SettingsError
 from retinaface_cli.model.checkpoints.files import read_weight_file
-from retinaface_cli.model.checkpoints.loading import LoadedWeights, load_imagenet_backbone, load_weights
+from retinaface_cli.model.checkpoints.loading import LoadedWeights, load_imagenet_backbone, load_weights, read_network
 from retinaface_cli.model.loss.class_prior import set_class_prior
 from retinaface_cli.model.networks.retinaface import RetinaFace, build_network
 from retinaface_cli.settings.base import flatten, validate_settings
@@ -85,7 +85,7 @@ def restart(settings: TrainSettings, checkpoint: Path) -> Start:
         raise CheckpointError(
             f"{checkpoint}: holds no {', '.join(missing)}, so training cannot go on; to start from its weights: -w"
         )
-    network = validate_settings(NetworkSettings, metadata["network"], source=str(checkpoint))
+    network = read_network(metadata["network"], source=str(checkpoint))
     resolved = settings.model_copy(update={"network": network})
     before = dict(flatten(metadata.get("settings", {})))
     named = dict(flatten({"network": settings.network.model_dump(mode="json", exclude_unset=True)}))

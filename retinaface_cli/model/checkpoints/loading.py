@@ -142,6 +142,21 @@ def _with_backbone(key: str) -> str:
     return key if key.startswith("backbone.") else f"backbone.{key}"
 
 
+def read_network(values: Mapping[str, Any], *, source: str) -> NetworkSettings:
+    """The network of a file that this tool wrote, also version 0.1, which could have a further level of stride 4.
+
+    Raises:
+        CheckpointError: it has that level.
+        SettingsError: the values are not those of a network.
+    """
+    if 4 in values.get("anchors", {}).get("strides", ()):
+        raise CheckpointError(
+            f"{source}: has a level of stride 4, which only version 0.1 computes; train again, or take other weights"
+        )
+    known = {name: value for name, value in values.items() if name != "fine_channels"}
+    return validate_settings(NetworkSettings, known, source=source)
+
+
 def _load_own(
     path: Path, content: WeightFile, sha256: str, *, preprocessing: str | None, anchors: AnchorSettings | None
 ) -> LoadedWeights:
@@ -151,7 +166,7 @@ def _load_own(
             f"{path}: carries its own preprocessing and anchors; leave --preprocessing and --anchors out"
         )
     metadata = content.metadata
-    network = validate_settings(NetworkSettings, metadata["network"], source=str(path))
+    network = read_network(metadata["network"], source=str(path))
     prefix = metadata.get("weights_prefix", "")
     state = {key.removeprefix(prefix): value for key, value in content.tensors.items() if key.startswith(prefix)}
     return LoadedWeights(
