@@ -15,7 +15,7 @@ from retinaface_cli.data.preprocessing import Resizer, RgbImage
 from retinaface_cli.faces import LANDMARK_MIRROR_ORDER, NUM_LANDMARKS, FaceDetections
 from retinaface_cli.geometry.anchors import padded_size
 from retinaface_cli.geometry.boxes import pairwise_iou
-from retinaface_cli.model.box_voting import vote_boxes
+from retinaface_cli.model.postprocess import vote_boxes
 from retinaface_cli.settings.detection import DetectionSettings
 
 if TYPE_CHECKING:

@@ -24,14 +24,18 @@ def padded_size(image_size: tuple[int, int], *, multiple: int = 32) -> tuple[int
 
 @lru_cache(maxsize=64)
 def cell_origins(
-    image_size: tuple[int, int], num_per_cell: int, strides: tuple[int, ...], device: torch.device | None = None
+    image_size: tuple[int, int],
+    nums_per_cell: tuple[int, ...],
+    strides: tuple[int, ...],
+    device: torch.device | None = None,
 ) -> Float[Tensor, "A 2"]:
     """Upper left corners (x, y) of the cells that the anchors of generate_anchors belong to, in its order and pixels.
 
     Cached and shared: do not write to it.
     """
     levels = []
-    for (rows, columns), stride in zip(level_shapes(image_size, strides), strides, strict=True):
+    shapes = level_shapes(image_size, strides)
+    for (rows, columns), num_per_cell, stride in zip(shapes, nums_per_cell, strides, strict=True):
         grid_y, grid_x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")  # (rows, columns)
         corners = torch.stack([grid_x, grid_y], dim=-1).reshape(-1, 2) * stride
         levels.append(corners.repeat_interleave(num_per_cell, dim=0))

@@ -12,6 +12,8 @@ BackboneName = Literal[
     "mobilenet0.25", "mobilenet0.5", "mobilenet1.0", "mobilenet_v2", "resnet18", "resnet34", "resnet50"
 ]
 
+NetworkName = Literal["retinaface"]
+
 
 class AnchorSettings(Settings):
     """Square anchors: sizes in pixels of the network input, a tuple a level, and the level's stride in pixels."""
@@ -26,16 +28,16 @@ class AnchorSettings(Settings):
     def _check_levels(self) -> AnchorSettings:
         if len(self.sizes) != 3 or self.strides != (8, 16, 32):
             raise ValueError("the network has three levels, of strides 8, 16 and 32: give three tuples of sizes")
-        if len({len(level) for level in self.sizes}) != 1 or not self.sizes[0]:
-            raise ValueError("every level must have the same number of anchor sizes, at least one")
+        if not all(self.sizes):
+            raise ValueError("every level must have an anchor size")
         if any(size <= 0 for level in self.sizes for size in level):
             raise ValueError("anchor sizes must be above 0 pixels")
         return self
 
     @property
-    def num_per_cell(self) -> int:
-        """Number of anchors at every cell."""
-        return len(self.sizes[0])
+    def nums_per_cell(self) -> tuple[int, ...]:
+        """Number of anchors at every cell of each level."""
+        return tuple(len(level) for level in self.sizes)
 
 
 class PreprocessingSettings(Settings):
@@ -72,6 +74,9 @@ PREPROCESSINGS: dict[str, PreprocessingSettings] = {
 
 class NetworkSettings(Settings):
     """All that is needed to build a network and feed it; stored in every checkpoint."""
+
+    network: NetworkName = "retinaface"
+    """Name of the network."""
 
     backbone: BackboneName = "mobilenet0.25"
     """Name of the backbone."""

@@ -16,11 +16,10 @@ from retinaface_cli.data.batches import TrainingBatch, ValidationBatch
 from retinaface_cli.detection.cpu import keep_freed_memory
 from retinaface_cli.faces import FaceDetections
 from retinaface_cli.formats.wider_ground_truth import read_wider_ground_truth
-from retinaface_cli.model.loss.multi_task import FaceLoss, LossValues
+from retinaface_cli.model.loss.face_loss import FaceLoss, LossValues
 from retinaface_cli.model.matching.targets import FaceTargets
 from retinaface_cli.model.networks.inference import InferenceNetwork
-from retinaface_cli.model.networks.outputs import HeadOutputs
-from retinaface_cli.model.networks.retinaface import RetinaFace
+from retinaface_cli.model.networks.outputs import FaceNetwork, HeadOutputs
 from retinaface_cli.model.postprocess import postprocess
 from retinaface_cli.settings.detection import DetectionSettings
 from retinaface_cli.settings.training import TrainSettings
@@ -47,7 +46,7 @@ class FaceTrainingModule(pl.LightningModule):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, settings: TrainSettings, network: RetinaFace) -> None:
+    def __init__(self, settings: TrainSettings, network: FaceNetwork) -> None:
         """Makes the module.
 
         Args:

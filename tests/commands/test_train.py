@@ -303,7 +303,7 @@ def test_fine_tuning_with_more_anchors_starts_the_heads_anew(
     assert "282 of 300 weights from" in output  # nine heads with weight and bias
     assert "start anew, because their shapes differ: class_heads.0, class_heads.1, class_heads.2" in output
     assert "anchors differ" in output
-    assert load_weights(Path("runs/train/small/best.safetensors")).network.anchors.num_per_cell == 3
+    assert load_weights(Path("runs/train/small/best.safetensors")).network.anchors.nums_per_cell == (3, 3, 3)
 
 
 def test_fine_tuning_another_backbone_is_refused(config: Path, whole: Path) -> None:

@@ -20,7 +20,7 @@ from retinaface_cli.errors import ImageReadError, SettingsError
 from retinaface_cli.faces import FaceDetections
 from retinaface_cli.geometry.anchors import generate_anchors
 from retinaface_cli.model.checkpoints.loading import LoadedWeights, load_weights, save_weights
-from retinaface_cli.model.networks.retinaface import build_network
+from retinaface_cli.model.networks import build_network
 from retinaface_cli.model.postprocess import postprocess
 from retinaface_cli.settings.detection import DetectionSettings
 from retinaface_cli.settings.network import PREPROCESSINGS, NetworkSettings

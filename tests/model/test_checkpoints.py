@@ -16,7 +16,7 @@ from torch import Tensor
 from retinaface_cli.errors import CheckpointError
 from retinaface_cli.model.checkpoints.legacy_keys import rename_key
 from retinaface_cli.model.checkpoints.loading import load_imagenet_backbone, load_weights, save_weights
-from retinaface_cli.model.networks.retinaface import build_network
+from retinaface_cli.model.networks import build_network
 from retinaface_cli.settings.network import PREPROCESSINGS, AnchorSettings, NetworkSettings
 from tests.model.reference_weights import to_old_names
 

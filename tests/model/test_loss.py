@@ -11,15 +11,13 @@ from torch import Tensor
 from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, generalized_box_iou_loss, sigmoid_focal_loss
 
 from retinaface_cli.geometry.boxes import cxcywh_to_xyxy, encode_boxes
-from retinaface_cli.model.loss import parts as loss_parts
-from retinaface_cli.model.loss.box import build_box_loss
 from retinaface_cli.model.loss.classification import build_classification_loss
-from retinaface_cli.model.loss.landmarks import build_landmark_loss
-from retinaface_cli.model.loss.multi_task import FaceLoss, LossValues
-from retinaface_cli.model.loss.parts import Positives, collect_positives
+from retinaface_cli.model.loss.face_loss import FaceLoss, LossValues
+from retinaface_cli.model.loss.regression import build_box_loss, build_landmark_loss
+from retinaface_cli.model.matching import targets as matching_targets
 from retinaface_cli.model.matching.anchor_grid import anchor_grid
 from retinaface_cli.model.matching.matchers import build_matcher
-from retinaface_cli.model.matching.targets import FaceTargets, Matches
+from retinaface_cli.model.matching.targets import FaceTargets, Matches, Positives, collect_positives
 from retinaface_cli.model.networks.outputs import HeadOutputs
 from retinaface_cli.settings.base import validate_settings
 from retinaface_cli.settings.loss import (
@@ -293,10 +291,10 @@ def test_places_filled_for_an_accelerator_do_not_change_the_loss(
     filled = HeadOutputs(*(part.detach().requires_grad_() for part in outputs))
 
     def collect_with_filling(matches: Matches, targets: FaceTargets, anchors: Tensor) -> Positives:
-        monkeypatch.setattr(loss_parts, "_num_places", lambda matches: matches.max_positives)
+        monkeypatch.setattr(matching_targets, "_num_places", lambda matches: matches.max_positives)
         return collect_positives(matches, targets, anchors)
 
-    monkeypatch.setattr("retinaface_cli.model.loss.multi_task.collect_positives", collect_with_filling)
+    monkeypatch.setattr("retinaface_cli.model.loss.face_loss.collect_positives", collect_with_filling)
     found = compute(filled, padded, **kinds)
     torch.autograd.backward(found.total)
     torch.testing.assert_close(torch.stack(found), torch.stack(expected))

@@ -43,11 +43,11 @@ def match_all_with_all(targets: FaceTargets, settings: IouMatchingSettings, batc
         best_iou, best_face = iou.max(dim=0)
         face_index[image] = torch.where(best_iou >= settings.match_iou_threshold, faces[best_face], -1)
         is_background[image] = best_iou < settings.background_iou_threshold
-        claims: dict[int, float] = {}
+        forced: dict[int, float] = {}
         for face, row in zip(faces.tolist(), iou, strict=True):
             anchor = int(row.argmax())
-            if row[anchor] >= settings.forced_iou_threshold and float(row[anchor]) > claims.get(anchor, 0.0):
-                claims[anchor] = float(row[anchor])
+            if row[anchor] >= settings.forced_iou_threshold and float(row[anchor]) > forced.get(anchor, 0.0):
+                forced[anchor] = float(row[anchor])
                 face_index[image, anchor] = face
                 is_background[image, anchor] = False
     return face_index, is_background
@@ -68,9 +68,11 @@ def test_windows_find_what_comparing_all_with_all_finds(seed: int) -> None:
         assert int((face_index >= 0).sum()) <= matches.max_positives
 
 
-def test_other_anchors_and_uneven_image_sizes_match_too() -> None:
-    anchors = AnchorSettings(sizes=((10, 20), (32, 64), (128, 256)))
-    grid = anchor_grid((100, 260), anchors, CPU)
+@pytest.mark.parametrize(
+    "sizes", [((10, 20), (32, 64), (128, 256)), ((8,), (16,), (32,)), ((8, 12, 20), (40,), (90, 200))]
+)
+def test_other_anchors_and_uneven_image_sizes_match_too(sizes: tuple[tuple[float, ...], ...]) -> None:
+    grid = anchor_grid((100, 260), AnchorSettings(sizes=sizes), CPU)
     targets = random_targets(40, batch_size=1, image_side=200, seed=7)
     matches = build_matcher(IouMatchingSettings())(targets, grid, batch_size=1)
     best = pairwise_iou(targets.boxes, cxcywh_to_xyxy(grid.anchors)).amax(dim=0)
@@ -128,13 +130,13 @@ def test_of_two_faces_that_want_one_anchor_the_closer_has_it_in_any_order() -> N
     assert match(make_targets([close, close])).face_index[0, anchor] == 0
 
 
-def test_a_claim_goes_before_a_larger_overlap_of_another_face() -> None:
+def test_a_forced_anchor_is_not_lost_to_a_larger_overlap_of_another_face() -> None:
     small, large = [20.0, 20, 36, 84], [12.0, 12, 44, 60]
     iou = pairwise_iou(torch.tensor([small, large]), cxcywh_to_xyxy(GRID.anchors))
-    claimed = int(iou[0].argmax())
-    assert iou[1, claimed] > iou[0, claimed] >= 0.2
-    assert int(iou[1].argmax()) != claimed
-    assert match(make_targets([small, large])).face_index[0, claimed] == 0
+    forced = int(iou[0].argmax())
+    assert iou[1, forced] > iou[0, forced] >= 0.2
+    assert int(iou[1].argmax()) != forced
+    assert match(make_targets([small, large])).face_index[0, forced] == 0
 
 
 def test_faces_of_one_image_do_not_touch_another() -> None:
@@ -202,12 +204,13 @@ def test_many_faces_are_matched_in_parts_with_the_same_result(monkeypatch: pytes
         assert torch.equal(whole.is_background, parts.is_background)
 
 
-def adaptive_matches(targets: FaceTargets, num_nearest: int) -> Tensor:
+def adaptive_matches(targets: FaceTargets, num_nearest: int, grid: AnchorGrid = GRID) -> Tensor:
     """The rules of the ATSS paper, algorithm 1, face by face; equally near anchors in their order."""
-    centers, corners = GRID.anchors[:, :2], cxcywh_to_xyxy(GRID.anchors)
-    best_iou = torch.zeros(GRID.num_anchors)
-    face_index = torch.full((GRID.num_anchors,), -1)
-    levels = torch.split(torch.arange(GRID.num_anchors), [800, 200, 50])
+    centers, corners = grid.anchors[:, :2], cxcywh_to_xyxy(grid.anchors)
+    best_iou = torch.zeros(grid.num_anchors)
+    face_index = torch.full((grid.num_anchors,), -1)
+    num_of_levels = [level.rows * level.columns * len(level.sides) for level in grid.levels]
+    levels = torch.split(torch.arange(grid.num_anchors), num_of_levels)
     for face, box in enumerate(targets.boxes):
         distance = (centers - (box[:2] + box[2:]) / 2).square().sum(dim=1)
         nearest = torch.cat([level[distance[level].argsort(stable=True)[:num_nearest]] for level in levels])
@@ -239,3 +242,10 @@ def test_adaptive_matching_takes_all_anchors_of_a_level_that_has_few() -> None:
     threshold = iou[nearest].mean() + iou[nearest].std()
     wanted = sorted(nearest[iou[nearest] >= threshold].tolist())
     assert (matches.face_index[0] >= 0).nonzero()[:, 0].tolist() == wanted
+
+
+def test_adaptive_matching_takes_levels_with_different_numbers_of_anchors() -> None:
+    grid = anchor_grid((160, 160), AnchorSettings(sizes=((8, 12, 20), (40,), (90, 200))), CPU)
+    targets = random_targets(30, batch_size=1, image_side=160, seed=12)
+    matches = build_matcher(AtssMatchingSettings())(targets, grid, batch_size=1)
+    assert torch.equal(matches.face_index[0], adaptive_matches(targets, 9, grid))

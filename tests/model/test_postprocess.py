@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from retinaface_cli.geometry.boxes import encode_boxes, encode_landmarks
+from retinaface_cli.model import postprocess as postprocessing
 from retinaface_cli.model.networks.outputs import HeadOutputs
-from retinaface_cli.model.postprocess import postprocess
+from retinaface_cli.model.postprocess import postprocess, vote_boxes
 from retinaface_cli.settings.detection import DetectionSettings
 
 ANCHORS = torch.tensor([[20.0, 20, 16, 16], [24.0, 20, 16, 16], [60.0, 60, 32, 32], [100.0, 100, 64, 64]])
@@ -87,3 +88,33 @@ def test_decoding_is_done_in_float32_whatever_comes_in(dtype: torch.dtype) -> No
     (from_halves,) = postprocess(halves, ANCHORS, DetectionSettings(box_voting=False))
     (expected,) = postprocess(rounded, ANCHORS, DetectionSettings(box_voting=False))
     assert (from_halves.boxes == expected.boxes).all()
+
+
+VOTERS = torch.tensor([[0.0, 0, 10, 10], [4, 0, 14, 10], [2, 0, 12, 10], [50, 50, 60, 60]])
+VOTER_SCORES = torch.tensor([0.9, 0.8, 0.5, 0.4])
+
+
+def test_a_dropped_box_votes_for_the_first_kept_box_that_it_overlaps() -> None:
+    # IoU of the third with the first and the second is 80 / 120 each: over .5; that of those two is 60 / 140
+    means = vote_boxes(VOTERS, VOTERS, VOTER_SCORES, torch.tensor([0, 1, 3]), iou_threshold=0.5, power=3)
+    shift = 2 * 0.5**3 / (0.9**3 + 0.5**3)
+    expected = torch.stack([VOTERS[0] + torch.tensor([shift, 0, shift, 0]), VOTERS[1], VOTERS[3]])
+    torch.testing.assert_close(means, expected)
+
+
+def test_the_result_does_not_depend_on_how_many_are_compared_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.rand(200, 2, generator=generator) * 50
+    boxes = torch.cat([corners, corners + 5 + torch.rand(200, 2, generator=generator) * 10], dim=1)
+    scores = torch.rand(200, generator=generator).sort(descending=True).values
+    kept = torch.tensor([0, 3, 50])
+    whole = vote_boxes(boxes, boxes, scores, kept, iou_threshold=0.3, power=1)
+    assert not torch.equal(whole, boxes[kept])
+    monkeypatch.setattr(postprocessing, "_MAX_PAIRS", 30)
+    torch.testing.assert_close(vote_boxes(boxes, boxes, scores, kept, iou_threshold=0.3, power=1), whole)
+
+
+def test_boxes_without_score_or_area_stay_where_they_are() -> None:
+    boxes = torch.tensor([[5.0, 5, 5, 5], [0, 0, 10, 10]])
+    means = vote_boxes(boxes, boxes, torch.tensor([0.5, 0.0]), torch.tensor([0, 1]), iou_threshold=0.4, power=1)
+    assert torch.equal(means, boxes)

@@ -8,9 +8,10 @@ import torch
 
 from retinaface_cli.geometry.anchors import generate_anchors
 from retinaface_cli.model.checkpoints.legacy_keys import rename_key
+from retinaface_cli.model.networks import build_network
 from retinaface_cli.model.networks.backbones import BACKBONES
-from retinaface_cli.model.networks.folding import fold_batch_norm
-from retinaface_cli.model.networks.retinaface import build_network
+from retinaface_cli.model.networks.inference import fold_batch_norm
+from retinaface_cli.model.networks.retinaface import RetinaFace
 from retinaface_cli.settings.network import AnchorSettings, NetworkSettings
 from tests.model.reference_weights import draw_weights, to_old_names
 
@@ -27,12 +28,13 @@ def test_every_backbone_gives_one_output_an_anchor(backbone: str) -> None:
     assert outputs.landmark_deltas.shape == (2, num_anchors, 5, 2)
 
 
-def test_three_anchors_a_cell_give_wider_heads() -> None:
-    anchors = AnchorSettings(sizes=((10.0, 16.0, 24.0), (32.0, 48.0, 64.0), (96.0, 128.0, 256.0)))
+def test_each_level_has_as_many_anchors_a_cell_as_it_has_sizes() -> None:
+    anchors = AnchorSettings(sizes=((10.0, 16.0, 24.0), (32.0,), (96.0, 128.0)))
     network = build_network(NetworkSettings(anchors=anchors)).eval()
     with torch.inference_mode():
         outputs = network(torch.zeros(1, 3, 32, 32))
-    assert outputs.class_logits.shape == (1, 3 * (16 + 4 + 1), 2)
+    assert outputs.class_logits.shape == (1, 3 * 16 + 4 + 2 * 1, 2)
+    assert len(generate_anchors((32, 32), anchors.sizes, anchors.strides)) == 54
 
 
 @pytest.mark.parametrize(("backbone", "num_parameters"), [("mobilenet0.25", 426_608), ("resnet50", 27_293_600)])
@@ -76,3 +78,14 @@ def test_folding_changes_no_output(backbone: str) -> None:
     with torch.inference_mode():
         for before, after in zip(network(images), folded(images), strict=True):
             torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
+
+
+def test_before_training_every_anchor_has_the_prior_probability_of_a_face() -> None:
+    anchors = AnchorSettings(sizes=((16, 24, 32), (64,), (256, 384)))
+    network = RetinaFace(NetworkSettings(anchors=anchors))
+    with torch.no_grad():
+        for head in network.class_heads.parameters():
+            head.zero_()
+        network.set_class_prior(0.02)
+        scores = network.eval()(torch.zeros(1, 3, 64, 64)).class_logits.softmax(dim=2)[..., 1]
+    torch.testing.assert_close(scores, torch.full_like(scores, 0.02))

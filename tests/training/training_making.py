@@ -22,7 +22,7 @@ from retinaface_cli.data.batches import (
 )
 from retinaface_cli.data.preprocessing import Resizer
 from retinaface_cli.faces import FaceLabels
-from retinaface_cli.model.networks.retinaface import build_network
+from retinaface_cli.model.networks import build_network
 from retinaface_cli.settings.base import load_settings
 from retinaface_cli.settings.training import TrainSettings
 from retinaface_cli.training.module import FaceTrainingModule

@@ -13,14 +13,16 @@ from retinaface_cli.detection.weights import resolve_weights
 from retinaface_cli.errors import CheckpointError, SettingsError
 from retinaface_cli.model.checkpoints.files import read_weight_file
 from retinaface_cli.model.checkpoints.loading import LoadedWeights, load_imagenet_backbone, load_weights, read_network
-from retinaface_cli.model.loss.class_prior import set_class_prior
-from retinaface_cli.model.networks.retinaface import RetinaFace, build_network
+from retinaface_cli.model.networks import build_network
+from retinaface_cli.model.networks.outputs import FaceNetwork
 from retinaface_cli.settings.base import flatten, validate_settings
 from retinaface_cli.settings.loss import CrossEntropySettings, LossSettings
 from retinaface_cli.settings.network import NetworkSettings
 from retinaface_cli.settings.training import TrainSettings
 
 _MAX_LISTED = 6
+_FACE_PRIOR = 0.01
+"""Share of anchors taken for faces by an untrained network, as in the focal loss paper (Lin et al., 2017, 4.1)."""
 
 PACKAGED_WEIGHTS = "mobilenet0.25"
 
@@ -41,7 +43,7 @@ class Start(NamedTuple):
         step: number of optimizer steps done already; None: a fresh run.
     """
 
-    network: RetinaFace
+    network: FaceNetwork
     settings: TrainSettings
     notes: tuple[str, ...]
     step: int | None = None
@@ -103,11 +105,11 @@ def restart(settings: TrainSettings, checkpoint: Path) -> Start:
     return Start(build_network(network), resolved, tuple(notes), training["step"])
 
 
-def _build_untrained(settings: NetworkSettings, loss: LossSettings) -> RetinaFace:
+def _build_untrained(settings: NetworkSettings, loss: LossSettings) -> FaceNetwork:
     """The network with random weights; for losses over all anchors its first guess is background."""
     network = build_network(settings)
     if not isinstance(loss.classification, CrossEntropySettings):
-        set_class_prior(network)
+        network.set_class_prior(_FACE_PRIOR)
     return network
 
 

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from retinaface_cli.faces import NUM_LANDMARKS
 from retinaface_cli.model.checkpoints.loading import LoadedWeights
-from retinaface_cli.model.networks.folding import fold_batch_norm, fold_preprocessing
+from retinaface_cli.model.networks.inference import fold_batch_norm, fold_preprocessing
 from retinaface_cli.model.networks.outputs import HeadOutputs
+from retinaface_cli.model.networks.retinaface import RetinaFace
 
 _HEAD_SIZES = (2, 4, 2 * NUM_LANDMARKS)
 """Values an anchor of the parts of HeadOutputs."""
@@ -26,8 +27,10 @@ class ImageNetwork(nn.Module):
     def __init__(self, weights: LoadedWeights) -> None:
         super().__init__()
         preprocessing = weights.network.preprocessing
-        self.network = fold_preprocessing(fold_batch_norm(weights.build()), preprocessing)
-        self.num_per_cell = weights.network.anchors.num_per_cell
+        network = fold_preprocessing(fold_batch_norm(weights.build()), preprocessing)
+        assert isinstance(network, RetinaFace)
+        self.network = network
+        self.nums_per_cell = weights.network.anchors.nums_per_cell
         heads = (self.network.class_heads, self.network.box_heads, self.network.landmark_heads)
         self.heads = nn.ModuleList(_concatenate(level) for level in zip(*heads, strict=True))
         self.register_buffer("mean", torch.tensor(preprocessing.mean_rgb)[:, None, None])
@@ -45,8 +48,11 @@ class ImageNetwork(nn.Module):
 
     def _split(self, merged: Sequence[Float[Tensor, "B rows columns K"]]) -> Iterator[list[Tensor]]:
         """The part of each head, all levels."""
-        widths = [size * self.num_per_cell for size in _HEAD_SIZES]
-        return map(list, zip(*(torch.split(values, widths, dim=-1) for values in merged), strict=True))
+        parts = (
+            torch.split(values, [size * num for size in _HEAD_SIZES], dim=-1)
+            for values, num in zip(merged, self.nums_per_cell, strict=True)
+        )
+        return map(list, zip(*parts, strict=True))
 
 
 def _concatenate(convolutions: Sequence[nn.Module]) -> nn.Conv2d:

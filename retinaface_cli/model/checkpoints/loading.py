@@ -16,8 +16,9 @@ from retinaface_cli.files.atomic import atomic_path
 from retinaface_cli.model.checkpoints.files import WeightFile, read_weight_file, write_weight_file
 from retinaface_cli.model.checkpoints.legacy_keys import detect_backbone, detect_family, rename_key
 from retinaface_cli.model.checkpoints.published import preprocessing_by_sha256
+from retinaface_cli.model.networks import build_network
 from retinaface_cli.model.networks.backbones import BACKBONES
-from retinaface_cli.model.networks.retinaface import RetinaFace, build_network
+from retinaface_cli.model.networks.outputs import FaceNetwork
 from retinaface_cli.settings.base import validate_settings
 from retinaface_cli.settings.network import PREPROCESSINGS, AnchorSettings, NetworkSettings
 from retinaface_cli.version import __version__
@@ -48,7 +49,7 @@ class LoadedWeights:
     training: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    def build(self) -> RetinaFace:
+    def build(self) -> FaceNetwork:
         """The network with these weights, in evaluation mode."""
         network = build_network(self.network)
         network.load_state_dict(self.state)

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from retinaface_cli.model.loss.parts import LossSum, Positives
-from retinaface_cli.model.matching.targets import Matches
+from retinaface_cli.model.matching.targets import Matches, Positives
 from retinaface_cli.settings.loss import (
     ClassificationLossSettings,
     CrossEntropySettings,
     FocalSettings,
     QualityFocalSettings,
 )
+
+
+class LossSum(NamedTuple):
+    """A loss before it is normalised.
+
+    Attributes:
+        total: () sum over the batch of one process.
+        divisor: () what it is to be divided by, once summed over all processes.
+    """
+
+    total: Float[Tensor, ""]
+    divisor: Float[Tensor, ""]
 
 
 @runtime_checkable

@@ -11,19 +11,17 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 
-from retinaface_cli.model.matching.anchor_grid import AnchorGrid
-from retinaface_cli.model.matching.candidates import (
+from retinaface_cli.model.matching.anchor_grid import (
+    AnchorGrid,
     Candidates,
     find_best,
     find_nearest,
     find_overlapping,
-    num_nearest,
     num_overlapping,
 )
-from retinaface_cli.model.matching.ignored_anchors import mark_ignored
 from retinaface_cli.model.matching.targets import FaceTargets, Matches
 from retinaface_cli.settings.loss import AtssMatchingSettings, IouMatchingSettings, MatchingSettings
 
@@ -35,7 +33,7 @@ _MAX_INDEX = (1 << _INDEX_BITS) - 1
 _TOUCHING = _MAX_INDEX + 1
 """Ranks of overlaps above 0 are at least this."""
 
-_CLAIM = 0x40000000 << _INDEX_BITS
+_FORCED = 0x40000000 << _INDEX_BITS
 """Puts a rank above all IoUs: the bits of 1.0 are 0x3F800000, and the sum of both still fits 31 bits."""
 
 
@@ -50,8 +48,8 @@ class Matcher(Protocol):
 class IouMatcher:
     """Matching by overlap with a threshold, and the best anchor of each face; see IouMatchingSettings.
 
-    An anchor goes to the face that overlaps it most. A face's claim on its best anchor goes before that; where two
-    faces claim one anchor, the one that overlaps it more has it. What is still equal goes to the face that comes first.
+    An anchor goes to the face that overlaps it most. But the best anchor of a face is forced to that face; of two faces
+    with one best anchor, the one that overlaps it more has it. What is still equal goes to the face that comes first.
     """
 
     def __init__(self, settings: IouMatchingSettings) -> None:
@@ -69,14 +67,14 @@ class IouMatcher:
             table.enter(part, near.anchor_index, near.iou)
             best = find_best(boxes, grid, settings.forced_iou_threshold)
             best_iou, anchor_index = _unrank(_rank(best.iou, best.anchor_index).amax(dim=1, keepdim=True))  # (F, 1)
-            is_claim = (best_iou >= settings.forced_iou_threshold) & ~targets.ignore[part, None]
-            table.enter(part, anchor_index, best_iou * is_claim, lead=_CLAIM)
+            is_forced = (best_iou >= settings.forced_iou_threshold) & ~targets.ignore[part, None]
+            table.enter(part, anchor_index, best_iou * is_forced, lead=_FORCED)
         face_rank, ignored_rank = table.read()
         is_positive = face_rank >= _lowest_rank(settings.match_iou_threshold)
         is_background = face_rank < _lowest_rank(settings.background_iou_threshold)
         if targets.may_have_ignored():
             is_background &= ignored_rank < _lowest_rank(settings.background_iou_threshold)
-            is_background &= ~mark_ignored(targets, grid, batch_size=batch_size)
+            is_background &= ~_mark_ignored(targets, grid, batch_size=batch_size)
         bound = len(targets.boxes) * (1 + num_candidates)
         return _make_matches(face_rank, is_positive, is_background, bound)
 
@@ -95,7 +93,7 @@ class AtssMatcher:
     @torch.no_grad()
     def __call__(self, targets: FaceTargets, grid: AnchorGrid, *, batch_size: int) -> Matches:
         """Matches for a batch of images that all have the grid's size."""
-        num_candidates = num_nearest(grid, self.settings.num_nearest)
+        num_candidates = self.settings.num_nearest * len(grid.levels)
         table = _AnchorTable(batch_size, grid.num_anchors, targets)
         for part in _parts(len(targets.boxes), num_candidates):
             boxes = targets.boxes[part].float()
@@ -105,7 +103,7 @@ class AtssMatcher:
         is_background = face_rank < _TOUCHING
         if targets.may_have_ignored():
             is_background &= ignored_rank < _TOUCHING
-            is_background &= ~mark_ignored(targets, grid, batch_size=batch_size)
+            is_background &= ~_mark_ignored(targets, grid, batch_size=batch_size)
         return _make_matches(face_rank, face_rank >= _TOUCHING, is_background, len(targets.boxes) * num_candidates)
 
 
@@ -188,3 +186,44 @@ def _parts(num_faces: int, num_candidates: int) -> Iterator[slice]:
     length = max(1, MAX_PAIRS // num_candidates)
     for start in range(0, num_faces, length):
         yield slice(start, min(start + length, num_faces))
+
+
+def _mark_ignored(targets: FaceTargets, grid: AnchorGrid, *, batch_size: int) -> Bool[Tensor, "B A"]:
+    """Whether an anchor's centre lies in an ignored face that is at least as large as the anchor.
+
+    Faces smaller than the smallest anchor are taken to have its size, so that anchors on them are left out too. The
+    cells inside are found without comparing: the corners of all faces are entered in a table of each level, and the
+    table's running sums say how many faces cover a cell.
+    """
+    boxes = targets.boxes
+    smallest = min(side for level in grid.levels for side in level.sides)
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    size = (boxes[:, 2:] - boxes[:, :2]).clamp(min=smallest)  # (F, 2)
+    marks = []
+    for level in grid.levels:
+        counted = [targets.ignore & (size.amax(dim=1) >= side) for side in level.sides]
+        low = torch.ceil((middle - size / 2) / level.stride - 0.5)
+        high = torch.floor((middle + size / 2) / level.stride - 0.5) + 1
+        spans = torch.stack([low, high], dim=1).clamp(min=0)  # (F, first and past, x and y)
+        counts = torch.stack(counted, dim=1).int()
+        marks.append(_covered(spans, counts, targets.image_index, (level.rows, level.columns), batch_size))
+    return torch.cat(marks, dim=1)
+
+
+def _covered(
+    spans: Float[Tensor, "F 2 2"],
+    counts: Int[Tensor, "F S"],
+    image_index: Int[Tensor, "F"],
+    shape: tuple[int, int],
+    batch_size: int,
+) -> Bool[Tensor, "B K"]:
+    """The cells of one level inside spans [first, past), for each of S sizes; K is rows, columns and sizes in order."""
+    rows, columns = shape
+    x = spans[..., 0].clamp(max=columns).long()  # (F, 2)
+    y = spans[..., 1].clamp(max=rows).long()
+    place = (image_index[:, None, None] * (rows + 1) + y[:, :, None]) * (columns + 1) + x[:, None, :]  # (F, 2, 2)
+    signs = torch.tensor([[1, -1], [-1, 1]], dtype=counts.dtype, device=counts.device)
+    table = counts.new_zeros(batch_size * (rows + 1) * (columns + 1), counts.shape[1])
+    table.index_add_(0, place.flatten(), (signs[..., None] * counts[:, None, None]).flatten(0, 2))
+    table = table.view(batch_size, rows + 1, columns + 1, -1).cumsum(dim=1).cumsum(dim=2)
+    return (table[:, :rows, :columns] > 0).flatten(1)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import threading
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from retinaface_cli.geometry.anchors import cell_origins, generate_anchors, padded_size
-from retinaface_cli.model.networks.folding import fold_batch_norm, fold_preprocessing
-from retinaface_cli.model.networks.outputs import HeadOutputs
-from retinaface_cli.model.networks.retinaface import RetinaFace
-from retinaface_cli.settings.network import NetworkSettings
+from retinaface_cli.model.networks.outputs import FaceNetwork, HeadOutputs
+from retinaface_cli.settings.network import NetworkSettings, PreprocessingSettings
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class InferenceNetwork(nn.Module):
@@ -33,7 +37,7 @@ class InferenceNetwork(nn.Module):
     mean: Tensor
 
     def __init__(
-        self, network: RetinaFace, settings: NetworkSettings, *, device: torch.device, dtype: torch.dtype
+        self, network: FaceNetwork, settings: NetworkSettings, *, device: torch.device, dtype: torch.dtype
     ) -> None:
         super().__init__()
         self.settings = settings
@@ -60,7 +64,7 @@ class InferenceNetwork(nn.Module):
         outputs = self.network(batch)
         height, width = batch.shape[2:]
         anchors, device = self.settings.anchors, self.mean.device
-        origins = cell_origins((height, width), anchors.num_per_cell, anchors.strides, device=device)
+        origins = cell_origins((height, width), anchors.nums_per_cell, anchors.strides, device=device)
         for logits, size in zip(outputs.class_logits, sizes, strict=True):
             if size != (height, width):
                 outside = (origins >= origins.new_tensor([size[1], size[0]])).any(dim=1)  # (A,)
@@ -108,3 +112,30 @@ class _PaddingEraser(threading.local):
                 row[:, : -(-height // stride), : -(-width // stride)] = 1
             self._masks[stride] = mask
         return self._masks[stride]
+
+
+def fold_batch_norm(network: Module) -> Module:
+    """A copy in evaluation mode in which every BatchNorm that follows a convolution is folded into it.
+
+    A BatchNorm follows a convolution when the module that holds both names it next; all backbones keep that order.
+    """
+    folded = copy.deepcopy(network).eval()
+    for parent in list(folded.modules()):
+        children = list(parent.named_children())
+        for (name, child), (next_name, next_child) in itertools.pairwise(children):
+            if isinstance(child, nn.Conv2d) and isinstance(next_child, nn.BatchNorm2d):
+                setattr(parent, name, fuse_conv_bn_eval(child, next_child))
+                setattr(parent, next_name, nn.Identity())
+    return folded
+
+
+@torch.no_grad()
+def fold_preprocessing(network: Module, preprocessing: PreprocessingSettings) -> Module:
+    """Makes the first convolution take RGB - mean instead of (ordered - mean) / std; changes and returns the network.
+
+    The mean cannot be folded: the convolution's own padding stands for it.
+    """
+    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    weight = first.weight / torch.tensor(preprocessing.std).reshape(1, 3, 1, 1)
+    first.weight.copy_(weight if preprocessing.color_order == "rgb" else weight.flip(1))
+    return network

@@ -1,15 +1,15 @@
-"""What the network returns."""
+"""What every network returns, and what it can do."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class HeadOutputs(NamedTuple):
-    """Raw outputs of the three heads, never activated; anchors in the order of geometry.anchors.
+    """Raw outputs of a network, never activated; anchors in the order of geometry.anchors.
 
     Attributes:
         class_logits: (B, A, 2) background and face.
@@ -25,3 +25,25 @@ class HeadOutputs(NamedTuple):
 def face_logits(outputs: HeadOutputs) -> Float[Tensor, "B A"]:
     """Logits of face against background, in float32; their sigmoid is the softmax of the two classes."""
     return outputs.class_logits[..., 1].float() - outputs.class_logits[..., 0].float()
+
+
+class FaceNetwork(nn.Module):
+    """A network of NETWORKS.
+
+    Attributes:
+        backbone: the part that ImageNet weights are for.
+    """
+
+    backbone: nn.Module
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> HeadOutputs:
+        """Normalised images of any size to raw outputs for the anchors of geometry.generate_anchors((H, W), ...)."""
+        raise NotImplementedError
+
+    def set_class_prior(self, probability: float) -> None:
+        """Sets the last biases so that, before training, every anchor is a face with this probability.
+
+        Without it the background, by far the most of the anchors, outweighs all else in the first steps of a loss
+        over all anchors.
+        """
+        raise NotImplementedError

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 
 from retinaface_cli.faces import NUM_LANDMARKS
 from retinaface_cli.model.networks.backbones import BACKBONES, FeatureMaps
-from retinaface_cli.model.networks.outputs import HeadOutputs
+from retinaface_cli.model.networks.outputs import FaceNetwork, HeadOutputs
 from retinaface_cli.settings.network import NetworkSettings
 
 
@@ -66,20 +68,19 @@ class ContextModule(nn.Module):
         return torch.cat([F.relu(branch) for branch in branches], dim=1)
 
 
-class RetinaFace(nn.Module):
-    """The whole network; see HeadOutputs for what it returns."""
+class RetinaFace(FaceNetwork):
+    """The whole network, randomly initialised."""
 
-    def __init__(self, backbone: str, *, out_channels: int | None = None, num_anchors_per_cell: int = 2) -> None:
+    def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
-        entry = BACKBONES[backbone]
-        width = out_channels or entry.out_channels
+        entry = BACKBONES[settings.backbone]
+        width = settings.out_channels or entry.out_channels
         self.backbone = entry.build()
         self.pyramid = FeaturePyramid(entry.channels, width)
         self.context = nn.ModuleList(ContextModule(width) for _ in range(3))
-        self.class_heads = nn.ModuleList(nn.Conv2d(width, num_anchors_per_cell * 2, 1) for _ in range(3))
-        self.box_heads = nn.ModuleList(nn.Conv2d(width, num_anchors_per_cell * 4, 1) for _ in range(3))
-        self.landmark_heads = nn.ModuleList(
-            nn.Conv2d(width, num_anchors_per_cell * NUM_LANDMARKS * 2, 1) for _ in range(3)
+        self.class_heads, self.box_heads, self.landmark_heads = (
+            nn.ModuleList(nn.Conv2d(width, num * num_values, 1) for num in settings.anchors.nums_per_cell)
+            for num_values in (2, 4, NUM_LANDMARKS * 2)
         )
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> HeadOutputs:
@@ -91,6 +92,15 @@ class RetinaFace(nn.Module):
             box_deltas=_collect(self.box_heads, levels, 4),
             landmark_deltas=points.reshape(*points.shape[:2], NUM_LANDMARKS, 2),
         )
+
+    @torch.no_grad()
+    def set_class_prior(self, probability: float) -> None:
+        """Sets the biases of the class heads; see FaceNetwork."""
+        margin = math.log(probability / (1 - probability))
+        for head in self.class_heads.children():
+            assert isinstance(head, nn.Conv2d) and head.bias is not None
+            background_and_face = head.bias.view(-1, 2)  # (sizes, 2)
+            background_and_face[:, 0], background_and_face[:, 1] = -margin / 2, margin / 2
 
     def features(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
         """The maps that the heads look at, fine to coarse."""
@@ -105,12 +115,3 @@ def _collect(heads: nn.ModuleList, levels: list[Tensor], num_values: int) -> Flo
         for head, level in zip(heads, levels, strict=True)
     ]
     return torch.cat(outputs, dim=1)
-
-
-def build_network(settings: NetworkSettings) -> RetinaFace:
-    """The network that the settings describe, randomly initialised."""
-    return RetinaFace(
-        settings.backbone,
-        out_channels=settings.out_channels,
-        num_anchors_per_cell=settings.anchors.num_per_cell,
-    )

@@ -11,13 +11,11 @@ from torch import Tensor
 
 from retinaface_cli.faces import NUM_LANDMARKS
 from retinaface_cli.geometry.boxes import decode_boxes, encode_landmarks
-from retinaface_cli.model.loss.box import aligned_iou, build_box_loss
-from retinaface_cli.model.loss.classification import build_classification_loss
-from retinaface_cli.model.loss.landmarks import build_landmark_loss
-from retinaface_cli.model.loss.parts import LossSum, Positives, collect_positives
+from retinaface_cli.model.loss.classification import LossSum, build_classification_loss
+from retinaface_cli.model.loss.regression import aligned_iou, build_box_loss, build_landmark_loss
 from retinaface_cli.model.matching.anchor_grid import anchor_grid
 from retinaface_cli.model.matching.matchers import build_matcher
-from retinaface_cli.model.matching.targets import FaceTargets, Matches
+from retinaface_cli.model.matching.targets import FaceTargets, Matches, Positives, collect_positives
 from retinaface_cli.model.networks.outputs import HeadOutputs
 from retinaface_cli.settings.loss import LossSettings
 from retinaface_cli.settings.network import AnchorSettings
