@@ -232,7 +232,12 @@ def test_a_stopped_run_loses_nothing_that_was_done_and_can_be_resumed(
 
 def test_large_images_are_looked_at_twice_unless_that_is_off(tmp_path: Path) -> None:
     portrait = REPOSITORY / "examples" / "images" / "astronaut.jpg"
-    given: dict[str, Any] = {"weights": Path("mobilenet0.25"), "max_size": 4096, "score_threshold": 0.7}
+    given: dict[str, Any] = {
+        "weights": Path("mobilenet0.25"),
+        "max_size": 4096,
+        "score_threshold": 0.7,
+        "precision": "32",
+    }
     num_faces = {
         kind: infer([str(portrait)], output=tmp_path / str(kind), coarse_pass=kind, **given).num_faces
         for kind in (True, False)
