@@ -25,6 +25,7 @@ from retinaface_cli.settings.base import validate_settings
 from retinaface_cli.settings.detection import InferSettings
 from retinaface_cli.settings.evaluation import EvaluateSettings
 from tests.conftest import REPOSITORY
+from tests.data.test_video import write_motion_jpeg
 from tests.detection.test_detector import noise, write_random_weights
 
 
@@ -144,6 +145,35 @@ def test_images_that_cannot_be_read_are_reported_and_the_run_goes_on(
     errors = {entry["file_name"]: entry["reason"] for entry in json.loads((tmp_path / "out/errors.json").read_text())}
     assert errors.keys() == {"empty.jpg", "text.jpg"}
     assert errors["empty.jpg"] == "the file is empty"
+
+
+def test_files_that_are_passed_over_are_counted_in_one_line(tmp_path: Path, images: Path, weights: Path) -> None:
+    (images / "phone.heic").touch()
+    (images / "scan").touch()
+    written = io.StringIO()
+    settings = validate_settings(
+        InferSettings,
+        {"inputs": [str(images)], "weights": str(weights), "output": str(tmp_path / "out"), "accelerator": "cpu"},
+        source="test",
+    )
+    run(settings, console=Console(file=written, width=300))
+    assert "note: 5 images and videos; left out: 1 .heic, 1 without an ending; convert HEIC first" in written.getvalue()
+
+
+def test_a_video_that_ends_early_is_reported_and_its_frames_are_kept(tmp_path: Path, weights: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    data = write_motion_jpeg(folder / "cut.avi", 12)
+    (folder / "cut.avi").write_bytes(data[: len(data) // 2])
+    save(folder / "z.png", noise(64, 96))
+    report = infer(folder, weights, tmp_path / "out")
+    (failure,) = json.loads((tmp_path / "out/errors.json").read_text())
+    num_frames = report.num_images - 1
+    assert 0 < num_frames < 12
+    assert (failure["file_name"], report.exit_code) == ("cut.avi", 0)
+    assert f"ends after {num_frames} of the 12 frames" in failure["reason"]
+    names = [image.file_name for image in read_predictions(tmp_path / "out/predictions.json").detection_images()]
+    assert names == [*(f"cut.avi/{index:06d}" for index in range(num_frames)), "z.png"]
 
 
 def test_a_run_in_which_nothing_could_be_read_fails(tmp_path: Path, weights: Path) -> None:

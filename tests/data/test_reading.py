@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import os
+import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from retinaface_cli.data.preprocessing import TestScale
+from retinaface_cli.data import preprocessing, reading
+from retinaface_cli.data.preprocessing import RgbImage, TestScale, load_rgb
 from retinaface_cli.data.reading import Image, Loaded, UnreadableImage, batch_by_size, read_images
 from retinaface_cli.data.sources import Source
 from retinaface_cli.data.video import VideoWriter, frame_rate, read_frames
+from retinaface_cli.errors import ImageReadError
 
 
 def make_images(folder: Path, sizes: list[tuple[int, int]]) -> list[Source]:
@@ -88,3 +94,98 @@ def test_a_broken_video_is_reported(tmp_path: Path) -> None:
     (failure,) = read_images([source], TestScale(), num_workers=1, keep_original=False)
     assert isinstance(failure, UnreadableImage)
     assert "not a video" in failure.reason
+
+
+class DecodedPixels:
+    """Pixels that are being decoded, or were and are held, as the reader's decoder sees them; the most of each."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, num_pixels: int) -> None:
+        self.most_at_once = 0
+        self.most_held = 0
+        self.is_over = threading.Event()
+        self._now = 0
+        self._held: list[weakref.ref[Any]] = []
+        self._num_pixels = num_pixels
+        self._bound = 2 * num_pixels
+        self._lock = threading.Lock()
+        self._meeting = threading.Event()
+        self._decode = preprocessing.decode_rgb
+        monkeypatch.setattr(reading, "decode_rgb", self)
+
+    def __call__(self, data: bytes, *, name: str) -> RgbImage:
+        with self._lock:
+            self._now += self._num_pixels
+            self.most_at_once = max(self.most_at_once, self._now)
+            if self._now > self._num_pixels:
+                self._meeting.set()
+        self._meeting.wait(0.2)  # lets another thread come in, if it may
+        image = self._decode(data, name=name)
+        with self._lock:
+            self._now -= self._num_pixels
+            self._held = [*(one for one in self._held if one() is not None), weakref.ref(image)]
+            self.most_held = max(self.most_held, self._num_pixels * len(self._held))
+            if self.most_held > self._bound:
+                self.is_over.set()
+        return image
+
+
+def make_large_images(folder: Path, suffix: str, number: int) -> list[Source]:
+    """Grey images of 150 x 180 pixels, which is more than the tests below allow at once."""
+    sources = [Source(folder / f"{index}{suffix}", f"{index}{suffix}") for index in range(number)]
+    for source in sources:
+        assert cv2.imwrite(str(source.path), np.full((150, 180, 3), 90, np.uint8))
+    return sources
+
+
+UNCOUNTED = pytest.mark.xfail(strict=True, reason="the pixels are counted for PNG and JPEG alone")
+SUFFIXES = [".png", ".jpg", *(pytest.param(suffix, marks=UNCOUNTED) for suffix in (".webp", ".tiff", ".bmp", ".jp2"))]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_large_images_are_decoded_one_after_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    monkeypatch.setattr(reading, "_MAX_PIXELS_AT_ONCE", 15_000)
+    monkeypatch.setattr(reading, "_UNKNOWN_PIXELS", 2_500)
+    sources = make_large_images(tmp_path, suffix, 6)
+    decoded = DecodedPixels(monkeypatch, num_pixels=150 * 180)
+    loaded = list(read_images(sources, TestScale(long_side=32), num_workers=4, keep_original=False))
+    assert all(isinstance(image, Image) for image in loaded)
+    assert decoded.most_at_once == 150 * 180
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    monkeypatch.setattr(preprocessing, "MAX_PIXELS", 20_000)
+    (source,) = make_large_images(tmp_path, suffix, 1)
+    with pytest.raises(ImageReadError, match="27000 pixels are too many"):
+        load_rgb(source.path)
+
+
+@pytest.mark.xfail(strict=True, reason="images that wait to be taken are not counted, and are kept for drawings")
+def test_large_images_that_are_kept_for_drawings_do_not_pile_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_MAX_PIXELS_AT_ONCE", 15_000)
+    sources = make_large_images(tmp_path, ".png", 12)
+    decoded = DecodedPixels(monkeypatch, num_pixels=150 * 180)
+    images = read_images(sources, TestScale(long_side=32), num_workers=4, keep_original=True)
+    next(images)
+    decoded.is_over.wait(1)
+    assert len(list(images)) == 11
+    assert decoded.most_held <= 2 * 150 * 180
+
+
+def test_pipes_devices_and_circles_of_links_are_reported_and_the_rest_is_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    (tmp_path / "circle.jpg").symlink_to("circle.jpg")
+    (good,) = make_images(tmp_path, [(8, 8)])
+    sources = [*(Source(tmp_path / name, name) for name in ("pipe.jpg", "zero.png", "circle.jpg")), good]
+    *broken, last = read_images(sources, TestScale(), num_workers=2, keep_original=False)
+    reasons = [one.reason for one in broken if isinstance(one, UnreadableImage)]
+    assert reasons[:2] == ["is a pipe; expected a file", "is a device; expected a file"]
+    assert "symbolic links" in reasons[2]
+    assert isinstance(last, Image)

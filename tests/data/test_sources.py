@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from retinaface_cli.data.sources import find_sources
+from retinaface_cli.data.sources import describe_left_out, find_sources
 from retinaface_cli.errors import ImageReadError
 
 
@@ -74,3 +74,21 @@ def test_a_folder_without_images_says_what_was_left_out(tmp_path: Path) -> None:
     (tmp_path / "x.heic").touch()
     with pytest.raises(ImageReadError, match=r"no images or videos found; left out: 1 \.heic; convert HEIC first"):
         find_sources([str(tmp_path)])
+
+
+def test_files_of_other_kinds_are_counted_by_ending_and_heic_gets_advice(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.JFIF", "c.mpo", "d.HEIC", "e.heic", "f.nef", "no_ending", ".hidden", "sub/g.heif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    listing = find_sources([str(tmp_path)])
+    assert [source.name for source in listing.sources] == ["a.jpg", "b.JFIF", "c.mpo"]
+    assert listing.left_out == {".heic": 2, ".nef": 1, "": 1, ".heif": 1}
+    text = describe_left_out(listing)
+    assert text.startswith("; left out: 2 .heic, 1 ")
+    assert "1 without an ending" in text
+    assert text.endswith("; convert HEIC first, e.g. with heif-convert")
+
+
+def test_a_folder_that_links_to_itself_gives_each_image_once(tree: Path) -> None:
+    (tree / "a" / "again").symlink_to(tree)
+    assert sorted(names([str(tree)])) == sorted(["clip.mp4", "a/x.jpg", "a/x.png", "b/x.jpg", "b/c d/ü.JPEG"])
