@@ -266,7 +266,7 @@ def test_large_images_are_looked_at_twice_unless_that_is_off(tmp_path: Path) -> 
         "weights": Path("mobilenet0.25"),
         "max_size": 4096,
         "score_threshold": 0.7,
-        "precision": "32",
+        "rescore": True,
     }
     num_faces = {
         kind: infer([str(portrait)], output=tmp_path / str(kind), coarse_pass=kind, **given).num_faces

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,6 +16,8 @@ from retinaface_cli.detection.backends.image_network import trace
 from retinaface_cli.geometry.anchors import generate_anchors
 from retinaface_cli.model.checkpoints.loading import LoadedWeights
 from retinaface_cli.model.networks.outputs import HeadOutputs
+
+_REPORTER = "openvino_telemetry"
 
 _PRECISIONS = {"32": "f32", "bf16": "bf16"}
 
@@ -58,10 +61,17 @@ def _core() -> Any:
     """OpenVINO itself, once a process.
 
     Each one gives signal handlers a stack of its own, and on its end puts back the one that it found; where that was of
-    another one that has ended before, the next signal would crash the process.
+    another one that has ended before, the next signal would crash the process. OpenVINO reports each import to its
+    makers, except where the package by which it does so cannot be imported.
     """
-    from openvino import Core
-
+    reporter = sys.modules.get(_REPORTER)
+    sys.modules[_REPORTER] = None  # type: ignore[assignment]
+    try:
+        from openvino import Core
+    finally:
+        del sys.modules[_REPORTER]
+        if reporter is not None:
+            sys.modules[_REPORTER] = reporter
     return Core()
 
 
