@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +15,8 @@ from retinaface_cli.files.reading import open_regular
 
 _DEFAULT_FRAME_RATE = 25.0
 
-_HEAD_BYTES = 512
+_HEAD_BYTES = 20
+"""Enough for the first line of a play list; containers begin with other bytes, but for AVI's letters RIFF."""
 
 _MISSING_PART = 0.02
 """Headers state the number of frames from duration and rate; so many may be missing by that."""
@@ -49,7 +51,8 @@ def _check_no_text(path: Path) -> None:
     """Raises ImageReadError for a text, by which a player would be led to other files."""
     with open_regular(path, error=ImageReadError) as file:
         head = file.read(_HEAD_BYTES)
-    if head and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
+    line = head.removeprefix(codecs.BOM_UTF8).lstrip().split(b"\n")[0]
+    if line and not head.startswith(b"RIFF") and all(byte in b"\t\r" or 32 <= byte < 127 for byte in line):
         raise ImageReadError(f"{shown(path)}: is a text, not a video")
 
 

@@ -16,7 +16,7 @@ from retinaface_cli.detection.coarse_pass import enlarge, is_hinted, merge_passe
 from retinaface_cli.detection.rescoring import RESCORED, Rescorer
 from retinaface_cli.detection.tta import detect_augmented
 from retinaface_cli.detection.weights import resolve_weights
-from retinaface_cli.errors import ImageReadError, SettingsError
+from retinaface_cli.errors import ImageReadError, SettingsError, shown
 from retinaface_cli.faces import FaceDetections
 from retinaface_cli.geometry.anchors import padded_size
 from retinaface_cli.model.checkpoints.loading import LoadedWeights, load_weights
@@ -26,6 +26,9 @@ from retinaface_cli.settings.detection import DetectionSettings
 
 ImageInput = Any
 """An image for the Python API: (H, W, 3) uint8 RGB, a PIL image, or a file."""
+
+_OF_THE_NETWORK = ("weights", "preprocessing", "anchors", "backend", "precision")
+"""Settings by which the network is prepared."""
 
 _API_DEFAULTS = {"max_size": "original", "precision": "32"}
 
@@ -86,8 +89,7 @@ class FaceDetector:
         self._forward = build_forward_pass(
             self.weights, self.settings, device=self.device, in_parallel=self._in_parallel
         )
-        rescores = self.settings.rescore and not self.settings.tta
-        self._rescorer = Rescorer(self._forward, self.weights.network, self.device) if rescores else None
+        self._rescorer = Rescorer(self._forward, self.weights.network, self.device)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the prepared network, which no library hands to another process."""
@@ -109,11 +111,18 @@ class FaceDetector:
         return self._forward.num_parallel
 
     def with_settings(self, **changes: Any) -> FaceDetector:
-        """A detector that shares this one's network and differs in scale or postprocessing."""
+        """A detector that shares this one's network and differs in scale or postprocessing.
+
+        Raises:
+            SettingsError: an option is unknown, out of range, or asks for another network.
+        """
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         values = {**self.settings.model_dump(), **changes}
         other.settings = validate_settings(DetectionSettings, values, source="FaceDetector")
+        for name in _OF_THE_NETWORK:
+            if getattr(other.settings, name) != getattr(self.settings, name):
+                raise SettingsError(f"{name}: asks for another network; make a detector with FaceDetector.load")
         other._scale = TestScale.of(other.settings)
         return other
 
@@ -134,6 +143,8 @@ class FaceDetector:
         Images whose network inputs round up to the same multiples of 32 go through the network together; the result
         does not depend on the company.
         """
+        if isinstance(images, str | Path):
+            raise ImageReadError(f"expected a list of images, got {shown(images)}; FaceDetector.detect takes one")
         loaded = [as_rgb(image) for image in images]
         resizers = [Resizer.for_scale(_size(image), self._scale) for image in loaded]
         return self.detect_prepared(
@@ -162,6 +173,10 @@ class FaceDetector:
                 results[index] = resizers[index].restore(faces)
         return results
 
+    @property
+    def _rescores(self) -> bool:
+        return self.settings.rescore and not self.settings.tta
+
     def target_size(self, image: RgbImage) -> tuple[int, int]:
         """(height, width) at which an image goes through the network."""
         return self._scale.target_size(_size(image))
@@ -177,14 +192,14 @@ class FaceDetector:
             coarse = enlarge(found, shrink_factor(images[index]))
             merged = merge_passes(faces[index], coarse, nms_iou_threshold=settings.nms_iou_threshold)
             faces[index] = merged.select(np.arange(min(len(merged), settings.keep_top_k)))
-        if self._rescorer is None:
+        if not self._rescores:
             return faces
         return self._rescorer(images, faces, score_threshold=settings.score_threshold)
 
     def _run_pass(self, images: Sequence[RgbImage], *, with_hints: bool) -> tuple[list[FaceDetections], list[int]]:
         """Runs the network over one batch: the faces, and the images that may hold faces too large for it."""
         settings = self.settings
-        if self._rescorer is not None:
+        if self._rescores:
             threshold = min(settings.score_threshold, RESCORED[0])
             settings = settings.model_copy(update={"score_threshold": threshold})
         faces: list[FaceDetections] = []

@@ -61,16 +61,12 @@ def _read_head(file: BinaryIO) -> _Head | None:
 
 
 def count_pixels(data: bytes) -> int | None:
-    """Pixels that the head of a JPEG or PNG file promises, without decoding it; None for other or broken files."""
+    """Pixels that the head of an image promises, without decoding it; None for broken files."""
     if data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) >= 24:
         width, height = struct.unpack_from(">II", data, 16)
         return int(width * height)
-    if data.startswith(b"\xff\xd8"):
-        file = io.BytesIO(data)
-        file.seek(2)
-        head = _read_jpeg(file)
-        return None if head is None else head.size[0] * head.size[1]
-    return None
+    head = _read_head(io.BytesIO(data))
+    return None if head is None else head.size[0] * head.size[1]
 
 
 def _read_jpeg(file: BinaryIO) -> _Head | None:

@@ -347,7 +347,6 @@ def test_a_batch_may_mix_paths_texts_and_arrays(detector: FaceDetector, tmp_path
         assert_equal_faces(found, expected)
 
 
-@pytest.mark.xfail(strict=True, reason="a text is taken for a list of its letters, a Path gives a TypeError")
 @pytest.mark.parametrize("kind", [str, Path])
 def test_one_path_instead_of_a_list_is_named(detector: FaceDetector, kind: type) -> None:
     with pytest.raises(ImageReadError, match="expected a list of images"):
@@ -394,7 +393,6 @@ def test_options_out_of_range_are_one_clear_error(
         detector.with_settings(**options)
 
 
-@pytest.mark.xfail(strict=True, reason="with_settings keeps the rescoring of the first detector")
 @pytest.mark.parametrize("rescore", [False, True])
 def test_with_settings_turns_rescoring_on_and_off(tmp_path: Path, rescore: bool) -> None:
     path = write_random_weights(tmp_path / "w.safetensors")
@@ -404,7 +402,6 @@ def test_with_settings_turns_rescoring_on_and_off(tmp_path: Path, rescore: bool)
     assert_equal_faces(changed.detect(noise(96, 128)), loaded.detect(noise(96, 128)))
 
 
-@pytest.mark.xfail(strict=True, reason="with_settings accepts what the prepared network cannot follow")
 @pytest.mark.parametrize("changes", [{"backend": "torch"}, {"precision": "bf16"}, {"weights": "other.pth"}])
 def test_with_settings_refuses_what_needs_another_network(tmp_path: Path, changes: dict[str, str]) -> None:
     path = write_random_weights(tmp_path / "w.safetensors")
