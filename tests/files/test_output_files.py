@@ -138,6 +138,14 @@ def test_a_folder_is_replaced_only_with_force_and_whole(tmp_path: Path) -> None:
     assert _names(tmp_path) == ["yolo", "yolo/labels", "yolo/labels/b.txt"]
 
 
+def test_an_error_while_a_folder_is_written_leaves_the_one_before(tmp_path: Path) -> None:
+    _write_folder(tmp_path / "yolo", "labels/a.txt")
+    with pytest.raises(RuntimeError), write_folder(tmp_path / "yolo", force=True) as temporary:
+        (temporary / "b.txt").write_text("half")
+        raise RuntimeError
+    assert _names(tmp_path) == ["yolo", "yolo/labels", "yolo/labels/a.txt"]
+
+
 def test_an_empty_folder_is_filled_without_force(tmp_path: Path) -> None:
     (tmp_path / "yolo").mkdir()
     _write_folder(tmp_path / "yolo", "a")

@@ -61,10 +61,8 @@ def test_other_classes_and_unlisted_images_are_left_out_and_counted(tmp_path: Pa
     annotations = [annotation(), annotation(category_id=1), annotation(image_id=8)]
     labels = read(tmp_path, content(categories=categories, annotations=annotations))
     assert len(labels.label_images()[0].faces) == 1
-    assert [(finding.action, finding.count) for finding in labels.findings if finding.is_fault] == [
-        ("dropped", 1),
-        ("dropped", 1),
-    ]
+    kinds = [(finding.action, finding.count) for finding in labels.findings]
+    assert kinds == [("chosen", 1), ("dropped", 1), ("dropped", 1)]
 
 
 def test_a_class_can_be_named_where_none_is_called_face(tmp_path: Path) -> None:

@@ -72,5 +72,5 @@ def test_broken_shapes_are_named(broken: object, message: str, tmp_path: Path) -
 
 
 def test_another_json_object_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(LabelFormatError, match="with a list of shapes"):
+    with pytest.raises(LabelFormatError, match=r"expected labelme \.json files with a list of shapes, found none"):
         read_labels(write_text(tmp_path / "a.json", '{"x": 1}'), format_name="labelme")

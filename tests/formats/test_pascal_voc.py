@@ -29,7 +29,7 @@ def test_other_classes_are_left_out(tmp_path: Path) -> None:
     other = VOC[VOC.index("<object>") : VOC.index("</annotation>")].replace(">face<", ">dog<")
     labels = read_labels(write_text(tmp_path / "a.xml", VOC.replace("</annotation>", other + "</annotation>")))
     assert len(labels.label_images()[0].faces) == 1
-    assert [(finding.action, finding.count) for finding in labels.findings if finding.is_fault] == [("dropped", 1)]
+    assert [(finding.action, finding.count) for finding in labels.findings] == [("chosen", 1), ("dropped", 1)]
 
 
 def test_a_split_is_a_list_of_names(tmp_path: Path) -> None:
