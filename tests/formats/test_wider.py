@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,55 +23,35 @@ from tests.formats.label_samples import (
 )
 
 
-def official(folder: Path, split: str) -> None:
+def official(folder: Path, split: str = "train") -> None:
     wider_txt(folder).rename(folder / f"wider_face_{split}_bbx_gt.txt")
 
 
-def images(folder: Path) -> None:
+def layout(folder: Path, make: Callable[[Path], object], labels_in: str, images_in: str) -> Path:
+    make(folder / labels_in)
     for name in NAMES:
-        write_png(folder / name)
-
-
-def official_layout(folder: Path) -> Path:
-    official(folder / "wider_face_split", "train")
-    images(folder / "WIDER_train/images")
+        write_png(folder / images_in / name)
     return folder
 
 
-def retinaface_layout(folder: Path) -> Path:
-    label_txt(folder / "train")
-    images(folder / "train/images")
-    return folder
-
-
-def single_part_layout(folder: Path) -> Path:
-    label_txt(folder)
-    images(folder / "images")
-    return folder
-
-
-def scrfd_layout(folder: Path) -> Path:
-    labelv2_txt(folder / "train")
-    images(folder / "train/images")
-    return folder
-
-
-def mat_layout(folder: Path) -> Path:
-    wider_mat(folder / "wider_face_split", name="wider_face_train.mat")
-    images(folder / "WIDER_train/images")
-    return folder
-
-
-def inside_the_part(folder: Path) -> Path:
-    return official_layout(folder) / "WIDER_train"
+OFFICIAL_LAYOUT = (official, "wider_face_split", "WIDER_train/images")
 
 
 @pytest.mark.parametrize(
-    "layout",
-    [official_layout, retinaface_layout, single_part_layout, scrfd_layout, mat_layout, inside_the_part],
+    ("make", "labels_in", "images_in", "inner"),
+    [
+        (*OFFICIAL_LAYOUT, ""),
+        (*OFFICIAL_LAYOUT, "WIDER_train"),
+        (partial(wider_mat, name="wider_face_train.mat"), "wider_face_split", "WIDER_train/images", ""),
+        (label_txt, "train", "train/images", ""),
+        (label_txt, "", "images", ""),
+        (labelv2_txt, "train", "train/images", ""),
+    ],
 )
-def test_every_usual_layout_is_read_with_its_images(layout: object, tmp_path: Path) -> None:
-    labels = read_labels(layout(tmp_path), measure=True)  # type: ignore[operator]
+def test_every_usual_layout_is_read_with_its_images(
+    make: Callable[[Path], object], labels_in: str, images_in: str, inner: str, tmp_path: Path
+) -> None:
+    labels = read_labels(layout(tmp_path, make, labels_in, images_in) / inner, measure=True)
     assert labels.format_name == "wider"
     assert [image.file_name for image in labels.label_images()] == list(NAMES)
     np.testing.assert_array_equal(labels.label_images()[0].faces.boxes, [[10, 20, 40, 60]])
@@ -78,7 +60,7 @@ def test_every_usual_layout_is_read_with_its_images(layout: object, tmp_path: Pa
 
 
 def test_landmarks_and_attributes_of_two_files_are_joined(tmp_path: Path) -> None:
-    official(tmp_path / "wider_face_split", "train")
+    official(tmp_path / "wider_face_split")
     label_txt(tmp_path / "train")
     faces = read_labels(tmp_path).label_images()[0].faces
     np.testing.assert_array_equal(faces.landmarks, np.array([POINTS], np.float32))
@@ -119,13 +101,13 @@ def test_of_several_parts_one_must_be_chosen(tmp_path: Path) -> None:
 
 
 def test_the_only_part_whose_images_are_there_is_taken(tmp_path: Path) -> None:
-    official_layout(tmp_path)
+    layout(tmp_path, *OFFICIAL_LAYOUT)
     wider_txt(tmp_path / "wider_face_split")
     assert read_labels(tmp_path).image_root == tmp_path / "WIDER_train/images"
 
 
 def test_a_loose_label_file_goes_to_the_part_whose_images_it_names(tmp_path: Path) -> None:
-    official(tmp_path / "wider_face_split", "train")
+    official(tmp_path / "wider_face_split")
     write_text(tmp_path / "wider_face_split/wider_face_val_bbx_gt.txt", "other.jpg\n1\n1 2 3 4 0 0 0 0 0 0\n")
     label_txt(tmp_path)
     assert read_labels(tmp_path, split="train").label_images()[0].faces.has_landmarks.all()
