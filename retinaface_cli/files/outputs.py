@@ -54,7 +54,13 @@ class OutputFolder:
 
     @classmethod
     def open(
-        cls, root: Path, *, identity: Mapping[str, Any], mode: Mode = "new", protect: Iterable[Path] = ()
+        cls,
+        root: Path,
+        *,
+        identity: Mapping[str, Any],
+        mode: Mode = "new",
+        can_resume: bool = True,
+        protect: Iterable[Path] = (),
     ) -> OutputFolder:
         """Makes the folder ready for a run and records first what the run is.
 
@@ -63,13 +69,14 @@ class OutputFolder:
             identity: all that decides the results: settings, hash of the weights, inputs. JSON values.
             mode: `new` refuses a folder with results of a run; `resume` goes on with a run of the same identity, or
                 begins it in an empty folder; `overwrite` deletes the results of earlier runs first, and nothing else.
+            can_resume: whether the command has --resume, which the refusal of `new` then names.
             protect: inputs of the run and other files that are never written over or deleted.
 
         Raises:
             OutputError: the folder is none, holds results of another run, or cannot be written to.
         """
         folder = cls(root, rank=0, protect=protect)
-        folder._check_mode(mode, json.loads(header(identity))["identity"])
+        folder._check_mode(mode, json.loads(header(identity))["identity"], can_resume=can_resume)
         try:
             if mode == "overwrite":
                 folder.remove_own()
@@ -208,12 +215,13 @@ class OutputFolder:
             if is_wrong or (folder != self.root and folder.is_symlink()):
                 raise OutputError(f"{shown(folder)}: is no folder; name another output folder")
 
-    def _check_mode(self, mode: Mode, identity: Any) -> None:
+    def _check_mode(self, mode: Mode, identity: Any, *, can_resume: bool) -> None:
         """Raises OutputError unless a run of this identity can begin or go on."""
         before = self._manifest.identity
         place = shown(self.root)
         if mode == "new" and (before is not None or len(self._manifest)):
-            raise OutputError(f"{place}: holds results of a run; --resume to go on, --overwrite to replace them")
+            resume = "--resume to go on, " if can_resume else ""
+            raise OutputError(f"{place}: holds results of a run; {resume}--overwrite to replace them")
         if mode != "resume":
             return
         if before is None:

@@ -12,6 +12,7 @@ import cv2
 import pytest
 
 from retinaface_cli.errors import LabelFormatError, OutputError, RetinaFaceError, SettingsError
+from retinaface_cli.files.outputs import OutputFolder
 from retinaface_cli.formats import FaceTable, write_predictions
 from tests.commands.evaluate_making import A, B, Notes, evaluate, write_detections, write_labels
 from tests.detection.test_detector import noise, write_random_weights
@@ -84,6 +85,16 @@ def test_own_results_are_replaced_only_when_asked(tmp_path: Path, labels: Path, 
         evaluate(**values)
     assert evaluate(**values, overwrite=True)["predictions"]["num_faces"] == 3
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+
+
+def test_results_of_another_command_are_kept_and_only_options_that_go_with_predictions_are_named(
+    tmp_path: Path, labels: Path, predictions: Path
+) -> None:
+    with OutputFolder.open(tmp_path / "out", identity={"command": "infer"}) as output:
+        output.write_text(tmp_path / "out/predictions.json", "[]")
+    with pytest.raises(OutputError, match="holds results of a run; --overwrite to replace them"):
+        evaluate(predictions=[predictions], labels=labels, output=tmp_path / "out")
+    assert (tmp_path / "out/predictions.json").read_text() == "[]"
 
 
 @pytest.mark.parametrize("kind", ["file", "below a file", "dangling link"])

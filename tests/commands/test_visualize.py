@@ -197,7 +197,7 @@ def test_an_original_is_never_replaced(folder: Folder) -> None:
 
 def test_drawings_are_replaced_only_when_asked(folder: Folder) -> None:
     folder.run(labels=folder.labels)
-    with pytest.raises(OutputError, match="holds results of a run"):
+    with pytest.raises(OutputError, match="holds results of a run; --overwrite to replace them"):
         folder.run(labels=folder.labels)
     folder.run(labels=folder.labels, format="png", overwrite=True)
     assert drawn_files(folder.root / "out") == ["a/x.png", "b/x.png", "b/ü y.jpg.png", "x.png"]
@@ -376,7 +376,7 @@ def test_the_command_draws_the_example_images(
     originals: list[RgbImage] = [load_rgb(images / name) for name in names]
     assert [image.shape for image in originals] == [load_rgb(tmp_path / "out" / name).shape for name in names]
     assert run_command(monkeypatch, *arguments) == 1
-    assert "holds results of a run" in capsys.readouterr().err
+    assert "holds results of a run; --overwrite to replace them" in capsys.readouterr().err
 
 
 def test_wrong_options_are_told(

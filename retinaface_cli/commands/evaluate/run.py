@@ -93,7 +93,8 @@ def run(settings: EvaluateSettings, *, console: Console | None = None) -> Evalua
     inputs = [*settings.predictions, *([settings.labels] if settings.labels else []), *material.paths.values()]
     mode: Mode = "overwrite" if settings.overwrite or settings.resume else "new"
     identity = settings.model_dump(mode="json", exclude={"output", "overwrite", "resume"})
-    with OutputFolder.open(root, identity=identity, mode=mode, protect=inputs) as folder:
+    can_resume = not settings.predictions
+    with OutputFolder.open(root, identity=identity, mode=mode, can_resume=can_resume, protect=inputs) as folder:
         scores = _score(material, settings, folder)
         files = [REPORT_FILE, CURVE_FILE]
         if settings.worst and _draw_worst(scores[0], material, settings.worst, folder, console):

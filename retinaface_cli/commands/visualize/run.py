@@ -21,7 +21,7 @@ from retinaface_cli.errors import RetinaFaceError, SettingsError, shown
 from retinaface_cli.faces import FaceDetections, FaceLabels
 from retinaface_cli.files.atomic import next_run_folder
 from retinaface_cli.files.manifest import real_path
-from retinaface_cli.files.outputs import OutputFolder
+from retinaface_cli.files.outputs import Mode, OutputFolder
 from retinaface_cli.settings.visualization import VisualizeSettings
 from retinaface_cli.visualization.anonymization import anonymize_faces
 from retinaface_cli.visualization.drawing import (
@@ -102,9 +102,8 @@ def run(settings: VisualizeSettings, *, console: Console | None = None) -> Visua
         _check_no_original(settings.output, images, settings.images)
     root = settings.output or next_run_folder(RUNS_FOLDER)
     identity = settings.model_dump(mode="json", exclude={"output", "overwrite", "num_workers"})
-    with OutputFolder.open(
-        root, identity=identity, mode="overwrite" if settings.overwrite else "new", protect=inputs
-    ) as output:
+    mode: Mode = "overwrite" if settings.overwrite else "new"
+    with OutputFolder.open(root, identity=identity, mode=mode, can_resume=False, protect=inputs) as output:
         if output.changed:
             say(console, f"{some_of(output.changed)}: changed since they were drawn, and left as they are")
         outcomes = _run_jobs(_plan_jobs(settings, images, output), output, settings, console)
