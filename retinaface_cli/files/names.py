@@ -11,9 +11,11 @@ from pathlib import Path
 RESERVED = ".retinaface"
 """Names that begin like this are the writer's own."""
 
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters, and what stands for bytes that are not UTF-8."""
+
 _MAX_COMPONENT_BYTES = 240
 _MAX_NAME_BYTES = 1000
-_UNWANTED = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _MARKED = re.compile("~[0-9a-f]{16}$")
 
 
@@ -31,7 +33,7 @@ def safe_name(name: str, *, suffix: str, keep_suffix: bool = False) -> str:
             for `a/x.png`.
     """
     parts = _resolve(name)
-    parts = [_UNWANTED.sub("_", part) for part in parts]
+    parts = [UNPRINTABLE.sub("_", part) for part in parts]
     parts = [f"_{part}" if part.lower().startswith(RESERVED) else part for part in parts]
     # a folder must not have the name of a result: `a.jpg` and `a.jpg.json/b.jpg` are two inputs
     parts = [*(f"{part}~" if suffix and part.endswith(suffix) else part for part in parts[:-1]), *parts[-1:]]

@@ -10,9 +10,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from retinaface_cli.errors import LabelFormatError, SettingsError
+from retinaface_cli.errors import LabelFormatError, SettingsError, shown
 from retinaface_cli.faces import BoolArray, IntArray
 from retinaface_cli.files.listing import IMAGE_SUFFIXES
+from retinaface_cli.files.names import UNPRINTABLE
 from retinaface_cli.formats.image_heads import read_size_from_head
 from retinaface_cli.formats.reader import exists, is_image
 from retinaface_cli.formats.table import MAX_EXAMPLES, Action, FaceTable, Finding
@@ -135,6 +136,22 @@ def _measure(path: Path) -> tuple[int, int] | None:
         return read_size_from_head(path) or (0, 0)
     except (OSError, ValueError):
         return None
+
+
+def leave_out_unprintable(table: FaceTable, place: str) -> FaceTable:
+    """Leaves out images whose names hold control characters or are not UTF-8: a line of text cannot hold them.
+
+    Args:
+        table: images as read.
+        place: the source, for the finding.
+    """
+    is_left_out = np.array([UNPRINTABLE.search(name) is not None for name in table.file_names], np.bool_)
+    if not is_left_out.any():
+        return table
+    examples = tuple(f"{place}: {shown(table.file_names[i])}" for i in np.flatnonzero(is_left_out)[:MAX_EXAMPLES])
+    reason = "image whose name holds control characters or is not UTF-8, left out"
+    finding = Finding(reason, "dropped", int(is_left_out.sum()), examples)
+    return replace(table, findings=(*table.findings, finding)).select_images(~is_left_out)
 
 
 def join_repeated(table: FaceTable, place: str) -> FaceTable:

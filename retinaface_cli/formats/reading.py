@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from retinaface_cli.errors import LabelFormatError
+from retinaface_cli.files.names import UNPRINTABLE
 from retinaface_cli.formats.canonical import (
     parse_images,
     read_canonical,
@@ -23,6 +24,7 @@ from retinaface_cli.formats.images import (
     find_image_root,
     find_images,
     join_repeated,
+    leave_out_unprintable,
     measure_images,
     rename_images,
 )
@@ -34,7 +36,7 @@ from retinaface_cli.formats.reader import (
 )
 from retinaface_cli.formats.recognition import READERS, recognize_source
 from retinaface_cli.formats.table import FaceTable
-from retinaface_cli.formats.text import read_json
+from retinaface_cli.formats.text import read_json, shorten
 from retinaface_cli.formats.wider import read_wider_detections
 from retinaface_cli.formats.yolo import read_yolo, recognizes_yolo_detections
 
@@ -111,7 +113,7 @@ def _read_and_check(
     name, source = (format_name, path) if format_name else recognize_source(path, split=split)
     if not exists(source):
         raise LabelFormatError(f"{source}: no such file or folder of labels")
-    table = READERS[name].read(source, options)
+    table = leave_out_unprintable(READERS[name].read(source, options), str(source))
     table = replace(_place_images(table, source, images=images, split=split, measure=measure), format_name=name)
     return join_repeated(check_labels(table, invalid=invalid, min_size=min_size), str(source))
 
@@ -159,6 +161,10 @@ def read_predictions(
     for i, name in enumerate(table.file_names):
         if name in seen:
             raise LabelFormatError(f"{table.sources[i]}: image {name} appears a second time")
+        if UNPRINTABLE.search(name):
+            raise LabelFormatError(
+                f"{table.sources[i]}: expected the name of an image on one line of UTF-8 text, got {shorten(name)}"
+            )
         seen.add(name)
     return check_predictions(table)
 

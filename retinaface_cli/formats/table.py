@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from retinaface_cli.errors import shown
 from retinaface_cli.faces import (
     NUM_LANDMARKS,
     BoolArray,
@@ -32,6 +33,9 @@ OCCLUSION_BITS = 2 ** np.arange(NUM_LANDMARKS)
 
 MAX_EXAMPLES = 3
 """Places that a finding names; the others are only counted."""
+
+MAX_SHOWN = 2000
+"""Characters of a finding that are printed."""
 
 Action = Literal["corrected", "ignored", "dropped", "kept", "requested", "chosen"]
 """What was done: the value was put right; the face stays but is marked `ignore`; it is gone; it stays as it is; no
@@ -60,12 +64,12 @@ class Finding:
         return self.action not in ("requested", "chosen")
 
     def describe(self) -> str:
-        """One line: reason, count and places."""
-        places = ", ".join(self.examples)
-        more = ", ..." if self.count > len(self.examples) else ""
-        if self.action == "chosen":
-            return f"{self.reason} ({places})" if places else self.reason
-        return f"{self.reason}: {self.count:,} ({places}{more})" if places else f"{self.reason}: {self.count:,}"
+        """One line: reason, count and places; what cannot be printed is escaped."""
+        is_counted = self.action != "chosen"
+        more = ", ..." if is_counted and self.count > len(self.examples) else ""
+        count = f": {self.count:,}" if is_counted else ""
+        places = f" ({', '.join(self.examples)}{more})" if self.examples else ""
+        return shown(f"{self.reason}{count}{places}", max_length=MAX_SHOWN)
 
 
 def merge_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +15,6 @@ from retinaface_cli.errors import LabelFormatError, shown
 from retinaface_cli.faces import FloatArray, IntArray
 from retinaface_cli.files import reading
 from retinaface_cli.formats.table import Float64Array
-
-_BAD_LETTERS = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters, and what stands for bytes that are not UTF-8."""
 
 _HEAD_BYTES = 1 << 16
 
@@ -197,20 +193,18 @@ def as_size(height: object, width: object, place: str) -> tuple[int, int]:
 
 
 def as_name(value: object, place: str) -> str:
-    """An image's name with forward slashes and without `./` in front.
+    """An image's name with forward slashes and without `./` in front; see also images.leave_out_unprintable.
 
     Raises:
-        LabelFormatError: it is no text, empty, of several lines, or not UTF-8.
+        LabelFormatError: it is no text, or empty.
     """
     if not isinstance(value, str) or not value.strip():
         raise LabelFormatError(f"{place}: expected the name of an image, got {shorten(value)}")
     name = value.strip().replace("\\", "/")
     while name.startswith("./"):
         name = name[2:].lstrip("/")
-    if not name or _BAD_LETTERS.search(name):
-        raise LabelFormatError(
-            f"{place}: expected the name of an image on one line of UTF-8 text, got {shorten(value)}"
-        )
+    if not name:
+        raise LabelFormatError(f"{place}: expected the name of an image, got {shorten(value)}")
     return name
 
 

@@ -58,6 +58,15 @@ def test_findings_are_told_with_their_places(tmp_path: Path, capsys: pytest.Capt
     assert "label.txt:3" in told
 
 
+def test_names_that_cannot_be_printed_are_told_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_text(tmp_path / "\x1b[31m/label.txt", "# a.jpg\n0 0 9 9\n1 1 0 5\n# b\x1b[31m.jpg\n0 0 9 9\n")
+    convert(source, output=tmp_path / "out.json")
+    told = capsys.readouterr().out
+    assert "\x1b" not in told
+    assert "b\\x1b[31m.jpg" in told.replace("\n", "").replace(" ", "")
+    assert [image.file_name for image in read_labels(tmp_path / "out.json").label_images()] == ["a.jpg"]
+
+
 def test_sources_with_images_in_several_folders_get_names_from_the_folder_above(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write_png(tmp_path / name / "images/a.jpg")

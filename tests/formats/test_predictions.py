@@ -187,6 +187,7 @@ BROKEN_JSON: tuple[tuple[object, str], ...] = (
     ([17], "image 1: expected an image with file_name and annotations, got 17"),
     ([{"file_name": "a"}], "expected a list of annotations, got None"),
     ([{"file_name": "", "annotations": []}], "expected the name of an image"),
+    ([{"file_name": "a\x1b[31m", "annotations": []}], r"expected the name of an image on one line .* got 'a\\x1b"),
     ([{"file_name": "a", "annotations": [17]}], "expected a list of annotations"),
     (
         [{"file_name": "a", "annotations": [face(), {"bbox": [1, 2, 3, 4]}]}],

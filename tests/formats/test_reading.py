@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,38 @@ def test_names_that_no_file_can_have_are_missing_images(name: str, tmp_path: Pat
     write_png(tmp_path / "a.jpg")
     labels = read_labels(write_text(tmp_path / "label.txt", f"# a.jpg\n1 2 3 4\n# {name}\n"), measure=True)
     assert [image.file_name for image in labels.label_images()] == ["a.jpg"]
+    assert [(finding.action, finding.count) for finding in labels.findings] == [("dropped", 1)]
+
+
+@pytest.mark.parametrize(
+    ("sample", "letter"),
+    [
+        *product(["retinaface", "scrfd", "wider text", "csv"], ["\x1b", "\0", "\x9b"]),
+        *product(["json", "jsonl", "coco", "labelme"], ["\x1b", "\0", "\x9b", "\udce9"]),
+    ],
+)
+def test_a_name_that_cannot_be_printed_leaves_out_its_image_alone(sample: str, letter: str, tmp_path: Path) -> None:
+    source = SAMPLES[sample][0](tmp_path)
+    path = source if source.is_file() else source / "b.json"
+    text = path.read_text(encoding="utf-8")
+    assert text.count("b.jpg") == 1
+    written = json.dumps(letter)[1:-1] if path.suffix in (".json", ".jsonl") else letter
+    path.write_text(text.replace("b.jpg", f"{written}b.jpg"), encoding="utf-8")
+    labels = read_labels(source)
+    assert [name.split("/")[-1] for name in labels.file_names] == ["a.jpg"]
+    np.testing.assert_array_equal(labels.boxes, [BOX])
+    assert [(finding.action, finding.count) for finding in labels.findings] == [("dropped", 1)]
+    assert labels.findings[0].describe().isprintable()
+    with pytest.raises(LabelFormatError, match="holds control characters or is not UTF-8, left out"):
+        read_labels(source, strict=True)
+
+
+def test_an_image_file_whose_name_cannot_be_printed_is_left_out_alone(tmp_path: Path) -> None:
+    source = SAMPLES["yolo"][0](tmp_path)
+    image = source / "images" / NAMES[1]
+    image.rename(image.with_name("\x1b[31m.jpg"))
+    labels = read_labels(source)
+    assert list(labels.file_names) == [NAMES[0]]
     assert [(finding.action, finding.count) for finding in labels.findings] == [("dropped", 1)]
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from retinaface_cli.errors import shown
 from retinaface_cli.faces import LANDMARK_NAMES
 from retinaface_cli.formats.statistics import (
     MIN_ANCHOR_OVERLAP,
@@ -20,7 +21,7 @@ from retinaface_cli.formats.statistics import (
     AttributeSummary,
     LabelStatistics,
 )
-from retinaface_cli.formats.table import OCCLUDED_LANDMARKS, Finding
+from retinaface_cli.formats.table import MAX_SHOWN, OCCLUDED_LANDMARKS, Finding
 
 _BAR_WIDTH = 8
 _ACTION_TITLES = {
@@ -58,10 +59,11 @@ def print_findings(findings: Sequence[Finding], sources: Sequence[Path], console
     table.add_column("number", justify="right")
     table.add_column("what and where", overflow="fold")
     for finding in sorted(findings, key=lambda finding: list(_ACTION_TITLES).index(finding.action)):
-        places = [place.removeprefix(prefix) for place in finding.examples]
+        places = [shown(place.removeprefix(prefix), max_length=MAX_SHOWN) for place in finding.examples]
         more = ["..."] if finding.count > len(places) else []
         where = f"[dim]{escape(chr(10).join([*places, *more]))}[/dim]"
-        table.add_row(_ACTION_TITLES[finding.action], f"{finding.count:,}", f"{escape(finding.reason)}\n{where}")
+        what = escape(shown(finding.reason, max_length=MAX_SHOWN))
+        table.add_row(_ACTION_TITLES[finding.action], f"{finding.count:,}", f"{what}\n{where}")
     console.print(table)
 
 
