@@ -37,25 +37,20 @@ def main() -> None:
 
     source = LabelSource(labels=options.labels, images=options.images)
     data = load_training_data(DataSettings(train=(source,), held_out=0))
-    images_found = data.train[0].images_found
+    images = data.train[0].images
     print(data.train[0].summary)
     print(f"OpenCV {cv2.__version__}, one thread, {options.repetitions} repetitions\n")
     print(f"{'ms an image':<42}{'fastest':>9}{'median':>9}")
-    report(
-        "decode whole images",
-        len(images_found),
-        options.repetitions,
-        lambda _: [load_rgb(p.path) for p in images_found],
-    )
+    report("decode whole images", len(images), options.repetitions, lambda _: [load_rgb(one.path) for one in images])
     for name, augmentation in AUGMENTATIONS.items():
-        dataset = TrainingDataset(images_found, augmentation, image_size=options.image_size, seed=0)
+        dataset = TrainingDataset(images, augmentation, image_size=options.image_size, seed=0)
 
         def prepare(epoch: int, dataset: TrainingDataset = dataset) -> None:
-            for index in range(len(images_found)):
+            for index in range(len(images)):
                 dataset[SampleKey(epoch, index, index)]
 
-        report(f"prepare samples, {name} augmentation", len(images_found), options.repetitions, prepare)
-    samples = [dataset[SampleKey(0, index, index)] for index in range(min(16, len(images_found)))]
+        report(f"prepare samples, {name} augmentation", len(images), options.repetitions, prepare)
+    samples = [dataset[SampleKey(0, index, index)] for index in range(min(16, len(images)))]
     report(f"collate a batch of {len(samples)}", len(samples), options.repetitions, lambda _: collate_training(samples))
 
 
