@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 from jaxtyping import Float
@@ -27,7 +28,7 @@ def face_logits(outputs: HeadOutputs) -> Float[Tensor, "B A"]:
     return outputs.class_logits[..., 1].float() - outputs.class_logits[..., 0].float()
 
 
-class FaceNetwork(nn.Module):
+class FaceNetwork(nn.Module, ABC):
     """A network of NETWORKS.
 
     Attributes:
@@ -36,14 +37,14 @@ class FaceNetwork(nn.Module):
 
     backbone: nn.Module
 
+    @abstractmethod
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> HeadOutputs:
         """Normalised images of any size to raw outputs for the anchors of geometry.generate_anchors((H, W), ...)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def set_class_prior(self, probability: float) -> None:
         """Sets the last biases so that, before training, every anchor is a face with this probability.
 
         Without it the background, by far the most of the anchors, outweighs all else in the first steps of a loss
         over all anchors.
         """
-        raise NotImplementedError
