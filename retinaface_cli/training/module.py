@@ -21,7 +21,7 @@ from retinaface_cli.model.matching.targets import FaceTargets
 from retinaface_cli.model.networks.inference import InferenceNetwork
 from retinaface_cli.model.networks.outputs import FaceNetwork, HeadOutputs
 from retinaface_cli.model.postprocess import postprocess
-from retinaface_cli.settings.detection import DetectionSettings
+from retinaface_cli.settings.evaluation import EvaluateSettings
 from retinaface_cli.settings.training import TrainSettings
 from retinaface_cli.training.batch_norm import freeze_batch_norm, synchronize_batch_norm
 from retinaface_cli.training.optimization import (
@@ -66,9 +66,13 @@ class FaceTrainingModule(pl.LightningModule):
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocessing.std).view(3, 1, 1), persistent=False)
         self._epoch_losses: list[Tensor] = []
-        folder = settings.validation.wider_ground_truth
+        validation = settings.validation
+        folder = validation.wider_ground_truth
         self._recorder = ValidationRecorder(None if folder is None else read_wider_ground_truth(folder))
         self._validation_network: InferenceNetwork | None = None
+        self._evaluate_settings = EvaluateSettings(
+            score_threshold=validation.score_threshold, nms_iou_threshold=validation.nms_iou_threshold
+        )
         self.start_figures: dict[str, float] = {}
 
     @property
@@ -185,11 +189,7 @@ class FaceTrainingModule(pl.LightningModule):
         assert self._validation_network is not None
         with torch.autocast(self.device.type, enabled=False):
             outputs, anchors = self._validation_network([image.numpy() for image in batch.images])
-        settings = self.settings.validation
-        options = DetectionSettings(
-            score_threshold=settings.score_threshold, nms_iou_threshold=settings.nms_iou_threshold, nms_inclusive=True
-        )
-        found = postprocess(outputs, anchors, options)
+        found = postprocess(outputs, anchors, self._evaluate_settings)
         restored = [resizer.restore(faces) for resizer, faces in zip(batch.resizers, found, strict=True)]
         self._recorder.add(batch, restored)
         return restored

@@ -19,7 +19,7 @@ from retinaface_cli.data.preprocessing import Resizer
 from retinaface_cli.detection.detector import FaceDetector
 from retinaface_cli.faces import FaceDetections, FaceLabels
 from retinaface_cli.model.checkpoints.loading import LoadedWeights
-from retinaface_cli.settings.detection import DetectionSettings
+from retinaface_cli.settings.evaluation import EvaluateSettings
 from retinaface_cli.settings.training import TrainSettings
 from retinaface_cli.training.module import FaceTrainingModule
 from tests.conftest import REPOSITORY
@@ -229,10 +229,10 @@ def test_a_compiled_network_learns_the_same_and_is_saved_under_the_same_names() 
     assert float(done.stdout.split()[-1]) == pytest.approx(float(trainer.callback_metrics["train/loss"]), rel=1e-3)
 
 
-def test_validation_finds_what_the_detector_finds_at_that_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_validation_finds_what_evaluate_finds_at_that_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = make_settings(trainer__max_epochs=1, validation__score_threshold=0.4)
     module, trainer = make_module(settings), make_trainer(settings)
-    sizes = [(50, 75), (64, 33), (50, 75)]  # none a multiple of 32
+    sizes = [(50, 75), (64, 33), (330, 250)]  # none a multiple of 32; the last has room for very many faces
     images = [np.random.default_rng(i).integers(0, 256, (*size, 3), dtype=np.uint8) for i, size in enumerate(sizes)]
     samples = [
         ValidationSample(image, Resizer(size, size), FaceLabels.empty(), str(i), i)
@@ -242,17 +242,10 @@ def test_validation_finds_what_the_detector_finds_at_that_scale(monkeypatch: pyt
     monkeypatch.setattr(module._recorder, "add", lambda _, faces: found.extend(faces))
     trainer.validate(module, loader_of([collate_validation(samples)]), verbose=False)
     weights = LoadedWeights(Path("x.pt"), settings.network, module.detection_state(), "test", "")
-    found_as = DetectionSettings(
-        score_threshold=0.4,
-        nms_inclusive=True,
-        max_size=None,
-        precision="32",
-        backend="torch",
-        rescore=False,
-        coarse_pass=False,
-    )
-    detector = FaceDetector(weights, found_as, device="cpu")
-    assert sum(map(len, found)) > 0
-    for faces, image in zip(found, images, strict=True):
-        (alone,) = detector.detect_resized([image])
+    detector = FaceDetector(weights, EvaluateSettings(score_threshold=0.4, backend="torch"), device="cpu")
+    assert len(found[0]) > 0 and len(found[2]) > 750
+    for faces, image, sample in zip(found, images, samples, strict=True):
+        alone = sample.resizer.restore(detector.detect_resized([image])[0])
         np.testing.assert_allclose(faces.scores, alone.scores, atol=1e-6)
+        np.testing.assert_allclose(faces.boxes, alone.boxes, atol=1e-3)
+        np.testing.assert_allclose(faces.landmarks, alone.landmarks, atol=1e-3)
