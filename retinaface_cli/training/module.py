@@ -40,7 +40,7 @@ class FaceTrainingModule(pl.LightningModule):
     Attributes:
         network: the network in training.
         average: the same with averaged weights; None where there is no average.
-        start_figures: what the validation before the first step measured; empty where there was none.
+        start_figures: what a whole validation before the first step measured; empty where there was none.
     """
 
     mean: Tensor
@@ -198,7 +198,7 @@ class FaceTrainingModule(pl.LightningModule):
         """Logs the figures of the whole validation."""
         self._validation_network = None
         figures = {f"val/{name}": value for name, value in self._recorder.measure().items()}
-        if self.trainer.sanity_checking:  # Lightning logs nothing then
+        if self.trainer.sanity_checking and self.trainer.num_sanity_val_steps == float("inf"):  # nothing is logged then
             self.start_figures = {name: float(np.float32(value)) for name, value in figures.items()}  # as it logs them
         self.log_dict(figures, sync_dist=True)  # equal in all processes already
 

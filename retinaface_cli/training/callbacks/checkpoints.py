@@ -58,7 +58,6 @@ class RunCheckpoints(Checkpoint):
         self._settings = settings
         self._data_fingerprint = data_fingerprint
         self._is_validated = False
-        self._start_figures: dict[str, float] = {}
         self.has_saved = False
         self.best_score: float | None = None
         self.best_epoch: int | None = None
@@ -81,7 +80,7 @@ class RunCheckpoints(Checkpoint):
             "network": self._settings.network.model_dump(mode="json"),
             "weights_prefix": pl_module.detection_weights_prefix,
             "settings": self._settings.model_dump(mode="json"),
-            "training": self._describe_training(trainer),
+            "training": self._describe_training(trainer, pl_module),
         }
 
     def on_train_batch_end(
@@ -98,8 +97,7 @@ class RunCheckpoints(Checkpoint):
         """Writes the start weights as the best so far, where all of the validation was done on them."""
         assert isinstance(pl_module, FaceTrainingModule)
         score = pl_module.start_figures.get(self._settings.checkpoint.monitor)
-        if score is not None and trainer.num_sanity_val_steps == float("inf"):
-            self._start_figures = pl_module.start_figures
+        if score is not None:
             self.best_score, self.best_epoch = score, 0
             self.save_last(trainer)
             self._write_best(trainer, pl_module)
@@ -162,7 +160,7 @@ class RunCheckpoints(Checkpoint):
             self._folder.best_weights,
             module.detection_state(),
             network=self._settings.network,
-            training=self._describe_training(trainer),
+            training=self._describe_training(trainer, module),
         )
 
     @rank_zero_only
@@ -175,10 +173,10 @@ class RunCheckpoints(Checkpoint):
             except OSError:
                 shutil.copyfile(self._folder.last, temporary)
 
-    def _describe_training(self, trainer: pl.Trainer) -> Mapping[str, Any]:
+    def _describe_training(self, trainer: pl.Trainer, module: FaceTrainingModule) -> Mapping[str, Any]:
         """What goes into a weights file about how it came about."""
         is_start = trainer.global_step == 0
-        figures = self._start_figures if is_start else trainer.callback_metrics
+        figures = module.start_figures if is_start else trainer.callback_metrics
         scores = {name: float(value) for name, value in figures.items() if name.startswith("val/")}
         return {
             "experiment_name": self._settings.experiment_name,

@@ -143,7 +143,7 @@ class TrainingProgress(ProgressBar):
     def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """One line with the figures of the start weights, where all of the validation was done on them."""
         assert isinstance(pl_module, FaceTrainingModule)
-        if trainer.num_sanity_val_steps == float("inf") and pl_module.start_figures:
+        if pl_module.start_figures:
             figures = "  ".join(_list_scores(pl_module.start_figures))
             self._print_epoch(f"epoch 0/{trainer.max_epochs}: start weights  {figures}", pl_module.start_figures)
 

@@ -192,5 +192,5 @@ class StopEarly(EarlyStopping):
     def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Takes the figure of the start weights."""
         assert isinstance(pl_module, FaceTrainingModule)
-        if trainer.num_sanity_val_steps == float("inf") and self.monitor in pl_module.start_figures:
+        if self.monitor in pl_module.start_figures:
             self.best_score = torch.tensor(pl_module.start_figures[self.monitor])
