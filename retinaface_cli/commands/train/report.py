@@ -82,7 +82,6 @@ def print_steps(console: Console, settings: TrainSettings, *, num_batches: int) 
 
 def print_result(
     console: Console,
-    folder: RunFolder,
     checkpoints: RunCheckpoints,
     settings: TrainSettings,
     *,
@@ -93,8 +92,7 @@ def print_result(
 
     Args:
         console: where to.
-        folder: of the run.
-        checkpoints: which know the best epoch.
+        checkpoints: of the run; they know its folder and its best epoch.
         settings: of the run.
         seconds: that it took.
         stopped: why it was stopped before its last epoch; None: it was not.
@@ -106,6 +104,7 @@ def print_result(
         score = checkpoints.best_score
         figure = "" if score is None else f" ({settings.checkpoint.monitor} {score:.4f})"
         console.print(f"best epoch {checkpoints.best_epoch}{figure}{start}, {format_duration(seconds)} in all")
+    folder = checkpoints.folder
     console.print(f"{folder.path}: checkpoints, {folder.best_weights.name}, {folder.curves.name}, {folder.report.name}")
     console.print(f"next: retinaface infer IMAGES -w {folder.best_weights}")
 

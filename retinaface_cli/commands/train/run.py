@@ -54,13 +54,12 @@ _KNOWN_WARNINGS = (
 
 @dataclass(frozen=True)
 class _Run:
-    """A prepared run; without folder and checkpoints it writes nothing."""
+    """A prepared run; without checkpoints it writes nothing."""
 
     request: TrainRequest
     start: Start
     module: FaceTrainingModule
     data_module: FaceDataModule
-    folder: RunFolder | None
     checkpoints: RunCheckpoints | None
     loggers: tuple[RunLogger, ...]
     facts: dict[str, Any]
@@ -69,6 +68,11 @@ class _Run:
     def settings(self) -> TrainSettings:
         """Settings with all that the start weights said filled in."""
         return self.start.settings
+
+    @property
+    def folder(self) -> RunFolder | None:
+        """Where everything goes; None where nothing is written."""
+        return None if self.checkpoints is None else self.checkpoints.folder
 
 
 def run(request: TrainRequest) -> None:
@@ -131,7 +135,7 @@ def _prepare(request: TrainRequest, start: Start, data: TrainingData) -> _Run:
         "start": list(start.notes),
     }
     if settings.trainer.fast_dev_run:
-        return _Run(request, start, module, data_module, None, None, (), facts)
+        return _Run(request, start, module, data_module, None, (), facts)
     folder = _choose_folder(request)
     loggers = build_loggers(
         settings.loggers, folder=folder, experiment_name=settings.experiment_name, resume_step=start.step
@@ -141,7 +145,7 @@ def _prepare(request: TrainRequest, start: Start, data: TrainingData) -> _Run:
         write_text_atomic(folder.config, render_settings(settings, heading=heading))
         write_report(folder.report, status="running", facts=facts)
     checkpoints = RunCheckpoints(folder, settings, data_fingerprint=data.fingerprint)
-    return _Run(request, start, module, data_module, folder, checkpoints, tuple(loggers), facts)
+    return _Run(request, start, module, data_module, checkpoints, tuple(loggers), facts)
 
 
 def _choose_folder(request: TrainRequest) -> RunFolder:
@@ -176,13 +180,12 @@ def _train(run: _Run, console: Console) -> None:
             raise
         raise explained from None
     finally:
-        if run.folder is not None and run.checkpoints is not None and is_first_process():
-            seconds = time.monotonic() - began
-            facts = run.facts | _describe_outcome(run.checkpoints, seconds) | {"stopped": stopped}
-            write_report(run.folder.report, status=status, facts=facts)
-    if run.folder is not None and run.checkpoints is not None and status != "interrupted":
         seconds = time.monotonic() - began
-        print_result(console, run.folder, run.checkpoints, run.settings, seconds=seconds, stopped=stopped)
+        if run.checkpoints is not None and is_first_process():
+            facts = run.facts | _describe_outcome(run.checkpoints, seconds) | {"stopped": stopped}
+            write_report(run.checkpoints.folder.report, status=status, facts=facts)
+    if run.checkpoints is not None and status != "interrupted":
+        print_result(console, run.checkpoints, run.settings, seconds=seconds, stopped=stopped)
 
 
 def _fit(run: _Run, console: Console) -> str | None:
@@ -190,7 +193,7 @@ def _fit(run: _Run, console: Console) -> str | None:
     settings = run.settings
     num_batches = max(1, len(run.data_module.train_dataloader()) // count_processes(settings.trainer))
     print_steps(console, settings, num_batches=num_batches)
-    callbacks = build_callbacks(settings, folder=run.folder, checkpoints=run.checkpoints, console=console)
+    callbacks = build_callbacks(settings, checkpoints=run.checkpoints, console=console)
     trainer = build_trainer(
         settings,
         folder=run.folder,

@@ -73,10 +73,8 @@ def lightning_devices(settings: TrainerSettings) -> int | str | list[int]:
     return settings.devices
 
 
-def build_callbacks(
-    settings: TrainSettings, *, folder: RunFolder | None, checkpoints: RunCheckpoints | None, console: Console
-) -> list[Callback]:
-    """What happens around the steps; without folder and checkpoints nothing is written."""
+def build_callbacks(settings: TrainSettings, *, checkpoints: RunCheckpoints | None, console: Console) -> list[Callback]:
+    """What happens around the steps; without checkpoints nothing is written."""
     monitor = settings.checkpoint.monitor
     callbacks: list[Callback] = [
         FiniteLossCheck(check_every_n_steps=settings.trainer.log_every_n_steps),
@@ -84,8 +82,9 @@ def build_callbacks(
     ]
     if settings.early_stopping.patience is not None:
         callbacks.append(StopEarly(settings.early_stopping, monitor=monitor))
-    if folder is not None and checkpoints is not None:
-        callbacks += [ImageReports(folder, title=settings.experiment_name), SignalStop(checkpoints), checkpoints]
+    if checkpoints is not None:
+        images = ImageReports(checkpoints.folder, title=settings.experiment_name)
+        callbacks += [images, SignalStop(checkpoints), checkpoints]
     return callbacks
 
 

@@ -49,12 +49,13 @@ class RunCheckpoints(Checkpoint):
     other, and neither all at once.
 
     Attributes:
+        folder: of the run.
         best_score: of the best epoch; None before the first validation.
         best_epoch: its number, from 1; 0 for the start weights.
     """
 
     def __init__(self, folder: RunFolder, settings: TrainSettings, *, data_fingerprint: str) -> None:
-        self._folder = folder
+        self.folder = folder
         self._settings = settings
         self._data_fingerprint = data_fingerprint
         self._is_validated = False
@@ -117,11 +118,11 @@ class RunCheckpoints(Checkpoint):
             self._write_best(trainer, pl_module)
         period = self._settings.checkpoint.keep_every_n_epochs
         if period is not None and (trainer.current_epoch + 1) % period == 0:
-            self._copy_last(self._folder.checkpoints / f"epoch-{trainer.current_epoch + 1:04d}.ckpt")
+            self._copy_last(self.folder.checkpoints / f"epoch-{trainer.current_epoch + 1:04d}.ckpt")
 
     def save_last(self, trainer: pl.Trainer) -> None:
         """Writes last.ckpt; all processes must call it together."""
-        trainer.save_checkpoint(self._folder.last)
+        trainer.save_checkpoint(self.folder.last)
         self.has_saved = True
 
     def _judge(self, trainer: pl.Trainer) -> bool:
@@ -155,9 +156,9 @@ class RunCheckpoints(Checkpoint):
 
     @rank_zero_only
     def _write_best(self, trainer: pl.Trainer, module: FaceTrainingModule) -> None:
-        self._copy_last(self._folder.best)
+        self._copy_last(self.folder.best)
         save_weights(
-            self._folder.best_weights,
+            self.folder.best_weights,
             module.detection_state(),
             network=self._settings.network,
             training=self._describe_training(trainer, module),
@@ -169,9 +170,9 @@ class RunCheckpoints(Checkpoint):
         with atomic_path(path) as temporary:
             temporary.unlink()
             try:
-                os.link(self._folder.last, temporary)
+                os.link(self.folder.last, temporary)
             except OSError:
-                shutil.copyfile(self._folder.last, temporary)
+                shutil.copyfile(self.folder.last, temporary)
 
     def _describe_training(self, trainer: pl.Trainer, module: FaceTrainingModule) -> Mapping[str, Any]:
         """What goes into a weights file about how it came about."""
