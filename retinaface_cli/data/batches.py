@@ -15,6 +15,9 @@ from torch.utils.data import default_collate
 from retinaface_cli.data.preprocessing import Resizer, RgbImage
 from retinaface_cli.faces import FaceLabels
 
+_FACE_ARRAYS = ("boxes", "landmarks", "has_landmarks", "ignore")
+"""What a batch holds of FaceLabels, under the same names."""
+
 
 class TrainingSample(NamedTuple):
     """One augmented image: image (S, S, 3) uint8 RGB, and faces in its pixels."""
@@ -102,18 +105,14 @@ def collate_training(samples: Sequence[TrainingSample]) -> TrainingBatch:
     """Makes one batch of samples of one size."""
     faces = [sample.faces for sample in samples]
     stacked: Tensor = default_collate([torch.from_numpy(np.ascontiguousarray(sample.image)) for sample in samples])
-
-    def join(name: str) -> Tensor:
-        return torch.from_numpy(np.concatenate([getattr(labels, name) for labels in faces]))
-
+    joined = {
+        name: torch.from_numpy(np.concatenate([getattr(labels, name) for labels in faces])) for name in _FACE_ARRAYS
+    }
     return TrainingBatch(
         images=stacked.permute(0, 3, 1, 2),  # (B, 3, S, S), channels last in memory
         file_names=tuple(sample.file_name for sample in samples),
-        boxes=join("boxes"),
-        landmarks=join("landmarks"),
-        has_landmarks=join("has_landmarks"),
-        ignore=join("ignore"),
         image_index=torch.arange(len(samples)).repeat_interleave(torch.tensor([len(labels) for labels in faces])),
+        **joined,
     )
 
 
@@ -131,7 +130,6 @@ def collate_validation(samples: Sequence[ValidationSample]) -> ValidationBatch:
 def batch_to_images_and_labels(batch: TrainingBatch) -> list[tuple[RgbImage, FaceLabels]]:
     """The images (S, S, 3) of a batch with the faces in their pixels, to be drawn."""
     images = batch.images.permute(0, 2, 3, 1).cpu().numpy()  # (B, S, S, 3)
-    names = ("boxes", "landmarks", "has_landmarks", "ignore")
-    faces = FaceLabels(**{name: getattr(batch, name).cpu().numpy() for name in names})
+    faces = FaceLabels(**{name: getattr(batch, name).cpu().numpy() for name in _FACE_ARRAYS})
     counts = np.bincount(batch.image_index.cpu().numpy(), minlength=len(batch)).tolist()
     return list(zip(map(np.ascontiguousarray, images), faces.split(counts), strict=True))
