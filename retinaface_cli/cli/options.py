@@ -76,6 +76,7 @@ def add_command(
     context, _, *own = inspect.signature(function, eval_str=True).parameters.values()
 
     def command(**values: Any) -> None:
+        """Calls the function; the docstring becomes that of the function, which is the help."""
         ctx = values[context.name]
         given = {one.key: values[one.parameter] for one in options if _is_given(ctx, one.parameter)}
         function(ctx, given, **{parameter.name: values[parameter.name] for parameter in own})
@@ -139,6 +140,7 @@ def _make_check(field: FieldInfo, default: object) -> Callable[[Any], Any]:
     """A check of the value by the field itself: its type, limits and choices."""
 
     def check(value: Any) -> Any:
+        """The value as it came; raises BadParameter unless the field takes it."""
         if value is None or value == default:
             return value
         try:
