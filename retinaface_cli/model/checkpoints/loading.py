@@ -23,7 +23,6 @@ from retinaface_cli.settings.base import validate_settings
 from retinaface_cli.settings.network import PREPROCESSINGS, AnchorSettings, NetworkSettings
 from retinaface_cli.version import __version__
 
-_NETWORK_PREFIX = "network."
 _NUM_LISTED = 5
 
 
@@ -62,7 +61,7 @@ def load_weights(
     """Reads a weights file of any family.
 
     Args:
-        path: see weight_files.read_weight_file for the containers.
+        path: see files.read_weight_file for the containers.
         preprocessing: a name in PREPROCESSINGS; for old files, which do not say. None: known files by their
             sha256, others by the habit of their backbone, with a note.
         anchors: for old files with other anchors than the usual ones, which cannot be seen from the weights.
@@ -74,7 +73,7 @@ def load_weights(
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     if "network" in content.metadata:
         return _load_own(path, content, sha256, preprocessing=preprocessing, anchors=anchors)
-    return _load_old(path, content, sha256, preprocessing=preprocessing, anchors=anchors)
+    return _load_legacy(path, content, sha256, preprocessing=preprocessing, anchors=anchors)
 
 
 def save_weights(
@@ -180,7 +179,7 @@ def _load_own(
     )
 
 
-def _load_old(
+def _load_legacy(
     path: Path, content: WeightFile, sha256: str, *, preprocessing: str | None, anchors: AnchorSettings | None
 ) -> LoadedWeights:
     """A file of one of the older implementations, recognised by names and shapes."""
