@@ -114,7 +114,7 @@ class Augmentation:
         Args:
             image: (S, S, 3) uint8 RGB.
             faces: in pixels of the image; they may reach past it.
-            content: (4,) the part of the image that shows the image.
+            content: (4,) the part of `image` in which there is an image; the rest is filled.
             rng: source of all random numbers.
 
         Returns:

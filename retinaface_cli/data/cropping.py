@@ -95,19 +95,19 @@ def cut_window(path: Path, window: Window, *, image_size: int, whole_size: tuple
     A JPEG is decoded at reduced size where the window shrinks that much anyway.
 
     Args:
-        path: the one_image.
+        path: of the image.
         window: what is cut.
         image_size: side S of the result in pixels.
-        whole_size: (height, width) of the upright one_image in pixels.
-        fill: (3,) colour of what lies outside the one_image.
+        whole_size: (height, width) of the upright image in pixels.
+        fill: (3,) colour of what lies outside the image.
 
     Raises:
         ImageReadError: the image cannot be read.
     """
-    one_image = load_rgb(path, reduction=_reduction(path, shrinks_by=window.side / image_size))
-    columns = _Span.of(window.left, window.side, original=whole_size[1], decoded=one_image.shape[1], target=image_size)
-    rows = _Span.of(window.top, window.side, original=whole_size[0], decoded=one_image.shape[0], target=image_size)
-    region = one_image[rows.start : rows.stop, columns.start : columns.stop]
+    whole = load_rgb(path, reduction=_reduction(path, shrinks_by=window.side / image_size))
+    columns = _Span.of(window.left, window.side, original=whole_size[1], decoded=whole.shape[1], target=image_size)
+    rows = _Span.of(window.top, window.side, original=whole_size[0], decoded=whole.shape[0], target=image_size)
+    region = whole[rows.start : rows.stop, columns.start : columns.stop]
     resized = cv2.resize(region, (columns.length, rows.length), interpolation=cv2.INTER_LINEAR)
     if resized.shape[:2] != (image_size, image_size):
         canvas = np.empty((image_size, image_size, 3), np.uint8)

@@ -20,7 +20,7 @@ def batch_of(names: list[str], faces: list[FaceLabels], indices: list[int]) -> V
     return ValidationBatch(made.images, made.resizers, tuple(faces), tuple(names), tuple(indices))
 
 
-def test_a_image_that_comes_twice_counts_once() -> None:
+def test_an_image_that_comes_twice_counts_once() -> None:
     recorder = ValidationRecorder()
     faces = face_labels((10, 10, 50, 50))
     batch = batch_of(["a.jpg", "b.jpg"], [faces, face_labels()], [0, 1])
