@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from functools import partial
 from typing import Annotated, NoReturn
 
 import typer
@@ -65,7 +67,7 @@ def main() -> None:
 
     0: done; 1: `error: ...` on stderr; 2: bad usage; 130: interrupted; 143: terminated. A bug keeps its traceback.
     """
-    signal.signal(signal.SIGTERM, _exit_on_termination)
+    signal.signal(signal.SIGTERM, partial(_exit_on_termination, os.getpid()))
     try:
         app()
     except (RetinaFaceError, OSError) as error:
@@ -76,6 +78,8 @@ def main() -> None:
         sys.exit(130)
 
 
-def _exit_on_termination(number: int, _frame: object) -> NoReturn:
-    """Ends by an exception, so that what is half done is put away."""
+def _exit_on_termination(process: int, number: int, _frame: object) -> NoReturn:
+    """Ends this process by an exception, so that what is half done is put away; one forked from it ends at once."""
+    if os.getpid() != process:
+        os._exit(128 + number)
     sys.exit(128 + number)

@@ -111,8 +111,22 @@ def test_what_the_system_refuses_is_one_line_without_control_characters(
 def test_an_interruption_and_a_termination_have_their_own_status(monkeypatch: pytest.MonkeyPatch) -> None:
     assert exit_status(monkeypatch, KeyboardInterrupt()) == 130
     with pytest.raises(SystemExit) as ended:
-        _exit_on_termination(signal.SIGTERM, None)
+        _exit_on_termination(os.getpid(), signal.SIGTERM, None)
     assert ended.value.code == 143
+
+
+def test_a_forked_process_is_ended_without_running_what_the_main_process_puts_away() -> None:
+    code = (
+        "import os, signal; from functools import partial\n"
+        "from retinaface_cli.cli.app import _exit_on_termination\n"
+        "signal.signal(signal.SIGTERM, partial(_exit_on_termination, os.getpid()))\n"
+        "child = os.fork()\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGTERM) if not child else None\n"
+        "finally: print('put away', os.waitpid(child, 0)[1] >> 8 if child else 'by the child', flush=True)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("put away 143\n", "")
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

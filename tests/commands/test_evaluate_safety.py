@@ -178,13 +178,24 @@ def test_control_characters_in_paths_are_not_printed_raw(
     assert not {"\x1b", "\x07"} & set(printed)
 
 
-@pytest.mark.parametrize("what", ["labels", "predictions"])
-def test_control_characters_in_an_error_are_escaped(what: str, tmp_path: Path, labels: Path, predictions: Path) -> None:
-    path = {"labels": labels, "predictions": predictions}[what]
-    path.write_text(path.read_text().replace("b.jpg", "\\u001b]0;b.jpg"))
+def test_a_name_with_control_characters_refuses_predictions_in_printable_words(
+    tmp_path: Path, labels: Path, predictions: Path
+) -> None:
+    predictions.write_text(predictions.read_text().replace("b.jpg", "\\u001b]0;b.jpg"))
     with pytest.raises(LabelFormatError, match=r"\\x1b\]0;b.jpg") as caught:
         evaluate(predictions=[predictions], labels=labels, output=tmp_path / "out")
     assert "\x1b" not in str(caught.value)
+
+
+def test_a_name_with_control_characters_leaves_one_image_out_of_the_labels_and_is_printed_escaped(
+    tmp_path: Path, labels: Path, predictions: Path
+) -> None:
+    labels.write_text(labels.read_text().replace("b.jpg", "\\u001b]0;b.jpg"))
+    console = Notes()
+    report = evaluate(console, predictions=[predictions], labels=labels, output=tmp_path / "out")
+    assert report["ap50"]["ap"] == 1.0
+    assert "control characters" in console.text and "\\x1b]0;b.jpg" in console.text
+    assert "\x1b" not in console.text
 
 
 def test_a_folder_of_predictions_may_hold_what_systems_leave_behind(tmp_path: Path, labels: Path) -> None:
