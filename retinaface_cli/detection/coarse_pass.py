@@ -35,6 +35,10 @@ more, and in four of five images of WIDER FACE less than .1."""
 MIN_FACE_SIDE = 360.0
 """Faces whose longer side has this many pixels in the fine pass are large: about two thirds of the largest anchor."""
 
+FULL_FACE_SIDE = 512.0
+"""Faces of this many pixels and more are as the coarse pass has them, smaller ones between the two passes, so that a face
+keeps its place when the image grows; the largest anchor."""
+
 CERTAIN_SCORE = 0.5
 """A large face of the coarse pass with this score replaces what the fine pass found in its place; a weaker one gives
 way to it."""
@@ -98,9 +102,30 @@ def merge_passes(fine: FaceDetections, coarse: FaceDetections, *, nms_iou_thresh
     clashes = is_same[:, large] | (inside[:, large] > _INSIDE)
     is_certain = coarse.scores[large] >= CERTAIN_SCORE
     fine_stays &= ~clashes[:, is_certain].any(axis=1)
-    kept = [fine.select(np.flatnonzero(fine_stays))]
-    kept.append(coarse.select(large[is_certain | ~clashes[fine_stays].any(axis=0)]))
-    return FaceDetections.concatenate(kept)
+    stays = is_certain | ~clashes[fine_stays].any(axis=0)
+    blended = _blend(fine, coarse.select(large), np.where(is_same, ious, 0)[:, large])
+    return FaceDetections.concatenate([fine.select(np.flatnonzero(fine_stays)), blended.select(np.flatnonzero(stays))])
+
+
+def _blend(fine: FaceDetections, large: FaceDetections, ious: FloatArray) -> FaceDetections:
+    """Large faces (M) of the coarse pass, moved towards the face (N) of the fine pass that overlaps each most.
+
+    Args:
+        fine: of the fine pass.
+        large: of the coarse pass.
+        ious: (N, M), 0 where they do not show the same face.
+    """
+    if not len(fine):
+        return large
+    sides = (large.boxes[:, 2:] - large.boxes[:, :2]).max(axis=1, initial=0)
+    part = np.clip((sides - MIN_FACE_SIDE) / (FULL_FACE_SIDE - MIN_FACE_SIDE), 0, 1)
+    part = np.where(ious.any(axis=0), part, 1).astype(np.float32)
+    same = fine.select(ious.argmax(axis=0))
+    return FaceDetections(
+        same.boxes + part[:, None] * (large.boxes - same.boxes),
+        same.landmarks + part[:, None, None] * (large.landmarks - same.landmarks),
+        large.scores,
+    )
 
 
 def _is_large(faces: FaceDetections) -> npt.NDArray[np.bool_]:

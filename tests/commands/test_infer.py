@@ -139,6 +139,7 @@ def test_images_that_cannot_be_read_are_reported_and_the_run_goes_on(
 ) -> None:
     (images / "empty.jpg").touch()
     (images / "text.jpg").write_text("no image")
+    (images / "folder.jpg").mkdir()  # a folder whatever its name, and an empty one
     report = infer(images, weights, tmp_path / "out")
     assert report.exit_code == 0
     assert report.num_images == 5
