@@ -36,8 +36,8 @@ MIN_FACE_SIDE = 360.0
 """Faces whose longer side has this many pixels in the fine pass are large: about two thirds of the largest anchor."""
 
 FULL_FACE_SIDE = 512.0
-"""Faces of this many pixels and more are as the coarse pass has them, smaller ones between the two passes, so that a face
-keeps its place when the image grows; the largest anchor."""
+"""Faces of this many pixels, the largest anchor, and more are as the coarse pass has them; smaller ones lie between the
+two passes, so that a face keeps its place when the image grows."""
 
 CERTAIN_SCORE = 0.5
 """A large face of the coarse pass with this score replaces what the fine pass found in its place; a weaker one gives
