@@ -15,7 +15,15 @@ import pytorch_lightning as pl
 import torch
 
 from retinaface_cli.data.preprocessing import TestScale
-from retinaface_cli.data.reading import Image, Loaded, UnreadableImage, batch_by_size, read_images
+from retinaface_cli.data.reading import (
+    MAX_PIXELS_AT_ONCE,
+    Image,
+    Loaded,
+    UnreadableImage,
+    batch_by_size,
+    count_held,
+    read_images,
+)
 from retinaface_cli.data.sources import Source
 from retinaface_cli.detection.cpu import CallThreads, keep_freed_memory
 from retinaface_cli.detection.detector import FaceDetector
@@ -136,9 +144,14 @@ class PredictionModule(pl.LightningModule):
             The tally of this process so far.
         """
         self._in_flight.append((batch, self._threads.submit(self._detect, _readable(batch))))
-        while len(self._in_flight) > self.detector.num_parallel:
+        while len(self._in_flight) > self.detector.num_parallel or self._holds_too_much():
             self._write_next()
         return self.tally
+
+    def _holds_too_much(self) -> bool:
+        """Whether several batches of large images are under way."""
+        num_pixels = sum(count_held(image) for batch, _ in self._in_flight for image in batch)
+        return len(self._in_flight) > 1 and num_pixels > MAX_PIXELS_AT_ONCE
 
     def _write_next(self) -> None:
         """Writes the faces of the batch that was begun first."""

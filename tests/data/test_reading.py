@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -109,17 +111,16 @@ class DecodedPixels:
         self._bound = 2 * num_pixels
         self._lock = threading.Lock()
         self._meeting = threading.Event()
-        self._decode = preprocessing.decode_rgb
-        monkeypatch.setattr(reading, "decode_rgb", self)
+        monkeypatch.setattr(reading, "load_rgb", self)
 
-    def __call__(self, data: bytes, *, name: str) -> RgbImage:
+    def __call__(self, path: Path) -> RgbImage:
         with self._lock:
             self._now += self._num_pixels
             self.most_at_once = max(self.most_at_once, self._now)
             if self._now > self._num_pixels:
                 self._meeting.set()
         self._meeting.wait(0.2)  # lets another thread come in, if it may
-        image = self._decode(data, name=name)
+        image = load_rgb(path)
         with self._lock:
             self._now -= self._num_pixels
             self._held = [*(one for one in self._held if one() is not None), weakref.ref(image)]
@@ -144,7 +145,7 @@ SUFFIXES = [".png", ".jpg", ".webp", ".tiff", ".bmp", ".jp2"]
 def test_large_images_are_decoded_one_after_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
-    monkeypatch.setattr(reading, "_MAX_PIXELS_AT_ONCE", 15_000)
+    monkeypatch.setattr(reading, "MAX_PIXELS_AT_ONCE", 15_000)
     monkeypatch.setattr(reading, "_UNKNOWN_PIXELS", 2_500)
     sources = make_large_images(tmp_path, suffix, 6)
     decoded = DecodedPixels(monkeypatch, num_pixels=150 * 180)
@@ -163,18 +164,95 @@ def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(
         load_rgb(source.path)
 
 
-@pytest.mark.xfail(strict=True, reason="images that wait to be taken are not counted, and are kept for drawings")
 def test_large_images_that_are_kept_for_drawings_do_not_pile_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "_MAX_PIXELS_AT_ONCE", 15_000)
+    monkeypatch.setattr(reading, "MAX_PIXELS_AT_ONCE", 15_000)
     sources = make_large_images(tmp_path, ".png", 12)
     decoded = DecodedPixels(monkeypatch, num_pixels=150 * 180)
     images = read_images(sources, TestScale(long_side=32), num_workers=4, keep_original=True)
     next(images)
     decoded.is_over.wait(1)
-    assert len(list(images)) == 11
+    assert sum(1 for _ in images) == 11
     assert decoded.most_held <= 2 * 150 * 180
+
+
+def reading_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("read")]
+
+
+def test_a_reader_whose_bound_is_full_can_be_closed_at_any_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "MAX_PIXELS_AT_ONCE", 15_000)
+    sources = make_large_images(tmp_path, ".png", 12)
+    decoded = DecodedPixels(monkeypatch, num_pixels=150 * 180)
+    for number in range(3):
+        images = read_images(sources, TestScale(long_side=32), num_workers=4, keep_original=True)
+        assert [next(images).name for _ in range(number)] == [source.name for source in sources[:number]]
+        assert isinstance(images, Generator)
+        images.close()
+        assert reading_threads() == []
+    assert decoded.most_held <= 2 * 150 * 180
+
+
+def test_a_reader_that_is_forgotten_when_its_bound_is_full_does_not_keep_the_process(tmp_path: Path) -> None:
+    make_large_images(tmp_path, ".png", 12)
+    script = """
+import sys
+from pathlib import Path
+from retinaface_cli.data import reading
+from retinaface_cli.data.preprocessing import TestScale
+from retinaface_cli.data.sources import Source
+
+reading.MAX_PIXELS_AT_ONCE = 15_000
+sources = [Source(path, path.name) for path in sorted(Path(sys.argv[1]).iterdir())]
+sys.images = reading.read_images(sources, TestScale(long_side=32), num_workers=4, keep_original=True)
+raise ValueError(next(sys.images).name)
+"""
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert finished.stderr.endswith("ValueError: 0.png\n")
+
+
+def test_images_that_cannot_be_decoded_leave_room_for_those_behind_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "MAX_PIXELS_AT_ONCE", 15_000)
+    sources = make_large_images(tmp_path, ".png", 12)
+    for index in (0, 3, 4, 11):
+        sources[index].path.write_bytes(sources[index].path.read_bytes()[:200])
+    sources[7].path.unlink()
+    decoded = DecodedPixels(monkeypatch, num_pixels=150 * 180)
+    images = read_images(sources, TestScale(long_side=32), num_workers=4, keep_original=True)
+    broken = [loaded.name for loaded in images if isinstance(loaded, UnreadableImage)]
+    assert broken == ["0.png", "3.png", "4.png", "7.png", "11.png"]
+    assert decoded.most_held <= 2 * 150 * 180
+
+
+def test_an_error_of_the_decoder_ends_the_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_PIXELS_AT_ONCE", 15_000)
+    sources = make_large_images(tmp_path, ".png", 6)
+
+    def decode(path: Path) -> RgbImage:
+        if path.name == "2.png":
+            raise MemoryError
+        return load_rgb(path)
+
+    monkeypatch.setattr(reading, "load_rgb", decode)
+    images = read_images(sources, TestScale(long_side=32), num_workers=4, keep_original=True)
+    assert [next(images).name, next(images).name] == ["0.png", "1.png"]
+    with pytest.raises(MemoryError):
+        next(images)
+    assert reading_threads() == []
+
+
+def test_large_images_do_not_wait_for_others_of_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_PIXELS_AT_ONCE", 15_000)
+    sources = make_large_images(tmp_path, ".png", 3)
+    images = read_images(sources, TestScale(long_side=32), num_workers=1, keep_original=True)
+    batches = [[loaded.name for loaded in batch] for batch in batch_by_size(images, 4)]
+    assert batches == [["0.png"], ["1.png"], ["2.png"]]
 
 
 def test_pipes_devices_and_circles_of_links_are_reported_and_the_rest_is_read(tmp_path: Path) -> None:
