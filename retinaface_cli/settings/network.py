@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from retinaface_cli.settings.base import Settings
 
 BackboneName = Literal[
-    "mobilenet0.25", "mobilenet0.5", "mobilenet1.0", "mobilenet_v2", "resnet18", "resnet34", "resnet50"
+    "mobilenet0.25", "mobilenet0.5", "mobilenet1.0", "mobilenet_v2", "resnet18", "resnet34", "resnet50", "yunet"
 ]
 
-NetworkName = Literal["retinaface"]
+NetworkName = Literal["retinaface", "yunet"]
 
 
 class AnchorSettings(Settings):
@@ -68,15 +68,24 @@ class PreprocessingSettings(Settings):
 PREPROCESSINGS: dict[str, PreprocessingSettings] = {
     "imagenet-rgb": PreprocessingSettings(),
     "mean-bgr": PreprocessingSettings(color_order="bgr", mean=(104.0, 117.0, 123.0), std=(1.0, 1.0, 1.0)),
+    "raw-bgr": PreprocessingSettings(color_order="bgr", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
 }
-"""The two conventions of the old checkpoints by name (ternaus; biubug6, facexlib and yakhyo)."""
+"""The conventions of the old checkpoints by name (ternaus; biubug6, facexlib and yakhyo; YuNet)."""
+
+
+_OF_YUNET: dict[str, Any] = {
+    "backbone": "yunet",
+    "anchors": AnchorSettings(sizes=((8.0,), (16.0,), (32.0,))),
+    "preprocessing": PREPROCESSINGS["raw-bgr"],
+}
+"""What YuNet has where nothing else is named."""
 
 
 class NetworkSettings(Settings):
     """All that is needed to build a network and feed it; stored in every checkpoint."""
 
     network: NetworkName = "retinaface"
-    """Name of the network."""
+    """Name of the network; yunet has a backbone, anchors and preprocessing of its own where they are not named."""
 
     backbone: BackboneName = "mobilenet0.25"
     """Name of the backbone."""
@@ -89,3 +98,12 @@ class NetworkSettings(Settings):
 
     preprocessing: PreprocessingSettings = PREPROCESSINGS["imagenet-rgb"]
     """Channel order, mean and standard deviation of the input."""
+
+    @model_validator(mode="after")
+    def _fill_in_what_the_network_has(self) -> NetworkSettings:
+        if self.network == "yunet":
+            unnamed = {name: value for name, value in _OF_YUNET.items() if name not in self.model_fields_set}
+            self.__dict__.update(unnamed)  # not by model_copy, which would take them for named
+            if self.backbone != "yunet" or self.out_channels is not None:
+                raise ValueError("the network yunet has the backbone yunet alone, and no other width: leave both out")
+        return self

@@ -37,11 +37,10 @@ on_every_backend = pytest.mark.parametrize("backend", ["torch", "openvino", "onn
 def write_random_weights(
     path: Path, *, backbone: str = "mobilenet0.25", preprocessing: str = "mean-bgr", seed: int = 3
 ) -> Path:
-    """Own weights drawn by seed, with outputs that depend on the image."""
+    """Own weights drawn by seed, with outputs that depend on the image; the backbone yunet is that of the network."""
     torch.manual_seed(seed)
-    settings = NetworkSettings.model_validate(
-        {"backbone": backbone, "out_channels": 16, "preprocessing": PREPROCESSINGS[preprocessing]}
-    )
+    kind = {"network": "yunet"} if backbone == "yunet" else {"backbone": backbone, "out_channels": 16}
+    settings = NetworkSettings.model_validate({**kind, "preprocessing": PREPROCESSINGS[preprocessing]})
     network = build_network(settings).train()
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -52,7 +51,7 @@ def write_random_weights(
     return path
 
 
-@pytest.fixture(scope="module", params=["mobilenet0.25", "mobilenet_v2", "resnet18"])
+@pytest.fixture(scope="module", params=["mobilenet0.25", "mobilenet_v2", "resnet18", "yunet"])
 def weights_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_random_weights(tmp_path_factory.mktemp("weights") / "w.safetensors", backbone=request.param)
 

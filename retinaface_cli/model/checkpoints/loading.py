@@ -16,6 +16,8 @@ from retinaface_cli.files.atomic import atomic_path
 from retinaface_cli.model.checkpoints.files import WeightFile, read_weight_file, write_weight_file
 from retinaface_cli.model.checkpoints.legacy_keys import detect_backbone, detect_family, rename_key
 from retinaface_cli.model.checkpoints.published import preprocessing_by_sha256
+from retinaface_cli.model.checkpoints.yunet_weights import FAMILY as YUNET_FAMILY
+from retinaface_cli.model.checkpoints.yunet_weights import convert_yunet, is_yunet
 from retinaface_cli.model.networks import build_network
 from retinaface_cli.model.networks.backbones import BACKBONES
 from retinaface_cli.model.networks.outputs import FaceNetwork
@@ -73,6 +75,8 @@ def load_weights(
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     if "network" in content.metadata:
         return _load_own(path, content, sha256, preprocessing=preprocessing, anchors=anchors)
+    if is_yunet(content.tensors):
+        return _load_yunet(path, content, sha256, preprocessing=preprocessing, anchors=anchors)
     return _load_legacy(path, content, sha256, preprocessing=preprocessing, anchors=anchors)
 
 
@@ -214,6 +218,18 @@ def _load_legacy(
         sha256=sha256,
         notes=tuple(notes),
     )
+
+
+def _load_yunet(
+    path: Path, content: WeightFile, sha256: str, *, preprocessing: str | None, anchors: AnchorSettings | None
+) -> LoadedWeights:
+    """A YuNet as it is published; all of them have the same anchors, and were trained on pixels as they are."""
+    if preprocessing is not None or anchors is not None:
+        raise CheckpointError(f"{path}: YuNet has its own preprocessing and anchors; leave both options out")
+    network = NetworkSettings(network="yunet")
+    state = convert_yunet(content.tensors, source=str(path))
+    fitted = _fitted(state, network, source=str(path))
+    return LoadedWeights(path=path, network=network, state=fitted, family=YUNET_FAMILY, sha256=sha256)
 
 
 def _fitted(state: Mapping[str, Tensor], network: NetworkSettings, *, source: str) -> dict[str, Tensor]:

@@ -19,6 +19,9 @@ MIRROR_VARIABLE = "RETINAFACE_WEIGHTS_MIRROR"
 _TERNAUS = "https://github.com/ternaus/retinaface/releases/download/0.01"
 _FACEXLIB = "https://github.com/xinntao/facexlib/releases/download/v0.1.0"
 _CODEFORMER = "https://github.com/sczhou/CodeFormer/releases/download/v0.1.0"
+_YUNET = (
+    "https://github.com/ShiqiYu/libfacedetection.train/raw/dca340aa082c71081a68d17db8e58b33a58a914b/weights"  # a commit
+)
 _YAKHYO = "https://github.com/yakhyo/retinaface-pytorch/releases/download/v0.0.1"
 
 
@@ -70,6 +73,16 @@ class PublishedWeights:
 
 
 PUBLISHED: tuple[PublishedWeights, ...] = (
+    PublishedWeights(
+        "yunet_n",
+        "yunet",
+        "raw-bgr",
+        f"{_YUNET}/yunet_n.pth",
+        0.7,
+        (89.2, 88.3, 81.1),
+        "9c7c9e14a4d60e57491d77e4d8b0d451bd834f300e05c0dea7fd1f6533817b06",
+        licence="Apache-2.0",
+    ),
     PublishedWeights(
         "mobilenet0.25_yakhyo",
         "mobilenet0.25",

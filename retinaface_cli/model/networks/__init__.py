@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from retinaface_cli.model.networks.outputs import FaceNetwork
 from retinaface_cli.model.networks.retinaface import RetinaFace
+from retinaface_cli.model.networks.yunet import YuNet
 from retinaface_cli.settings.network import NetworkSettings
 
-NETWORKS: dict[str, Callable[[NetworkSettings], FaceNetwork]] = {"retinaface": RetinaFace}
+NETWORKS: dict[str, Callable[[NetworkSettings], FaceNetwork]] = {"retinaface": RetinaFace, "yunet": YuNet}
 """Every network by the name that settings and checkpoints use."""
 
 

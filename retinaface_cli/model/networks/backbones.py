@@ -94,6 +94,37 @@ class ResNet(nn.Module):
         return fine, middle, self.layer4(middle)
 
 
+def pointwise_depthwise(in_channels: int, out_channels: int, *, is_last: bool = False) -> nn.Sequential:
+    """YuNet's unit: 1x1 convolution, then 3x3 convolution a channel and, unless is_last, BatchNorm and ReLU."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(in_channels, out_channels, 1),
+        nn.Conv2d(out_channels, out_channels, 3, padding=1, groups=out_channels),
+    ]
+    if not is_last:
+        layers += [nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
+class YuNetBackbone(nn.Module):
+    """YuNet's (Wu, Peng and Yu, 2023): a stem and five stages of two units each, for raw pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        unit = pointwise_depthwise
+        stem = (nn.Conv2d(3, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU(inplace=True), unit(16, 16))
+        stages = (nn.Sequential(unit(channels, channels), unit(channels, 64)) for channels in (16, 64, 64, 64, 64))
+        self.stages = nn.ModuleList([nn.Sequential(*stem), *stages])
+        self.pool = nn.MaxPool2d(2, ceil_mode=True)
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> FeatureMaps:
+        """The outputs of stages 3, 4 and 5."""
+        stem, *stages = self.stages
+        first, second, third, fourth, fifth = stages
+        fine = third(self.pool(second(first(self.pool(stem(images))))))
+        middle = fourth(self.pool(fine))
+        return fine, middle, fifth(self.pool(middle))
+
+
 @dataclass(frozen=True)
 class Backbone:
     """One line of the table of backbones.
@@ -120,6 +151,7 @@ BACKBONES: dict[str, Backbone] = {
     "mobilenet0.5": Backbone(partial(MobileNetV1, 0.5), (128, 256, 512), 128, "mean-bgr"),
     "mobilenet1.0": Backbone(partial(MobileNetV1, 1.0), (256, 512, 1024), 256, "mean-bgr"),
     "mobilenet_v2": Backbone(MobileNetV2, (32, 96, 1280), 128, "mean-bgr", MobileNet_V2_Weights.IMAGENET1K_V2),
+    "yunet": Backbone(YuNetBackbone, (64, 64, 64), 64, "raw-bgr"),
     "resnet18": Backbone(
         partial(ResNet, _models.resnet18), (128, 256, 512), 128, "mean-bgr", ResNet18_Weights.IMAGENET1K_V1
     ),

@@ -48,3 +48,7 @@ class FaceNetwork(nn.Module, ABC):
         Without it the background, by far the most of the anchors, outweighs all else in the first steps of a loss
         over all anchors.
         """
+
+    def with_merged_heads(self) -> nn.Module:
+        """The same function of the same layers, where several that look at one map are one; for running only."""
+        return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -102,6 +103,10 @@ class RetinaFace(FaceNetwork):
             background_and_face = head.bias.view(-1, 2)  # (sizes, 2)
             background_and_face[:, 0], background_and_face[:, 1] = -margin / 2, margin / 2
 
+    def with_merged_heads(self) -> nn.Module:
+        """The network with one head a level that does the work of three; see FaceNetwork."""
+        return _MergedHeads(self)
+
     def features(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
         """The maps that the heads look at, fine to coarse."""
         levels = self.pyramid(self.backbone(images))
@@ -115,3 +120,44 @@ def _collect(heads: nn.ModuleList, levels: list[Tensor], num_values: int) -> Flo
         for head, level in zip(heads, levels, strict=True)
     ]
     return torch.cat(outputs, dim=1)
+
+
+_HEAD_SIZES = (2, 4, 2 * NUM_LANDMARKS)
+"""Values an anchor of the parts of HeadOutputs."""
+
+
+class _MergedHeads(nn.Module):
+    """RetinaFace with one head a level, whose channels are those of the three heads one after another."""
+
+    def __init__(self, network: RetinaFace) -> None:
+        super().__init__()
+        self.network = network
+        heads = (network.class_heads, network.box_heads, network.landmark_heads)
+        self.heads = nn.ModuleList(_concatenate(level) for level in zip(*heads, strict=True))
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> HeadOutputs:
+        """The outputs of the network."""
+        levels = self.network.features(images)
+        merged = [head(level).permute(0, 2, 3, 1) for head, level in zip(self.heads, levels, strict=True)]
+        logits, boxes, points = (
+            torch.cat([values.reshape(values.shape[0], -1, size) for values in part], dim=1)  # (B, A, size)
+            for part, size in zip(self._split(merged), _HEAD_SIZES, strict=True)
+        )
+        return HeadOutputs(logits, boxes, points.reshape(points.shape[0], -1, NUM_LANDMARKS, 2))
+
+    def _split(self, merged: list[Tensor]) -> Iterator[list[Tensor]]:
+        """The part of each head, all levels; `merged` is (B, rows, columns, K) each."""
+        parts = (
+            torch.split(values, [size * (values.shape[-1] // sum(_HEAD_SIZES)) for size in _HEAD_SIZES], dim=-1)
+            for values in merged
+        )
+        return map(list, zip(*parts, strict=True))
+
+
+def _concatenate(convolutions: Sequence[nn.Module]) -> nn.Conv2d:
+    """One 1x1 convolution that gives the outputs of several one after another."""
+    states = [one.state_dict() for one in convolutions]
+    weight, bias = (torch.cat([state[name] for state in states]) for name in ("weight", "bias"))
+    merged = nn.Conv2d(weight.shape[1], weight.shape[0], 1)
+    merged.load_state_dict({"weight": weight, "bias": bias})
+    return merged
