@@ -8,13 +8,15 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 from retinaface_cli.errors import FileReadError, ImageReadError, shown
 from retinaface_cli.files.listing import (
     IMAGE_SUFFIXES,
+    OWN_RESULT,
     VIDEO_SUFFIXES,
-    FoundFile,
+    OwnResults,
     Problem,
     list_folder,
     parse_list,
@@ -55,41 +57,51 @@ class SourceListing:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def find_sources(inputs: Sequence[str], *, excluded: Iterable[Path] = ()) -> SourceListing:
+def find_sources(inputs: Sequence[str], *, output: Path | None = None) -> SourceListing:
     """Resolves files, folders (with all below), globs, `@list.txt` and `-` (paths on standard input).
 
     The order is that of the inputs; a file that is named twice comes once. Names are relative to the folder where one
-    folder is given, else to the deepest folder that holds everything.
+    folder is given, else to the deepest folder that holds everything. Results of earlier runs are left out of folders
+    and globs, and those in the output folder wherever they are named.
 
     Args:
         inputs: as the user names them.
-        excluded: folders that are not entered, such as the output folder.
+        output: the output folder of the run, if it has one.
 
     Raises:
         ImageReadError: an input does not exist, or nothing is found.
     """
     listing = SourceListing()
-    paths: dict[Path, None] = {}
+    paths: dict[str, Path] = {}
     folders: list[str] = []
-    for entry in _expand(inputs):
+    results = OwnResults(output)
+    for entry, base in _expand(inputs):
         if isinstance(entry, Problem):
             listing.problems.append(entry)
-        elif entry.is_dir():
-            found = list_folder(entry, suffixes=IMAGE_SUFFIXES | VIDEO_SUFFIXES, excluded=excluded)
-            paths.update(dict.fromkeys(file.path for file in found.files if isinstance(file, FoundFile)))
-            folders.append(os.path.abspath(entry))  # noqa: PTH100  links are not resolved
-            listing.problems += found.problems
-            listing.left_out += found.left_out
-        else:
-            paths[entry] = None
-            folders.append(os.path.dirname(os.path.abspath(entry)))  # noqa: PTH100, PTH120
+            continue
+        is_folder, found = entry.is_dir(), [entry]
+        if is_folder:
+            inner = list_folder(entry, suffixes=IMAGE_SUFFIXES | VIDEO_SUFFIXES, excluded=[output] if output else [])
+            found = [file.path for file in inner.files]
+            listing.problems += inner.problems
+            listing.left_out += inner.left_out
+        folders.append(_absolute(entry if is_folder else entry.parent))
+        for path in found:
+            if results.lists(path, below=base):
+                listing.left_out[OWN_RESULT] += 1
+            else:
+                paths.setdefault(_absolute(path), path)
     if not paths and not listing.problems:
         raise ImageReadError(f"{', '.join(map(shown, inputs))}: no images or videos found{describe_left_out(listing)}")
     root = _common_root(folders)
-    for path in paths:
-        name = os.path.relpath(os.path.abspath(path), root)  # noqa: PTH100
-        listing.sources.append(Source(path, name.replace(os.sep, "/")))
+    for place, path in paths.items():
+        listing.sources.append(Source(path, os.path.relpath(place, root).replace(os.sep, "/")))
     return listing
+
+
+def _absolute(path: Path) -> str:
+    """The path from the root; links are not resolved."""
+    return os.path.abspath(path)  # noqa: PTH100
 
 
 def describe_left_out(listing: SourceListing) -> str:
@@ -103,16 +115,16 @@ def describe_left_out(listing: SourceListing) -> str:
     return f"; left out: {counts}" + ("; convert HEIC first, e.g. with heif-convert" if is_heic else "")
 
 
-def _expand(inputs: Iterable[str]) -> Iterator[Path | Problem]:
-    """The files and folders that the inputs name, in their order."""
+def _expand(inputs: Iterable[str]) -> Iterator[tuple[Path | Problem, Path | None]]:
+    """The files and folders that the inputs name, in their order; with the folder in which a glob looks for them."""
     for item in inputs:
         if item == "-":
-            yield from _some(parse_list(sys.stdin.buffer), "standard input")
+            yield from ((entry, None) for entry in _some(parse_list(sys.stdin.buffer), "standard input"))
         elif _exists(item):
-            yield Path(item)
+            yield Path(item), None
         elif item.startswith("@"):
             try:
-                yield from _some(read_list(Path(item[1:])), item[1:])
+                yield from ((entry, None) for entry in _some(read_list(Path(item[1:])), item[1:]))
             except FileReadError as error:
                 raise ImageReadError(f"{error}; expected a list of images") from None
         else:
@@ -120,7 +132,8 @@ def _expand(inputs: Iterable[str]) -> Iterator[Path | Problem]:
             matches = sorted(glob.glob(item, recursive=True)) if _is_glob(item) else []  # noqa: PTH207
             if not matches:
                 raise ImageReadError(f"{shown(item)}: no such file or folder")
-            yield from map(Path, matches)
+            base = Path(*takewhile(lambda part: not _is_glob(part), Path(item).parts))
+            yield from ((Path(match), base) for match in matches)
 
 
 def _exists(item: str) -> bool:

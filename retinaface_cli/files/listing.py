@@ -133,6 +133,31 @@ def _sort_out(file: FoundFile, suffixes: Collection[str], manifests: Mapping[str
     return LeftOut(OWN_RESULT) if is_own else file
 
 
+class OwnResults:
+    """Tells which files runs of ours wrote, by the manifests of the folders above them."""
+
+    def __init__(self, output: Path | None = None) -> None:
+        """Makes one for a run whose output folder is `output`; results in it are known wherever they are named."""
+        self._output = Path(real_path(output)) if output is not None and has_manifest(output) else None
+        self._manifests: dict[Path, Manifest | None] = {}
+
+    def lists(self, path: Path, *, below: Path | None = None) -> bool:
+        """Whether a manifest lists the file: that of the output folder, of `below`, or of a folder between them."""
+        if self._output is not None and self._is_listed(Path(real_path(path)), self._output):
+            return True
+        return below is not None and self._is_listed(path, below)
+
+    def _is_listed(self, path: Path, below: Path) -> bool:
+        folders = list(path.parents)[: len(path.parts) - len(below.parts)] if path.is_relative_to(below) else []
+        for folder in folders:
+            if folder not in self._manifests:
+                self._manifests[folder] = Manifest.read(folder) if has_manifest(folder) else None
+            manifest = self._manifests[folder]
+            if manifest is not None and manifest.lists(path.relative_to(folder).as_posix()):
+                return True
+        return False
+
+
 def _entries(place: str) -> tuple[list[str], list[str]]:
     """Names of the folders and of the files in a folder, each in natural order."""
     folders: list[str] = []

@@ -18,8 +18,11 @@ from rich.console import Console
 
 from retinaface_cli.commands.infer.options import resolve_settings
 from retinaface_cli.commands.infer.run import InferReport, run
+from retinaface_cli.data.reading import Image
 from retinaface_cli.data.video import VideoWriter, read_frames
+from retinaface_cli.detection.writer import PredictionWriter
 from retinaface_cli.errors import ImageReadError, OutputError, SettingsError
+from retinaface_cli.faces import FaceDetections
 from retinaface_cli.formats import read_predictions
 from retinaface_cli.settings.base import validate_settings
 from retinaface_cli.settings.detection import InferSettings
@@ -203,6 +206,24 @@ def test_a_resumed_run_does_only_what_is_missing(tmp_path: Path, images: Path, w
     report = infer(images, weights, tmp_path / "out", resume=True)
     assert (report.num_images, report.num_done_before) == (1, 4)
     assert (tmp_path / "out" / "predictions.json").read_bytes() == whole
+
+
+def test_results_that_are_deleted_during_a_run_are_reported(
+    tmp_path: Path, images: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = PredictionWriter.write
+
+    def delete_the_one_before(self: PredictionWriter, image: Image, faces: FaceDetections) -> None:
+        for path in tmp_path.glob("out/labels/a/*.json"):
+            path.unlink()
+        write(self, image, faces)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PredictionWriter, "write", delete_the_one_before)
+        report = infer(images, weights, tmp_path / "out")
+    assert (report.num_images, report.num_missing, report.exit_code) == (5, 2, 1)
+    assert infer(images, weights, tmp_path / "out", resume=True).exit_code == 0
+    assert len(labels(tmp_path / "out")) == 5
 
 
 def test_videos_give_an_entry_a_frame_and_a_drawn_video(tmp_path: Path, weights: Path) -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from retinaface_cli.data.sources import describe_left_out, find_sources
 from retinaface_cli.errors import ImageReadError
+from retinaface_cli.files.listing import OWN_RESULT
+from retinaface_cli.files.outputs import OutputFolder
 
 
 @pytest.fixture
@@ -36,6 +38,41 @@ def test_names_of_several_inputs_are_relative_to_what_holds_them_all(tree: Path)
 
 def test_a_file_named_twice_comes_once(tree: Path) -> None:
     assert names([str(tree / "a"), str(tree / "a" / "x.jpg")]) == ["x.jpg", "x.png"]
+
+
+def test_a_file_named_in_several_ways_comes_once(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree)
+    assert names(["a/x.jpg", str(tree / "a/x.jpg"), "./a/../a/x.jpg", "a"]) == ["x.jpg", "x.png"]
+
+
+def write_results(root: Path, *result_names: str) -> None:
+    with OutputFolder.open(root, identity={"weights": "a"}) as output:
+        for name in result_names:
+            output.write_bytes(root / name, b"drawn")
+
+
+def test_results_of_a_run_are_no_inputs_of_the_next_however_they_are_named(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_results(tree, "viz/a/x.jpg", "crops/a/x.jpg/000.jpg")
+    listing = tree.parent / "list.txt"
+    own = ["a/x.jpg", "a/x.png", "b/x.jpg"]
+    listed = [*own, "viz/a/x.jpg", "crops/a/x.jpg/000.jpg"]
+    listing.write_text("".join(f"{tree / name}\n" for name in listed), encoding="utf-8")
+    assert names([str(tree / "**" / "*.[jp][pn]g")]) == own
+    assert names([str(tree / "*")]) == ["a/x.jpg", "a/x.png", "b/x.jpg", "b/c d/ü.JPEG", "clip.mp4"]
+    monkeypatch.chdir(tree)
+    assert names(["*/**/*.[jp][pn]g"]) == own
+    for inputs in ([f"@{listing}"], ["a", "b/x.jpg", "viz", "crops"]):
+        found = find_sources(inputs, output=Path("../in"))
+        assert [source.name for source in found.sources if source.path.suffix != ".JPEG"] == own
+        assert found.left_out == {OWN_RESULT: 2}
+
+
+def test_results_of_a_run_can_be_the_inputs_of_another(tree: Path) -> None:
+    write_results(tree, "crops/x.jpg/000.jpg")
+    assert names([str(tree / "crops" / "**" / "*.jpg")]) == ["000.jpg"]
+    assert names([str(tree / "crops")]) == ["x.jpg/000.jpg"]
 
 
 def test_globs_lists_and_standard_input(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

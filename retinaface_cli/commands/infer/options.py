@@ -47,6 +47,6 @@ def _from_old_config(values: Mapping[str, Any], *, source: str) -> dict[str, Any
 
 def describe_run(settings: InferSettings) -> str:
     """The settings in force as commented YAML, and how many images and videos they name."""
-    sources = find_sources(settings.inputs).sources
+    sources = find_sources(settings.inputs, output=settings.output).sources
     num_videos = sum(source.is_video for source in sources)
     return f"{render_settings(settings)}# {len(sources) - num_videos} images and {num_videos} videos"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from retinaface_cli.data.reading import UnreadableImage
 from retinaface_cli.data.sources import Source
@@ -61,22 +61,32 @@ def describe_run(settings: InferSettings, weights: LoadedWeights) -> dict[str, A
     }
 
 
-def gather_results(files: ResultFiles, sources: Sequence[Source], failures: Sequence[UnreadableImage]) -> int:
-    """Writes predictions.json (and the further format) from the label files, in input order, and errors.json.
+class Gathered(NamedTuple):
+    """What is not among the results of a run.
 
-    Returns:
-        How many images the COCO labels do not list, whose faces are not in the file of the format coco.
+    Attributes:
+        num_without_id: images that the COCO labels do not list, whose faces are not in the file of the format coco.
+        num_missing: images and videos that could be read, but whose results are gone or were never made.
     """
+
+    num_without_id: int
+    num_missing: int
+
+
+def gather_results(files: ResultFiles, sources: Sequence[Source], failures: Sequence[UnreadableImage]) -> Gathered:
+    """Writes predictions.json (and the further format) from the label files, in input order, and errors.json."""
     settings = files.settings
-    num_left_out = 0
+    num_without_id = 0
     folder = files.folder
     folder.refresh()
-    table = FaceTable.from_images(_results(files, sources))
+    done = [source for source in sources if files.is_done(source)]
+    failed = {one.source for one in failures}
+    table = FaceTable.from_images(_results(files, done))
     formats: list[PredictionFormat] = ["json"] if settings.format == "json" else ["json", settings.format]
     for format_name in formats:
         part = table
         if format_name == "coco" and settings.coco_ids is not None:
-            part, num_left_out = take_image_ids(table, read_image_ids(settings.coco_ids))
+            part, num_without_id = take_image_ids(table, read_image_ids(settings.coco_ids))
         _write_format(folder, part, format_name)
     errors_path = folder.root / "errors.json"
     if failures:
@@ -84,7 +94,7 @@ def gather_results(files: ResultFiles, sources: Sequence[Source], failures: Sequ
         folder.write_json(errors_path, listed, indent=True)
     else:
         folder.remove(errors_path)
-    return num_left_out
+    return Gathered(num_without_id, len(set(sources).difference(done, failed)))
 
 
 def _write_format(folder: OutputFolder, table: FaceTable, format_name: PredictionFormat) -> None:
@@ -97,11 +107,9 @@ def _write_format(folder: OutputFolder, table: FaceTable, format_name: Predictio
             folder.write_bytes(folder.root / path.relative_to(temporary), path.read_bytes())
 
 
-def _results(files: ResultFiles, sources: Sequence[Source]) -> Iterator[ImageDetections]:
+def _results(files: ResultFiles, done: Sequence[Source]) -> Iterator[ImageDetections]:
     """The detections of finished images and frames, read back one at a time."""
-    for source in sources:
-        if not files.is_done(source):
-            continue
+    for source in done:
         for path in files.finished_labels(source):
             try:
                 yield from read_predictions(path).detection_images()

@@ -8,7 +8,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -43,6 +43,8 @@ class InferReport:
         seconds: from the first image to the last.
         network: library and precision that ran the network.
         interrupted: whether it was stopped before the end.
+        num_missing: images and videos that could be read and have no results in the end; other processes than the
+            first do not count them.
     """
 
     output: Path
@@ -53,13 +55,14 @@ class InferReport:
     seconds: float
     network: str
     interrupted: bool
+    num_missing: int = 0
 
     @property
     def exit_code(self) -> int:
-        """0 if any image was processed, 1 if none, 130 after an interruption; see also InferSettings.strict."""
+        """0 if any image was processed and none is missing, 130 after an interruption; see InferSettings.strict."""
         if self.interrupted:
             return 130
-        return 0 if self.num_images + self.num_done_before > 0 else 1
+        return 0 if not self.num_missing and self.num_images + self.num_done_before > 0 else 1
 
 
 def run(
@@ -78,7 +81,7 @@ def run(
     console = console or Console(stderr=True)
     problems: list[UnreadableImage] = []
     if sources is None:
-        listing = find_sources(settings.inputs, excluded=[settings.output] if settings.output else [])
+        listing = find_sources(settings.inputs, output=settings.output)
         sources = listing.sources
         problems = [UnreadableImage(Source(Path(one.name), one.name), one.reason) for one in listing.problems]
         if listing.left_out:
@@ -103,9 +106,11 @@ def run(
         interrupted=module.stop_requested.is_set(),
     )
     if trainer.is_global_zero:
-        num_left_out = gather_results(module.files, sources, report.failures)
-        if num_left_out:
-            say(console, f"{num_left_out:,} images are not in {settings.coco_ids}, and left out of the COCO results")
+        gathered = gather_results(module.files, sources, report.failures)
+        report = replace(report, num_missing=gathered.num_missing)
+        if gathered.num_without_id:
+            count = f"{gathered.num_without_id:,} images"
+            say(console, f"{count} are not in {settings.coco_ids}, and left out of the COCO results")
         _print_summary(report, console)
     module.files.folder.close()
     return report
@@ -169,4 +174,7 @@ def _print_summary(report: InferReport, console: Console) -> None:
             say(console, f"  {shown(failure.name)}: {failure.reason}")
     if report.interrupted:
         say(console, f"stopped before the end; go on with --output {report.output} --resume")
+    elif report.num_missing:
+        what = "results were deleted or changed during the run"
+        say(console, f"{report.num_missing:,} {what}; make them again with --output {report.output} --resume")
     say(console, f"results: {report.output}")

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from rich.console import Console
 
-from retinaface_cli.commands.console import say, some_of
+from retinaface_cli.commands.console import say, say_failures, some_of
 from retinaface_cli.data.sources import Source, find_sources
 from retinaface_cli.errors import LabelFormatError, SettingsError, shown
 from retinaface_cli.faces import FaceDetections, FaceLabels
@@ -46,7 +46,9 @@ def collect_images(settings: VisualizeSettings, console: Console) -> list[ImageF
     Raises:
         RetinaFaceError: no images, or labels or predictions that cannot be read or name none of the images.
     """
-    inputs = find_sources(settings.images).sources
+    listing = find_sources(settings.images)
+    inputs = listing.sources
+    say_failures(console, f"{len(listing.problems)} inputs cannot be used:", listing.problems)
     sources = [source for source in inputs if not source.is_video]
     if len(sources) < len(inputs):
         say(console, f"videos are left out ({len(inputs) - len(sources)}); infer --visualize draws on them")
