@@ -66,7 +66,7 @@ def test_results_of_a_run_are_no_inputs_of_the_next_however_they_are_named(
     for inputs in ([f"@{listing}"], ["a", "b/x.jpg", "viz", "crops"]):
         found = find_sources(inputs, output=Path("../in"))
         assert [source.name for source in found.sources if source.path.suffix != ".JPEG"] == own
-        assert found.left_out == {OWN_RESULT: 2}
+        assert found.left_out[OWN_RESULT] == 2
 
 
 def test_results_of_a_run_can_be_the_inputs_of_another(tree: Path) -> None:
