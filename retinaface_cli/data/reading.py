@@ -7,19 +7,23 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from pathlib import Path
 
-from retinaface_cli.data.preprocessing import Resizer, RgbImage, TestScale, load_rgb
-from retinaface_cli.data.sources import Source
+from retinaface_cli.data.preprocessing import Resizer, RgbImage, TestScale, decode_rgb
+from retinaface_cli.data.sources import MemberBytes, Part, Source, SourceItem
 from retinaface_cli.data.video import read_frames
-from retinaface_cli.errors import ImageReadError, shown
-from retinaface_cli.formats.image_heads import read_size_from_head
+from retinaface_cli.errors import ImageReadError
+from retinaface_cli.files.listing import Problem
+from retinaface_cli.formats.image_heads import count_pixels, read_size_from_head
 from retinaface_cli.geometry.anchors import padded_size
 
 _LOOKAHEAD_BATCHES = 8
 
 MAX_PIXELS_AT_ONCE = 150_000_000
 """Pixels that are held at the same time: 450 MB as RGB, and as much again while they are converted."""
+
+_MAX_BYTES_AHEAD = 1 << 28
+"""Bytes of shards that are read ahead of the decoding."""
 
 _UNKNOWN_PIXELS = 25_000_000
 """What an image is taken for whose format does not say its size at once."""
@@ -35,6 +39,7 @@ class Image:
         resized: (h, w, 3) uint8 RGB at network size.
         resizer: back to original pixels.
         original: (H, W, 3) uint8 RGB, where it was asked for.
+        position: of the source in its part, from 0.
     """
 
     source: Source
@@ -42,14 +47,16 @@ class Image:
     resized: RgbImage
     resizer: Resizer
     original: RgbImage | None
+    position: int = 0
 
 
 @dataclass(frozen=True)
 class UnreadableImage:
-    """An image or video that could not be read, and why."""
+    """An image or video that could not be read, why, and its position in its part."""
 
     source: Source
     reason: str
+    position: int = 0
 
     @property
     def name(self) -> str:
@@ -57,7 +64,19 @@ class UnreadableImage:
         return self.source.name
 
 
-Loaded = Image | UnreadableImage
+@dataclass(frozen=True)
+class PartEnd:
+    """Stands in a stream behind the last image of a part."""
+
+    part: Part
+
+    @property
+    def name(self) -> str:
+        """The number of the part."""
+        return f"part {self.part.number}"
+
+
+Loaded = Image | UnreadableImage | PartEnd
 
 
 def frame_name(video_name: str, index: int) -> str:
@@ -66,41 +85,65 @@ def frame_name(video_name: str, index: int) -> str:
 
 
 def read_images(
-    sources: Sequence[Source], scale: TestScale, *, num_workers: int, keep_original: bool
+    items: Iterable[SourceItem | PartEnd], scale: TestScale, *, num_workers: int, keep_original: bool
 ) -> Iterator[Loaded]:
     """Reads and resizes images in order, `num_workers` at a time and a few ahead; videos frame by frame.
 
     An image that cannot be read comes as UnreadableImage. The images that are under way, wait to be taken, or were
     taken last hold a bounded number of pixels; a larger image goes alone.
     """
-    remaining = iter(sources)
+    remaining = _number(items)
     ahead: deque[_ImageAhead] = deque()
     pool = ThreadPoolExecutor(max(num_workers, 1), thread_name_prefix="read")
-    load = partial(_load_image, scale=scale, keep_original=keep_original)
+    load = partial(_load, scale=scale, keep_original=keep_original)
     decode = partial(pool.submit, load)
     try:
         while True:
-            for source in islice(remaining, 2 * num_workers + 1 - len(ahead)):
-                ahead.append(_ImageAhead(source, pool.submit(_count_pixels, source)))
+            while _has_room(ahead, num_workers) and (item := next(remaining, None)) is not None:
+                ahead.append(_ImageAhead(item, pool.submit(_count_pixels, item)))
             if not ahead:
                 return
             _begin(ahead, decode)
-            if ahead[0].loaded is None:
-                yield from _load_frames(ahead[0].source, scale, keep_original=keep_original)
+            first = ahead[0]
+            if first.loaded is None:
+                yield from _load_frames(first.item, scale, keep_original=keep_original)
             else:
-                ahead[0].loaded.exception()  # waits; sizes behind it are known by then
+                first.loaded.exception()  # waits; sizes behind it are known by then
                 _begin(ahead, decode)
-                yield ahead[0].loaded.result()
+                yield first.loaded.result()
             ahead.popleft()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@dataclass(frozen=True, eq=False)
+class _NumberedItem:
+    """What a stream is made of; data are the bytes of a shard's member, position counts from 0 in each part."""
+
+    content: Source | Problem | PartEnd
+    data: bytes | None
+    position: int
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it has frames."""
+        return isinstance(self.content, Source) and self.content.is_video
+
+
+def _number(items: Iterable[SourceItem | PartEnd]) -> Iterator[_NumberedItem]:
+    """The items with their positions in their parts."""
+    position = 0
+    for item in items:
+        content, data = item if isinstance(item, MemberBytes) else (item, None)
+        yield _NumberedItem(content, data, position)
+        position = 0 if isinstance(item, PartEnd) else position + 1
 
 
 @dataclass(eq=False)
 class _ImageAhead:
     """An image on its way: its size is read first, and its pixels once there is room for them."""
 
-    source: Source
+    item: _NumberedItem
     num_pixels: Future[int]
     loaded: Future[Loaded] | None = None
 
@@ -113,70 +156,97 @@ class _ImageAhead:
         return count_held(self.loaded.result())
 
 
-def _begin(ahead: Iterable[_ImageAhead], decode: Callable[[Source], Future[Loaded]]) -> None:
+def _has_room(ahead: Collection[_ImageAhead], num_workers: int) -> bool:
+    """Whether a further item may be taken from the source."""
+    num_bytes = sum(len(image.item.data or b"") for image in ahead)
+    return len(ahead) <= 2 * num_workers and num_bytes <= _MAX_BYTES_AHEAD
+
+
+def _begin(ahead: Iterable[_ImageAhead], decode: Callable[[_NumberedItem], Future[Loaded]]) -> None:
     """Begins to decode images in their order until there is no room for the next; the first is always begun.
 
     It is called when an image is asked for. So no thread ever waits for room, and the reading can end at any time.
     """
     num_held = 0
     for position, image in enumerate(ahead):
-        if image.loaded is None and not image.source.is_video:
+        if image.loaded is None and not image.item.is_video:
             is_known = position == 0 or image.num_pixels.done()
             if not is_known or (num_held and num_held + image.num_pixels.result() > MAX_PIXELS_AT_ONCE):
                 return
-            image.loaded = decode(image.source)
+            image.loaded = decode(image.item)
         num_held += image.num_held()
 
 
 def count_held(loaded: Loaded) -> int:
     """Pixels of an image that are held in memory."""
-    if isinstance(loaded, UnreadableImage):
+    if not isinstance(loaded, Image):
         return 0
     arrays = {id(array): array for array in (loaded.resized, loaded.original) if array is not None}
     return sum(array.shape[0] * array.shape[1] for array in arrays.values())
 
 
-def _count_pixels(source: Source) -> int:
+def _count_pixels(item: _NumberedItem) -> int:
     """Pixels that the head of an image promises; what is wrong with a file is told by its decoding."""
+    if not isinstance(item.content, Source):
+        return 0
+    if item.data is not None:
+        return count_pixels(item.data) or _UNKNOWN_PIXELS
     try:
-        size = None if source.is_video else read_size_from_head(source.path)
+        size = None if item.is_video else read_size_from_head(item.content.path)
     except (OSError, ValueError):
         return 0
     return _UNKNOWN_PIXELS if size is None else size[0] * size[1]
 
 
-def _load_image(source: Source, *, scale: TestScale, keep_original: bool) -> Loaded:
+def _load(item: _NumberedItem, *, scale: TestScale, keep_original: bool) -> Loaded:
+    """What comes of an item that is no video."""
+    source, position = item.content, item.position
+    if isinstance(source, PartEnd):
+        return source
+    if isinstance(source, Problem):
+        return UnreadableImage(Source(Path(source.name), source.name), source.reason, position)
     try:
-        image = load_rgb(source.path)
-        return _prepare(source, source.name, image, scale, keep_original=keep_original)
+        image = decode_rgb(source.read() if item.data is None else item.data, name=source.place)
+        return _prepare(source, source.name, image, scale, position=position, keep_original=keep_original)
     except ImageReadError as error:
-        return UnreadableImage(source, str(error).removeprefix(f"{shown(source.path)}: "))
+        return UnreadableImage(source, str(error).removeprefix(f"{source.place}: "), position)
 
 
-def _load_frames(source: Source, scale: TestScale, *, keep_original: bool) -> Iterator[Loaded]:
+def _load_frames(item: _NumberedItem, scale: TestScale, *, keep_original: bool) -> Iterator[Image | UnreadableImage]:
+    video, position = item.content, item.position
+    assert isinstance(video, Source)
     try:
-        for index, image in enumerate(read_frames(source.path)):
-            name = frame_name(source.name, index)
-            yield _prepare(source, name, image, scale, keep_original=keep_original)
+        for index, image in enumerate(read_frames(video.path)):
+            name = frame_name(video.name, index)
+            yield _prepare(video, name, image, scale, position=position, keep_original=keep_original)
     except ImageReadError as error:
-        yield UnreadableImage(source, str(error).removeprefix(f"{shown(source.path)}: "))
+        yield UnreadableImage(video, str(error).removeprefix(f"{video.place}: "), position)
 
 
-def _prepare(source: Source, name: str, image: RgbImage, scale: TestScale, *, keep_original: bool) -> Image:
+def _prepare(
+    source: Source, name: str, image: RgbImage, scale: TestScale, *, position: int, keep_original: bool
+) -> Image:
     resizer = Resizer.for_scale((image.shape[0], image.shape[1]), scale)
-    return Image(source, name, resizer.resize(image), resizer, image if keep_original else None)
+    return Image(source, name, resizer.resize(image), resizer, image if keep_original else None, position)
 
 
 def batch_by_size(images: Iterable[Loaded], batch_size: int) -> Iterator[list[Loaded]]:
     """Groups images that go through the network together: same size after rounding up to multiples of 32.
 
-    Groups are emptied at the latest when eight batches or too many pixels wait in all, and whenever a video begins or
-    ends, so that frames stay in order. Images that could not be read ride along with the next batch.
+    Groups are emptied at the latest when eight batches or too many pixels wait in all, whenever a video begins or ends,
+    so that frames stay in order, and at the end of a part. Images that could not be read, and ends of parts, ride along
+    with the next batch.
     """
     groups: dict[tuple[int, int], list[Loaded]] = defaultdict(list)
     failed: list[Loaded] = []
     previous: Source | None = None
     for loaded in images:
+        if isinstance(loaded, PartEnd):
+            yield from _drain(groups)
+            yield [*failed, loaded]
+            failed.clear()
+            previous = None
+            continue
         if previous not in (None, loaded.source) and (loaded.source.is_video or (previous and previous.is_video)):
             yield from _drain(groups)
         previous = loaded.source

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -19,15 +20,16 @@ from retinaface_cli.data.reading import (
     MAX_PIXELS_AT_ONCE,
     Image,
     Loaded,
+    PartEnd,
     UnreadableImage,
     batch_by_size,
     count_held,
     read_images,
 )
-from retinaface_cli.data.sources import Source
+from retinaface_cli.data.sources import MemberBytes, Source, SourceItem, deal_parts
 from retinaface_cli.detection.cpu import CallThreads, keep_freed_memory
 from retinaface_cli.detection.detector import FaceDetector
-from retinaface_cli.detection.writer import PredictionWriter, ResultFiles
+from retinaface_cli.detection.results import EachResults, Results
 from retinaface_cli.faces import FaceDetections
 from retinaface_cli.files.outputs import OutputFolder
 from retinaface_cli.model.checkpoints.loading import LoadedWeights
@@ -35,6 +37,10 @@ from retinaface_cli.settings.detection import InferSettings
 
 _GPU_BATCH_SIZE = 8
 _MAX_READERS = 8
+
+_MAX_PART_SIZE = 256
+_PARTS_A_PROCESS = 4
+"""Parts in which several processes take their work, so that all of them end at about the same time."""
 
 
 @dataclass
@@ -51,9 +57,14 @@ class ImageStream:
     """The batches of one process, read ahead; the event ends it before the next image, from a signal handler say."""
 
     def __init__(
-        self, sources: Sequence[Source], settings: InferSettings, *, batch_size: int, stop_requested: threading.Event
+        self,
+        items: Callable[[], Iterator[SourceItem | PartEnd]],
+        settings: InferSettings,
+        *,
+        batch_size: int,
+        stop_requested: threading.Event,
     ) -> None:
-        self.sources = sources
+        self._items = items
         self._settings = settings
         self._batch_size = batch_size
         self._stop_requested = stop_requested
@@ -62,7 +73,7 @@ class ImageStream:
         settings = self._settings
         num_workers = settings.num_workers
         images = read_images(
-            self.sources,
+            self._items(),
             TestScale.of(settings),
             num_workers=min(os.cpu_count() or 1, _MAX_READERS) if num_workers is None else num_workers,
             keep_original=settings.needs_originals,
@@ -92,7 +103,7 @@ class PredictionModule(pl.LightningModule):
         Args:
             settings: of the run.
             weights: of the detector.
-            sources: all images and videos, in input order.
+            sources: all images, videos and shards, in input order.
             open_output: opens the output folder; called in the first process only.
         """
         super().__init__()
@@ -114,8 +125,7 @@ class PredictionModule(pl.LightningModule):
         root = self.trainer.strategy.broadcast(root)
         if self.global_rank != 0:
             output = OutputFolder.join(Path(root), rank=self.global_rank, protect=inputs)
-        self.files = ResultFiles(output, self.settings)
-        self._writer = PredictionWriter(self.files)
+        self.results: Results = EachResults(output, self.settings)
         if self.trainer.strategy.root_device.type == "cpu":
             keep_freed_memory()
         device = self.trainer.strategy.root_device
@@ -127,13 +137,25 @@ class PredictionModule(pl.LightningModule):
         self._started = time.monotonic()
 
     def predict_dataloader(self) -> ImageStream:
-        """This process's share of what is not done yet: every n-th source of the input order."""
-        share = self.sources[self.global_rank :: self.trainer.world_size]
-        todo = [source for source in share if not self.files.is_done(source)]
-        self.tally.num_done_before = len(share) - len(todo)
+        """This process's share of what is not done yet."""
         default_size = 1 if self.detector.device.type == "cpu" else _GPU_BATCH_SIZE
         batch_size = self.settings.batch_size or default_size
-        return ImageStream(todo, self.settings, batch_size=batch_size, stop_requested=self.stop_requested)
+        return ImageStream(self._items, self.settings, batch_size=batch_size, stop_requested=self.stop_requested)
+
+    def _items(self) -> Iterator[SourceItem | PartEnd]:
+        """The images of every n-th part that have no results yet, and where each part ends."""
+        world_size = self.trainer.world_size
+        size = len(self.sources)
+        if world_size > 1:
+            size = max(1, min(_MAX_PART_SIZE, size // (_PARTS_A_PROCESS * world_size)))
+        for part in islice(deal_parts(self.sources, max(size, 1)), self.global_rank, None, world_size):
+            for item in part.items():
+                source = item.source if isinstance(item, MemberBytes) else item
+                if isinstance(source, Source) and self.results.has(source):
+                    self.tally.num_done_before += 1
+                else:
+                    yield item
+            yield PartEnd(part)
 
     def predict_step(self, batch: list[Loaded], batch_idx: int) -> PredictionTally:
         """Begins with one batch, and writes the faces of those before it as far as they have been found.
@@ -157,17 +179,22 @@ class PredictionModule(pl.LightningModule):
         """Writes the faces of the batch that was begun first."""
         batch, found = self._in_flight.popleft()
         for image, faces in zip(_readable(batch), found.result(), strict=True):
-            self._writer.write(image, faces)
+            self.results.write(image, faces)
             self.tally.num_images += 1
             self.tally.num_faces += len(faces)
-        self.tally.failures.extend(loaded for loaded in batch if isinstance(loaded, UnreadableImage))
+        for loaded in batch:
+            if isinstance(loaded, UnreadableImage):
+                self.results.write_failure(loaded)
+                self.tally.failures.append(loaded)
+            elif isinstance(loaded, PartEnd):
+                self.results.end_part(loaded.part)
 
     def on_predict_end(self) -> None:
         """Writes what is still under way, and adds up the tallies of all processes."""
         while self._in_flight:
             self._write_next()
         self._threads.shutdown()
-        self._writer.close(complete=not self.stop_requested.is_set())
+        self.results.close(complete=not self.stop_requested.is_set())
         self.seconds = time.monotonic() - self._started
         self.tally = _sum_over_processes(self.tally)
 

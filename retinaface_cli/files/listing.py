@@ -127,7 +127,7 @@ def walk_folder(
 def _sort_out(file: FoundFile, suffixes: Collection[str], manifests: Mapping[str, Manifest]) -> FoundFile | LeftOut:
     """The file, if it is wanted; `manifests` are those of the folders (with their `/`) that have one."""
     suffix = os.path.splitext(file.name)[1].lower()  # noqa: PTH122
-    if suffixes and suffix not in suffixes:
+    if suffixes and suffix not in suffixes and not file.name.lower().endswith(tuple(suffixes)):
         return LeftOut(suffix)
     is_own = any(file.name.startswith(at) and own.lists(file.name[len(at) :]) for at, own in manifests.items())
     return LeftOut(OWN_RESULT) if is_own else file

@@ -20,7 +20,7 @@ from retinaface_cli.commands.infer.options import resolve_settings
 from retinaface_cli.commands.infer.run import InferReport, run
 from retinaface_cli.data.reading import Image
 from retinaface_cli.data.video import VideoWriter, read_frames
-from retinaface_cli.detection.writer import PredictionWriter
+from retinaface_cli.detection.results import EachResults
 from retinaface_cli.errors import ImageReadError, OutputError, SettingsError
 from retinaface_cli.faces import FaceDetections
 from retinaface_cli.formats import read_predictions
@@ -28,6 +28,7 @@ from retinaface_cli.settings.base import validate_settings
 from retinaface_cli.settings.detection import InferSettings
 from retinaface_cli.settings.evaluation import EvaluateSettings
 from tests.conftest import REPOSITORY
+from tests.data.test_shards import write_tar
 from tests.data.test_video import write_motion_jpeg
 from tests.detection.test_detector import noise, write_random_weights
 
@@ -211,15 +212,15 @@ def test_a_resumed_run_does_only_what_is_missing(tmp_path: Path, images: Path, w
 def test_results_that_are_deleted_during_a_run_are_reported(
     tmp_path: Path, images: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = PredictionWriter.write
+    write = EachResults.write
 
-    def delete_the_one_before(self: PredictionWriter, image: Image, faces: FaceDetections) -> None:
+    def delete_the_one_before(self: EachResults, image: Image, faces: FaceDetections) -> None:
         for path in tmp_path.glob("out/labels/a/*.json"):
             path.unlink()
         write(self, image, faces)
 
     with monkeypatch.context() as patch:
-        patch.setattr(PredictionWriter, "write", delete_the_one_before)
+        patch.setattr(EachResults, "write", delete_the_one_before)
         report = infer(images, weights, tmp_path / "out")
     assert (report.num_images, report.num_missing, report.exit_code) == (5, 2, 1)
     assert infer(images, weights, tmp_path / "out", resume=True).exit_code == 0
@@ -238,6 +239,43 @@ def test_videos_give_an_entry_a_frame_and_a_drawn_video(tmp_path: Path, weights:
     names = [image.file_name for image in read_predictions(tmp_path / "out" / "predictions.json").detection_images()]
     assert names == [*(f"clip.mp4/{index:06d}" for index in range(4)), "z.png"]
     assert len(list(read_frames(tmp_path / "out" / "viz" / "clip.mp4"))) == 4
+
+
+def write_shards(folder: Path) -> list[dict[str, npt.NDArray[np.uint8]]]:
+    """Two shards with images of the same names."""
+    shards = [{name: noise(64, 96, seed=10 * k + i) for i, name in enumerate(("a/x.png", "y.png"))} for k in range(2)]
+    for k, members in enumerate(shards):
+        encoded = {name: cv2.imencode(".png", image)[1].tobytes() for name, image in members.items()}
+        write_tar(folder / f"{k:03d}.tar", {**encoded, "y.json": b"{}"}, packed=k == 1)
+    return shards
+
+
+def test_images_in_shards_are_found_as_those_in_files_and_like_names_stay_apart(tmp_path: Path, weights: Path) -> None:
+    for k, members in enumerate(write_shards(tmp_path / "shards")):
+        for name, image in members.items():
+            save(tmp_path / "files" / f"{k:03d}.tar" / name, image)
+    infer([f"{tmp_path}/shards/{{000..002}}.tar"], weights, tmp_path / "out", crops="margin")
+    infer(tmp_path / "files", weights, tmp_path / "from_files")
+    assert labels(tmp_path / "out") == labels(tmp_path / "from_files")
+    images = read_predictions(tmp_path / "out" / "predictions.json").detection_images()
+    names = ["000.tar/a/x.png", "000.tar/y.png", "001.tar/a/x.png", "001.tar/y.png"]
+    assert [image.file_name for image in images] == names
+    (error,) = json.loads((tmp_path / "out" / "errors.json").read_text())
+    assert error["file_name"].endswith("002.tar")
+    (tmp_path / "out" / "labels" / "001.tar" / "y.png.json").unlink()
+    report = infer([f"{tmp_path}/shards/{{000..002}}.tar"], weights, tmp_path / "out", crops="margin", resume=True)
+    assert (report.num_images, report.num_done_before) == (1, 3)
+    assert labels(tmp_path / "out") == labels(tmp_path / "from_files")
+
+
+def test_a_shard_that_breaks_off_costs_one_line(tmp_path: Path, weights: Path) -> None:
+    write_shards(tmp_path / "in")
+    path = tmp_path / "in" / "000.tar"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    report = infer(tmp_path / "in", weights, tmp_path / "out")
+    assert report.num_images in (2, 3)
+    assert [failure.name for failure in report.failures] == ["000.tar"]
+    assert "breaks off" in report.failures[0].reason
 
 
 def command(inputs: Path, weights: Path, output: Path, *options: str) -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from retinaface_cli.data import preprocessing, reading
-from retinaface_cli.data.preprocessing import RgbImage, TestScale, load_rgb
+from retinaface_cli.data.preprocessing import RgbImage, TestScale, decode_rgb, load_rgb
 from retinaface_cli.data.reading import Image, Loaded, UnreadableImage, batch_by_size, read_images
 from retinaface_cli.data.sources import Source
 from retinaface_cli.data.video import VideoWriter, frame_rate, read_frames
@@ -111,16 +111,16 @@ class DecodedPixels:
         self._bound = 2 * num_pixels
         self._lock = threading.Lock()
         self._meeting = threading.Event()
-        monkeypatch.setattr(reading, "load_rgb", self)
+        monkeypatch.setattr(reading, "decode_rgb", self)
 
-    def __call__(self, path: Path) -> RgbImage:
+    def __call__(self, data: bytes, *, name: str) -> RgbImage:
         with self._lock:
             self._now += self._num_pixels
             self.most_at_once = max(self.most_at_once, self._now)
             if self._now > self._num_pixels:
                 self._meeting.set()
         self._meeting.wait(0.2)  # lets another thread come in, if it may
-        image = load_rgb(path)
+        image = decode_rgb(data, name=name)
         with self._lock:
             self._now -= self._num_pixels
             self._held = [*(one for one in self._held if one() is not None), weakref.ref(image)]
@@ -234,12 +234,12 @@ def test_an_error_of_the_decoder_ends_the_reading(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(reading, "MAX_PIXELS_AT_ONCE", 15_000)
     sources = make_large_images(tmp_path, ".png", 6)
 
-    def decode(path: Path) -> RgbImage:
-        if path.name == "2.png":
+    def decode(data: bytes, *, name: str) -> RgbImage:
+        if name.endswith("2.png"):
             raise MemoryError
-        return load_rgb(path)
+        return decode_rgb(data, name=name)
 
-    monkeypatch.setattr(reading, "load_rgb", decode)
+    monkeypatch.setattr(reading, "decode_rgb", decode)
     images = read_images(sources, TestScale(long_side=32), num_workers=4, keep_original=True)
     assert [next(images).name, next(images).name] == ["0.png", "1.png"]
     with pytest.raises(MemoryError):

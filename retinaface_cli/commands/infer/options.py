@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from retinaface_cli.data.sources import find_sources
+from retinaface_cli.data.sources import Shard, Source, find_sources
 from retinaface_cli.errors import SettingsError
 from retinaface_cli.settings.base import load_settings, read_yaml, validate_settings
 from retinaface_cli.settings.detection import InferSettings
@@ -47,6 +47,12 @@ def _from_old_config(values: Mapping[str, Any], *, source: str) -> dict[str, Any
 
 def describe_run(settings: InferSettings) -> str:
     """The settings in force as commented YAML, and how many images and videos they name."""
-    sources = find_sources(settings.inputs, output=settings.output).sources
+    return f"{render_settings(settings)}# {_count(find_sources(settings.inputs, output=settings.output).sources)}"
+
+
+def _count(sources: Sequence[Source]) -> str:
+    """`12 images and 3 videos`, with the number of shards where there are some."""
     num_videos = sum(source.is_video for source in sources)
-    return f"{render_settings(settings)}# {len(sources) - num_videos} images and {num_videos} videos"
+    num_shards = sum(isinstance(source, Shard) for source in sources)
+    shards = f", {num_shards} shards" if num_shards else ""
+    return f"{len(sources) - num_videos - num_shards} images and {num_videos} videos{shards}"

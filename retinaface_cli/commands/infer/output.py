@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from retinaface_cli.data.reading import UnreadableImage
 from retinaface_cli.data.sources import Source
-from retinaface_cli.detection.writer import ResultFiles
-from retinaface_cli.errors import LabelFormatError, OutputError
-from retinaface_cli.faces import ImageDetections
+from retinaface_cli.detection.results import Results
 from retinaface_cli.files.atomic import next_run_folder
 from retinaface_cli.files.outputs import OutputFolder
-from retinaface_cli.formats import FaceTable, PredictionFormat, read_predictions, write_predictions
+from retinaface_cli.formats import FaceTable, PredictionFormat, write_predictions
 from retinaface_cli.formats.coco import read_image_ids, take_image_ids
 from retinaface_cli.model.checkpoints.loading import LoadedWeights
 from retinaface_cli.settings.detection import InferSettings
@@ -73,27 +71,22 @@ class Gathered(NamedTuple):
     num_missing: int
 
 
-def gather_results(files: ResultFiles, sources: Sequence[Source], failures: Sequence[UnreadableImage]) -> Gathered:
+def gather_results(results: Results, sources: Sequence[Source], failures: Sequence[UnreadableImage]) -> Gathered:
     """Writes predictions.json (and the further format) from the label files, in input order, and errors.json."""
-    settings = files.settings
+    settings = results.settings
     num_without_id = 0
-    folder = files.folder
+    folder = results.folder
     folder.refresh()
-    done = [source for source in sources if files.is_done(source)]
+    done = [source for source in sources if results.is_done(source)]
     failed = {one.source for one in failures}
-    table = FaceTable.from_images(_results(files, done))
+    table = FaceTable.from_images(results.read_back(done))
     formats: list[PredictionFormat] = ["json"] if settings.format == "json" else ["json", settings.format]
     for format_name in formats:
         part = table
         if format_name == "coco" and settings.coco_ids is not None:
             part, num_without_id = take_image_ids(table, read_image_ids(settings.coco_ids))
         _write_format(folder, part, format_name)
-    errors_path = folder.root / "errors.json"
-    if failures:
-        listed = [{"file_name": one.name, "path": str(one.source.path), "reason": one.reason} for one in failures]
-        folder.write_json(errors_path, listed, indent=True)
-    else:
-        folder.remove(errors_path)
+    results.write_errors(failures)
     return Gathered(num_without_id, len(set(sources).difference(done, failed)))
 
 
@@ -105,13 +98,3 @@ def _write_format(folder: OutputFolder, table: FaceTable, format_name: Predictio
         paths = [made] if made.is_file() else sorted(path for path in made.rglob("*.txt") if path.is_file())
         for path in paths:
             folder.write_bytes(folder.root / path.relative_to(temporary), path.read_bytes())
-
-
-def _results(files: ResultFiles, done: Sequence[Source]) -> Iterator[ImageDetections]:
-    """The detections of finished images and frames, read back one at a time."""
-    for source in done:
-        for path in files.finished_labels(source):
-            try:
-                yield from read_predictions(path).detection_images()
-            except LabelFormatError as error:
-                raise OutputError(f"{error}; the output folder was changed during the run") from None

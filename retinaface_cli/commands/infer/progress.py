@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from retinaface_cli.data.sources import Shard
 from retinaface_cli.detection.prediction_module import PredictionModule, PredictionTally
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -36,7 +37,8 @@ class InferProgress(pl.Callback):
             return
         self._started = self._last_line = time.monotonic()
         share = f" (process 1 of {trainer.world_size})" if trainer.world_size > 1 else ""
-        total = len(pl_module.predict_dataloader().sources)
+        is_known = trainer.world_size == 1 and not any(isinstance(source, Shard) for source in pl_module.sources)
+        total = len(pl_module.sources) if is_known else None
         self._task = self._bar.add_task(f"detecting{share}", total=total, figures="")
         if self._console.is_terminal:
             self._bar.start()
@@ -46,16 +48,19 @@ class InferProgress(pl.Callback):
         if self._task is None:
             return
         tally: PredictionTally = outputs
-        done = tally.num_images + len(tally.failures)
+        done_now = tally.num_images + len(tally.failures)
+        done = done_now + tally.num_done_before
         now = time.monotonic()
-        rate = done / max(now - self._started, 1e-9)
+        rate = done_now / max(now - self._started, 1e-9)
         figures = f"{rate:.1f} images/s, {tally.num_faces} faces"
         self._bar.update(self._task, completed=done, figures=figures)
         if not self._console.is_terminal and now - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = now
-            task = self._bar.tasks[0]
-            left = (task.total - done) / rate if task.total else 0
-            self._console.print(f"{done} of {task.total:.0f}: {figures}, {max(left, 0):.0f} s left")
+            total = self._bar.tasks[0].total
+            if total is None or rate == 0:
+                self._console.print(f"{done}: {figures}")
+            else:
+                self._console.print(f"{done} of {total:.0f}: {figures}, {max(total - done, 0) / rate:.0f} s left")
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Ends the bar."""

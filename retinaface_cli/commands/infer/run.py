@@ -96,7 +96,7 @@ def run(
         trainer.predict(module, return_predictions=False)
     tally = module.tally
     report = InferReport(
-        output=module.files.folder.root,
+        output=module.results.folder.root,
         num_images=tally.num_images,
         num_faces=tally.num_faces,
         num_done_before=tally.num_done_before,
@@ -106,13 +106,13 @@ def run(
         interrupted=module.stop_requested.is_set(),
     )
     if trainer.is_global_zero:
-        gathered = gather_results(module.files, sources, report.failures)
+        gathered = gather_results(module.results, sources, report.failures)
         report = replace(report, num_missing=gathered.num_missing)
         if gathered.num_without_id:
             count = f"{gathered.num_without_id:,} images"
             say(console, f"{count} are not in {settings.coco_ids}, and left out of the COCO results")
         _print_summary(report, console)
-    module.files.folder.close()
+    module.results.folder.close()
     return report
 
 

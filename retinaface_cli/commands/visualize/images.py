@@ -10,7 +10,7 @@ from typing import TypeVar
 from rich.console import Console
 
 from retinaface_cli.commands.console import say, say_failures, some_of
-from retinaface_cli.data.sources import Source, find_sources
+from retinaface_cli.data.sources import Shard, Source, find_sources
 from retinaface_cli.errors import LabelFormatError, SettingsError, shown
 from retinaface_cli.faces import FaceDetections, FaceLabels
 from retinaface_cli.formats import FaceTable, read_labels, read_predictions
@@ -49,9 +49,11 @@ def collect_images(settings: VisualizeSettings, console: Console) -> list[ImageF
     listing = find_sources(settings.images)
     inputs = listing.sources
     say_failures(console, f"{len(listing.problems)} inputs cannot be used:", listing.problems)
-    sources = [source for source in inputs if not source.is_video]
-    if len(sources) < len(inputs):
-        say(console, f"videos are left out ({len(inputs) - len(sources)}); infer --visualize draws on them")
+    shards = [source for source in inputs if isinstance(source, Shard)]
+    sources = [source for source in inputs if not source.is_video and not isinstance(source, Shard)]
+    for kind, number in (("videos", len(inputs) - len(sources) - len(shards)), ("shards", len(shards))):
+        if number:
+            say(console, f"{kind} are left out ({number}); infer --visualize draws on them")
     labels: Sequence[FaceLabels | None] = [None] * len(sources)
     predictions: Sequence[FaceDetections | None] = [None] * len(sources)
     names_of_ids: dict[int | str, str] = {}

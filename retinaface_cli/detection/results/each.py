@@ -1,35 +1,37 @@
-"""What `infer` writes for each image, and which images have all their results already."""
+"""Files for each image: labels and, if asked, drawings, crops and anonymized images."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from retinaface_cli.data.preprocessing import RgbImage
-from retinaface_cli.data.reading import Image, frame_name
-from retinaface_cli.data.sources import Source
+from retinaface_cli.data.reading import Image, UnreadableImage, frame_name
+from retinaface_cli.data.sources import Part, Shard, Source
 from retinaface_cli.data.video import VideoWriter, frame_rate
 from retinaface_cli.detection.alignment import align_faces, crop_faces
-from retinaface_cli.errors import FileReadError
-from retinaface_cli.faces import FaceDetections
-from retinaface_cli.files.manifest import stamp_of
+from retinaface_cli.detection.results.base import Results
+from retinaface_cli.errors import FileReadError, LabelFormatError, OutputError
+from retinaface_cli.faces import FaceDetections, ImageDetections
 from retinaface_cli.files.outputs import OutputFolder
 from retinaface_cli.files.reading import read_json
-from retinaface_cli.formats import FaceTable, prediction_lines
+from retinaface_cli.formats import FaceTable, prediction_lines, read_predictions
 from retinaface_cli.settings.detection import InferSettings
 from retinaface_cli.visualization.anonymization import anonymize_faces
 from retinaface_cli.visualization.drawing import draw_faces
 from retinaface_cli.visualization.image_files import encode_image
 
 
-class ResultFiles:
-    """Where the results of each image lie in an output folder; names are paths relative to the input root."""
+class EachResults(Results):
+    """A label file for each image, and the images that are asked for; names are paths relative to the input root."""
 
     def __init__(self, folder: OutputFolder, settings: InferSettings) -> None:
-        self.folder = folder
-        self.settings = settings
+        super().__init__(folder, settings)
+        self._video: _VideoInProgress | None = None
+        self._members: dict[str, list[str]] = defaultdict(list)
 
     def labels(self, name: str) -> Path:
         """The JSON file of an image, a frame, or a video as a whole; it is written last."""
@@ -41,16 +43,29 @@ class ResultFiles:
 
     def anonymized(self, source: Source) -> Path:
         """The image (or video) with faces made unrecognisable; a .png stays one, so that nothing else changes."""
-        kept = ".png" if source.path.suffix.lower() == ".png" else ".jpg"
+        kept = ".png" if source.name.lower().endswith(".png") else ".jpg"
         return self.folder.path("anonymized", source.name, suffix=".mp4" if source.is_video else kept, keep_suffix=True)
 
     def crop(self, name: str, index: int) -> Path:
         """One face of an image or frame."""
         return self.folder.path("crops", name) / f"{index:03d}.jpg"
 
-    def is_done(self, source: Source) -> bool:
+    def _member_list(self, shard: Shard) -> Path:
+        """The names of the images in a shard."""
+        return self.folder.path("shards", shard.name, suffix=".json")
+
+    def has_part(self, part: Part) -> bool:
+        """No: its images are looked at one by one."""
+        return False
+
+    def has(self, source: Source) -> bool:
         """Whether all results of an image or video are there, made of the file as it is now."""
-        stamp = stamp_of(source.path)
+        if source.shard:
+            self._members[source.shard].append(source.name)
+        return self._has_all(source)
+
+    def _has_all(self, source: Source) -> bool:
+        stamp = source.stamp
         wanted = [self.labels(source.name)]
         if self.settings.visualize:
             wanted.append(self.drawing(source))
@@ -62,14 +77,14 @@ class ResultFiles:
 
     def _has_crops(self, source: Source) -> bool:
         """Whether every face of an image or video has its crop."""
-        for path in self.finished_labels(source):
+        for path in self._finished_labels(source):
             content = read_json(path)
             crops = (self.crop(content["file_name"], index) for index in range(len(content["annotations"])))
             if not all(map(self.folder.is_whole, crops)):
                 return False
         return True
 
-    def finished_labels(self, source: Source) -> Iterator[Path]:
+    def _finished_labels(self, source: Source) -> Iterator[Path]:
         """The label files of a source that is done: one for an image, one a frame for a video."""
         path = self.labels(source.name)
         if not source.is_video:
@@ -81,32 +96,34 @@ class ResultFiles:
             return
         yield from (self.labels(frame_name(source.name, index)) for index in range(num_frames))
 
-
-class PredictionWriter:
-    """Writes the results of images as they come."""
-
-    def __init__(self, files: ResultFiles) -> None:
-        self._files = files
-        self._settings = files.settings
-        self._video: _VideoInProgress | None = None
-
     def write(self, image: Image, faces: FaceDetections) -> None:
         """Writes everything asked for of one image, its label file last; frames of a video must come in order."""
         source = image.source
         if self._video is not None and self._video.source != source:
             self.close()
         if source.is_video and self._video is None:
-            self._video = _VideoInProgress(source, self._files.folder)
-        stamp = stamp_of(source.path)
-        if self._settings.visualize:
-            self._save(self._files.drawing(source), draw_faces(_original(image), faces), stamp)
-        if self._settings.anonymize is not None:
-            hidden = anonymize_faces(_original(image), faces.boxes, method=self._settings.anonymize)
-            self._save(self._files.anonymized(source), hidden, stamp)
-        if self._settings.crops is not None:
+            self._video = _VideoInProgress(source, self.folder)
+        stamp = source.stamp
+        if self.settings.visualize:
+            self._save(self.drawing(source), draw_faces(_original(image), faces), stamp)
+        if self.settings.anonymize is not None:
+            hidden = anonymize_faces(_original(image), faces.boxes, method=self.settings.anonymize)
+            self._save(self.anonymized(source), hidden, stamp)
+        if self.settings.crops is not None:
             for index, crop in enumerate(self._crops(_original(image), faces)):
-                self._write_image(self._files.crop(image.name, index), crop, stamp)
+                self._write_image(self.crop(image.name, index), crop, stamp)
         self._write_labels(image, faces, stamp)
+
+    def write_failure(self, failure: UnreadableImage) -> None:
+        """Nothing: errors.json is written at the end."""
+
+    def end_part(self, part: Part) -> None:
+        """Ends the video in progress, and notes which images a shard has."""
+        self.close()
+        for shard in part.sources:
+            if isinstance(shard, Shard):
+                names = self._members.pop(shard.name, [])
+                self.folder.write_json(self._member_list(shard), names, source=shard.stamp)
 
     def close(self, *, complete: bool = True) -> None:
         """Ends the video in progress, if there is one; where not all frames have come, it does not count as done."""
@@ -116,19 +133,49 @@ class PredictionWriter:
         video.close(complete=complete)
         if complete:
             content = {"file_name": video.source.name, "num_frames": video.num_frames}
-            path = self._files.labels(video.source.name)
-            self._files.folder.write_text(path, json.dumps(content), source=stamp_of(video.source.path))
+            path = self.labels(video.source.name)
+            self.folder.write_text(path, json.dumps(content), source=video.source.stamp)
+
+    def is_done(self, source: Source) -> bool:
+        """Whether an image or video has its results, or a shard was gone through."""
+        if isinstance(source, Shard):
+            return self.folder.is_whole(self._member_list(source), source=source.stamp)
+        return self._has_all(source)
+
+    def read_back(self, done: Iterable[Source]) -> Iterator[ImageDetections]:
+        """The detections of finished images and frames, read from their label files one at a time."""
+        for source in done:
+            for path in self._written_labels(source):
+                try:
+                    yield from read_predictions(path).detection_images()
+                except LabelFormatError as error:
+                    raise OutputError(f"{error}; the output folder was changed during the run") from None
+
+    def _written_labels(self, source: Source) -> Iterator[Path]:
+        if isinstance(source, Shard):
+            yield from filter(self.folder.is_whole, map(self.labels, read_json(self._member_list(source))))
+        else:
+            yield from self._finished_labels(source)
+
+    def write_errors(self, failures: Iterable[UnreadableImage]) -> None:
+        """Writes errors.json; one of an earlier run goes."""
+        path = self.folder.root / "errors.json"
+        listed = [{"file_name": one.name, "path": str(one.source.path), "reason": one.reason} for one in failures]
+        if listed:
+            self.folder.write_json(path, listed, indent=True)
+        else:
+            self.folder.remove(path)
 
     def _write_labels(self, image: Image, faces: FaceDetections, stamp: str) -> None:
         table = FaceTable.from_detections([image.name], [faces], image_sizes=[image.resizer.original_size])
-        self._files.folder.write_bytes(self._files.labels(image.name), prediction_lines(table)[0], source=stamp)
+        self.folder.write_bytes(self.labels(image.name), prediction_lines(table)[0], source=stamp)
         if self._video is not None:
             self._video.num_frames += 1
 
     def _crops(self, image: RgbImage, faces: FaceDetections) -> Sequence[RgbImage]:
-        if self._settings.crops == "aligned":
-            return list(align_faces(image, faces, size=self._settings.crop_size))
-        return crop_faces(image, faces.boxes, margin=self._settings.crop_margin)
+        if self.settings.crops == "aligned":
+            return list(align_faces(image, faces, size=self.settings.crop_size))
+        return crop_faces(image, faces.boxes, margin=self.settings.crop_margin)
 
     def _save(self, path: Path, image: RgbImage, stamp: str) -> None:
         """An image as a file; a frame as the next one of its video."""
@@ -138,7 +185,7 @@ class PredictionWriter:
             self._video.file(path).write(image)
 
     def _write_image(self, path: Path, image: RgbImage, stamp: str) -> None:
-        self._files.folder.write_bytes(path, encode_image(path, image), source=stamp)
+        self.folder.write_bytes(path, encode_image(path, image), source=stamp)
 
 
 class _VideoInProgress:
@@ -155,7 +202,7 @@ class _VideoInProgress:
     def file(self, path: Path) -> VideoWriter:
         """The video being written to `path`."""
         if path not in self._writers:
-            temporary = self._open.enter_context(self._folder.new_file(path, source=stamp_of(self.source.path)))
+            temporary = self._open.enter_context(self._folder.new_file(path, source=self.source.stamp))
             self._writers[path] = self._open.enter_context(VideoWriter(temporary, frame_rate=self._frame_rate))
         return self._writers[path]
 

@@ -1,9 +1,10 @@
-"""What the user names on the command line -> the images and videos behind it."""
+"""From inputs as the user names them to sources: files, folders, globs, numbered shards, lists."""
 
 from __future__ import annotations
 
 import glob
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +12,8 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 
+from retinaface_cli.data.sources.files import Source
+from retinaface_cli.data.sources.shards import SHARD_SUFFIXES, Shard, is_shard
 from retinaface_cli.errors import FileReadError, ImageReadError, shown
 from retinaface_cli.files.listing import (
     IMAGE_SUFFIXES,
@@ -23,23 +26,10 @@ from retinaface_cli.files.listing import (
     read_list,
 )
 
-
-@dataclass(frozen=True)
-class Source:
-    """One image or video to work on.
-
-    Attributes:
-        path: where it lies.
-        name: its path relative to the input root, forward slashes; unique in a run.
-    """
-
-    path: Path
-    name: str
-
-    @property
-    def is_video(self) -> bool:
-        """Whether the file's ending is that of a video."""
-        return self.path.suffix.lower() in VIDEO_SUFFIXES
+_SUFFIXES = IMAGE_SUFFIXES.union(VIDEO_SUFFIXES, SHARD_SUFFIXES)
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)")
+_MAX_EXPANDED = 1_000_000
 
 
 @dataclass
@@ -47,7 +37,7 @@ class SourceListing:
     """What the inputs hold.
 
     Attributes:
-        sources: images and videos, in the order of the inputs.
+        sources: images, videos and shards, in the order of the inputs.
         problems: entries of lists and folders that cannot be used.
         left_out: number of other files in folders by ending.
     """
@@ -58,7 +48,7 @@ class SourceListing:
 
 
 def find_sources(inputs: Sequence[str], *, output: Path | None = None) -> SourceListing:
-    """Resolves files, folders (with all below), globs, `@list.txt` and `-` (paths on standard input).
+    """Resolves files, folders (with all below), globs, `{000..999}`, `@list.txt` and `-` (paths on standard input).
 
     The order is that of the inputs; a file that is named twice comes once. Names are relative to the folder where one
     folder is given, else to the deepest folder that holds everything. Results of earlier runs are left out of folders
@@ -81,7 +71,7 @@ def find_sources(inputs: Sequence[str], *, output: Path | None = None) -> Source
             continue
         is_folder, found = entry.is_dir(), [entry]
         if is_folder:
-            inner = list_folder(entry, suffixes=IMAGE_SUFFIXES | VIDEO_SUFFIXES, excluded=[output] if output else [])
+            inner = list_folder(entry, suffixes=_SUFFIXES, excluded=[output] if output else [])
             found = [file.path for file in inner.files]
             listing.problems += inner.problems
             listing.left_out += inner.left_out
@@ -95,7 +85,8 @@ def find_sources(inputs: Sequence[str], *, output: Path | None = None) -> Source
         raise ImageReadError(f"{', '.join(map(shown, inputs))}: no images or videos found{describe_left_out(listing)}")
     root = _common_root(folders)
     for place, path in paths.items():
-        listing.sources.append(Source(path, os.path.relpath(place, root).replace(os.sep, "/")))
+        kind = Shard if is_shard(path.name) else Source
+        listing.sources.append(kind(path, os.path.relpath(place, root).replace(os.sep, "/")))
     return listing
 
 
@@ -128,12 +119,48 @@ def _expand(inputs: Iterable[str]) -> Iterator[tuple[Path | Problem, Path | None
             except FileReadError as error:
                 raise ImageReadError(f"{error}; expected a list of images") from None
         else:
+            yield from _match(item)
+
+
+def _match(item: str) -> Iterator[tuple[Path | Problem, Path | None]]:
+    """The files and folders of a name with `{000..999}`, `*` and the like; a number without a file is a problem."""
+    found: list[tuple[Path | Problem, Path | None]] = []
+    for name in expand_braces(item):
+        if _is_glob(name):
+            base = Path(*takewhile(lambda part: not _is_glob(part), Path(name).parts))
             # Path.glob takes no absolute patterns
-            matches = sorted(glob.glob(item, recursive=True)) if _is_glob(item) else []  # noqa: PTH207
-            if not matches:
-                raise ImageReadError(f"{shown(item)}: no such file or folder")
-            base = Path(*takewhile(lambda part: not _is_glob(part), Path(item).parts))
-            yield from ((Path(match), base) for match in matches)
+            found += ((Path(match), base) for match in sorted(glob.glob(name, recursive=True)))  # noqa: PTH207
+        else:
+            found.append((Path(name) if _exists(name) else Problem(name, "no such file or folder"), None))
+    if not any(isinstance(entry, Path) for entry, _ in found):
+        raise ImageReadError(f"{shown(item)}: no such file or folder")
+    yield from found
+
+
+def expand_braces(text: str) -> list[str]:
+    """The names that `{000..012}` (all numbers, with as many digits) and `{a,b}` stand for, as in a shell.
+
+    Raises:
+        ImageReadError: they are more than a million, or none.
+    """
+    names: list[str] = []
+    waiting = [text]
+    while waiting:
+        name = waiting.pop()
+        match = _BRACES.search(name)
+        numbers = _RANGE.fullmatch(match[1]) if match else None
+        if match is None or (numbers is None and "," not in match[1]):
+            names.append(name)
+            continue
+        parts: Sequence[object] = match[1].split(",")
+        if numbers:
+            parts = range(int(numbers[1]), int(numbers[2]) + 1)
+        if not 0 < len(parts) + len(waiting) + len(names) <= _MAX_EXPANDED:
+            raise ImageReadError(f"{shown(text)}: expected braces that stand for 1 to {_MAX_EXPANDED:,} names")
+        width = len(numbers[1]) if numbers else 0
+        head, tail = name[: match.start()], name[match.end() :]
+        waiting += [f"{head}{part:>0{width}}{tail}" if width else f"{head}{part}{tail}" for part in reversed(parts)]
+    return names
 
 
 def _exists(item: str) -> bool:
