@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from retinaface_cli.data.preprocessing import load_rgb
-from retinaface_cli.errors import ImageReadError
+from retinaface_cli.errors import ImageReadError, reason_of, shown
 from retinaface_cli.formats.image_heads import read_size_from_head
 
 _JPEG, _PNG, _WEBP, _BMP = b"\xff\xd8", b"\x89PNG", b"RIFF", b"BM"
@@ -24,9 +24,10 @@ def read_image_size(path: Path) -> tuple[int, int]:
         ImageReadError: missing, no image, or truncated.
     """
     try:
-        size = read_size_from_head(path) if _is_whole(path) else None
+        size = read_size_from_head(path)  # first: it opens regular files alone
+        size = size if _is_whole(path) else None
     except OSError as error:
-        raise ImageReadError(f"{path}: {error.strerror or error}") from None
+        raise ImageReadError(f"{shown(path)}: {reason_of(error)}") from None
     if size is None:
         height, width = load_rgb(path).shape[:2]
         return height, width
@@ -50,7 +51,7 @@ def _is_whole(path: Path) -> bool:
                 return scan is not None
             file.seek(scan)
             if b"\xff\xd9" not in file.read():
-                raise ImageReadError(f"{path}: the JPEG is truncated ({length} bytes)")
+                raise ImageReadError(f"{shown(path)}: the JPEG is truncated ({length} bytes)")
             return False
     if start.startswith(_PNG):
         return b"IEND" in tail

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 import orjson
-import yaml
 
 from retinaface_cli.errors import LabelFormatError, RetinaFaceError, shown
 from retinaface_cli.faces import LANDMARK_MIRROR_ORDER, NUM_LANDMARKS
+from retinaface_cli.files.yaml_text import read_yaml_file
 from retinaface_cli.formats.class_names import choose_face_classes
 from retinaface_cli.formats.image_heads import read_size_from_head
 from retinaface_cli.formats.reader import (
@@ -298,11 +298,7 @@ def _find_yaml(folder: Path) -> Path | None:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     """The mapping of a YAML file."""
-    text = read_text(path)
-    try:
-        content = yaml.safe_load(text)
-    except Exception as error:  # PyYAML lets errors of all kinds through where a tag does not fit its value
-        raise LabelFormatError(f"{path}: not valid YAML: {shown(' '.join(str(error)[:300].split()))}") from None
+    content = read_yaml_file(path, error=LabelFormatError)
     if not isinstance(content, dict):
         raise LabelFormatError(f"{path}: expected names, train and val, got {type(content).__name__}")
     return content

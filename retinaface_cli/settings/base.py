@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from retinaface_cli.errors import SettingsError
-
-_VALUES = reprlib.Repr()
-_VALUES.maxlevel, _VALUES.maxstring, _VALUES.maxother = 2, 80, 80
-"""How values stand in messages: never longer than a few lines."""
+from retinaface_cli.errors import SettingsError, shown
+from retinaface_cli.files.yaml_text import parse_yaml, read_yaml_file
 
 
 class Settings(BaseModel):
@@ -98,14 +93,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         SettingsError: the file is missing, unreadable, no YAML, or no mapping.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SettingsError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    content = read_yaml_file(path, error=SettingsError)
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -123,11 +111,8 @@ def parse_assignments(items: Sequence[str]) -> dict[str, Any]:
     for item in items:
         key, equals, value = item.partition("=")
         if not equals or not key:
-            raise SettingsError(f"--set {item}: expected key=value, e.g. optimizer.lr=0.01")
-        try:
-            overrides[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise SettingsError(f"--set {item}: the value is not valid YAML") from None
+            raise SettingsError(f"--set {shown(item)}: expected key=value, e.g. optimizer.lr=0.01")
+        overrides[key.strip()] = parse_yaml(value, place=f"--set {shown(item)}", error=SettingsError)
     return overrides
 
 
@@ -176,7 +161,7 @@ def _describe(schema: type[BaseModel], detail: ErrorDetails, source: str) -> str
         return f"{source}: {key}: unknown setting; {_hint(location[-1], list(group.model_fields) if group else [])}"
     if detail["type"] == "union_tag_invalid":
         tag, kinds = detail["ctx"]["tag"], [kind.strip(" '") for kind in detail["ctx"]["expected_tags"].split(",")]
-        return f"{source}: {key}.name: unknown kind {_VALUES.repr(tag)}; {_hint(tag, kinds)}"
+        return f"{source}: {key}.name: unknown kind {_quoted(tag)}; {_hint(str(tag), kinds)}"
     if detail["type"] == "missing":
         return f"{source}: {key}: missing, and it has no default"
     message = detail["msg"].removeprefix("Value error, ")
@@ -185,7 +170,12 @@ def _describe(schema: type[BaseModel], detail: ErrorDetails, source: str) -> str
         return f"{where}: {message}"
     if detail["type"].startswith("model_"):
         message = "expected a group of settings"
-    return f"{where}: {message}, got {_VALUES.repr(detail['input'])}"
+    return f"{where}: {message}, got {_quoted(detail['input'])}"
+
+
+def _quoted(value: object) -> str:
+    """A value as it stands in a message: a text in quotes."""
+    return f"'{shown(value)}'" if isinstance(value, str) else shown(value)
 
 
 def _hint(wrong: str, known: Sequence[str]) -> str:

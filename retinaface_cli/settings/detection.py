@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BeforeValidator, Field, model_validator
 
+from retinaface_cli.errors import FileReadError
+from retinaface_cli.files.yaml_text import parse_yaml
 from retinaface_cli.settings.base import Option, Settings
 from retinaface_cli.settings.network import AnchorSettings
 from retinaface_cli.settings.precision import DetectorPrecision
@@ -34,8 +35,8 @@ def _read_anchors(value: object) -> object:
     """Reads sizes alone, as a list or as text such as [[10,20],[32,64],[128,256]]."""
     if isinstance(value, str):
         try:
-            value = yaml.safe_load(value)
-        except yaml.YAMLError:
+            value = parse_yaml(value, place="anchors")
+        except FileReadError:
             raise ValueError("expected sizes a level, e.g. [[10,20],[32,64],[128,256]]") from None
     return {"sizes": value} if isinstance(value, list | tuple) else value
 
