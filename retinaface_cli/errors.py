@@ -10,7 +10,11 @@ import reprlib
 
 
 class RetinaFaceError(Exception):
-    """Base of every error that the user can resolve."""
+    """Base of every error that the user can resolve; its text can be printed, whatever names and values it quotes."""
+
+    def __str__(self) -> str:
+        """The message, with characters that cannot be printed as their codes."""
+        return "\n".join("".join(map(_escape, line)) for line in super().__str__().split("\n"))
 
 
 class SettingsError(RetinaFaceError):

@@ -46,3 +46,8 @@ def test_every_error_of_the_project_has_one_base() -> None:
 
     names = ("SettingsError", "LabelFormatError", "CheckpointError", "ImageReadError", "FileReadError", "OutputError")
     assert all(issubclass(getattr(errors, name), RetinaFaceError) for name in names)
+
+
+def test_the_text_of_an_error_can_be_printed_whatever_it_quotes() -> None:
+    error = RetinaFaceError("a\x1b[31m.json: \x81 and \udcff\nb: é")
+    assert str(error) == "a\\x1b[31m.json: \\x81 and \\xff\nb: é"

@@ -110,17 +110,16 @@ def _exif_orientation(segment: bytes) -> int:
 
 def _read_other(file: BinaryIO) -> _Head | None:
     """Any other image, by Pillow, which decodes no pixels."""
-    from PIL import Image, UnidentifiedImageError  # seldom needed, and slow to import
+    from PIL import Image  # seldom needed, and slow to import
 
     file.seek(0)
-    broken = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError, struct.error)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large images and odd metadata; the size is all that counts
             with Image.open(file) as image:
                 width, height = image.size
                 orientation = 1 if image.format in _UPRIGHT_FORMATS else _pillow_orientation(image)
-    except (*broken, TypeError, KeyError, IndexError, OverflowError, EOFError, MemoryError):
+    except Exception:  # of any kind: each decoder of Pillow has its own for broken files
         return None
     return _Head((height, width), orientation)
 
@@ -129,6 +128,6 @@ def _pillow_orientation(image: Image.Image) -> int:
     """The orientation as Pillow reads it; that of AVIF is its own, in terms of EXIF."""
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except (OSError, SyntaxError, ValueError, struct.error, TypeError, KeyError, IndexError, OverflowError):
+    except Exception:  # see _read_other
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1

@@ -156,7 +156,7 @@ def _causes(details: Sequence[ErrorDetails]) -> list[ErrorDetails]:
 def _describe(schema: type[BaseModel], detail: ErrorDetails, source: str) -> str:
     """One line for one wrong key: where, what, got, wanted."""
     location, group = _locate(schema, [str(part) for part in detail["loc"]])
-    key = ".".join(location)
+    key = shown(".".join(location))
     if detail["type"] == "extra_forbidden":
         return f"{source}: {key}: unknown setting; {_hint(location[-1], list(group.model_fields) if group else [])}"
     if detail["type"] == "union_tag_invalid":
