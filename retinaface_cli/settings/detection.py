@@ -170,6 +170,9 @@ class InferSettings(DetectionSettings):
     visualize: Annotated[bool, Option(short="-v", legacy=("--save-image", "-s"))] = False
     """Whether images and videos with the faces drawn on them are written too."""
 
+    html: Annotated[bool, Option()] = False
+    """Whether gallery.html is written too: all images with their faces, to be looked at in a browser."""
+
     format: Annotated[Literal["json", "jsonl", "coco", "wider", "csv"], Option()] = "json"
     """A further file of all results in this format, beside predictions.json."""
 

@@ -73,10 +73,12 @@ class EvaluateSettings(DetectionSettings):
     """Detections of an image that COCO's figures take, best first; 100 is COCO's rule, crowds need more."""
 
     output: Annotated[Path | None, Option(short="-o")] = None
-    """Folder for report.json, pr_curve.png and, with weights, the detections; empty: runs/evaluate/1, 2, 3, ..."""
+    """Folder for report.json, report.html, pr_curve.png and, with weights, the detections; empty: runs/evaluate/1, 2,
+    3, ..."""
 
     worst: Annotated[int, Option()] = Field(default=0, ge=0)
-    """Number of images with most missed faces and false detections to draw (worst.jpg)."""
+    """Number of images with most missed faces and false detections to draw (worst.jpg); report.html shows as many, and
+    24 at least."""
 
     resume: Annotated[bool, Option(panel=OUTPUT_PANEL)] = False
     """Whether to go on with the detections in the output folder."""

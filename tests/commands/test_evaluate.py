@@ -78,7 +78,7 @@ def test_predictions_are_scored_and_everything_is_said(
     assert {"retinaface-cli", "python", "numpy", "faster-coco-eval"} <= set(report["versions"])
     table = capsys.readouterr().out
     assert f"{EXPECTED_AP:.4f}" in table
-    assert "report.json, pr_curve.png" in table
+    assert "report.json, report.html, pr_curve.png" in table
     assert "2 images, 3 faces" in console.text
 
 

@@ -65,7 +65,7 @@ def test_names_that_lead_out_of_the_folder_are_detected_within_it(tmp_path: Path
     assert found[0] != found[1]
 
 
-@pytest.mark.parametrize("name", ["report.json", "pr_curve.png", "worst.jpg"])
+@pytest.mark.parametrize("name", ["report.json", "report.html", "pr_curve.png", "worst.jpg"])
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_file_of_others_is_never_written_over(
     name: str, overwrite: bool, tmp_path: Path, labels: Path, predictions: Path

@@ -16,10 +16,11 @@ from rich.console import Console
 from retinaface_cli.commands.console import say
 from retinaface_cli.commands.evaluate.predictions import Candidate, make_candidate, read_run_file
 from retinaface_cli.commands.evaluate.process import SideTask
-from retinaface_cli.commands.evaluate.report import draw_curves, make_report, print_scores
+from retinaface_cli.commands.evaluate.report import draw_curves, make_report
 from retinaface_cli.commands.evaluate.scores import Scores, choose_protocols, find_worst, start_scores
+from retinaface_cli.commands.evaluate.tables import print_scores
 from retinaface_cli.commands.evaluate.truth import GroundTruth, locate_images, read_truth
-from retinaface_cli.errors import LabelFormatError, OutputError, SettingsError, shown
+from retinaface_cli.errors import ImageReadError, LabelFormatError, OutputError, SettingsError, shown
 from retinaface_cli.files.atomic import next_run_folder
 from retinaface_cli.files.manifest import Manifest
 from retinaface_cli.files.outputs import Mode, OutputFolder
@@ -33,10 +34,13 @@ if TYPE_CHECKING:
 RUNS_FOLDER = Path("runs/evaluate")
 REPORT_FILE = "report.json"
 CURVE_FILE = "pr_curve.png"
+PAGE_FILE = "report.html"
 WORST_FILE = "worst.jpg"
 DETECTIONS_FOLDER = "detections"
 
 _MAX_NOTED = 5
+_MIN_SHOWN = 24
+"""Images on the page, those with most mistakes first, where there are that many."""
 _PLAIN_WIDTH = 120
 """Characters a line of the table where it does not go to a terminal."""
 
@@ -96,7 +100,8 @@ def run(settings: EvaluateSettings, *, console: Console | None = None) -> Evalua
     can_resume = not settings.predictions
     with OutputFolder.open(root, identity=identity, mode=mode, can_resume=can_resume, protect=inputs) as folder:
         scores = _score(material, settings, folder)
-        files = [REPORT_FILE, CURVE_FILE]
+        _write_page(scores, material, settings, folder, console)
+        files = [REPORT_FILE, PAGE_FILE, CURVE_FILE]
         if settings.worst and _draw_worst(scores[0], material, settings.worst, folder, console):
             files.append(WORST_FILE)
         seconds = time.monotonic() - started
@@ -117,7 +122,7 @@ def _check_output(settings: EvaluateSettings) -> None:
         raise SettingsError(f"{output}: is no folder; --output wants one")
     manifest = Manifest.read(output)
     is_replaced = settings.overwrite or settings.resume
-    for name in (REPORT_FILE, CURVE_FILE, WORST_FILE):
+    for name in (REPORT_FILE, PAGE_FILE, CURVE_FILE, WORST_FILE):
         if not os.path.lexists(output / name):
             continue
         if name not in manifest:
@@ -155,7 +160,18 @@ def _read_material(settings: EvaluateSettings, console: Console) -> _Material:
     truth = result()
     _introduce(truth, settings, console)
     candidates = [make_candidate(table, truth, name=str(path), run=read_run_file(path)) for path, table in read]
-    return _Material(truth, tuple(candidates), locate_images(truth, settings.images) if settings.worst else {})
+    return _Material(truth, tuple(candidates), _locate_images(truth, settings, console))
+
+
+def _locate_images(truth: GroundTruth, settings: EvaluateSettings, console: Console) -> Mapping[str, Path]:
+    """Where the images lie; none where that is not known and nobody asked for them."""
+    try:
+        return locate_images(truth, settings.images)
+    except ImageReadError as error:
+        if settings.worst:
+            raise
+        say(console, f"note         {error}, so that {PAGE_FILE} shows them")
+        return {}
 
 
 def _detect_material(settings: EvaluateSettings, output: Path, console: Console) -> _Material | None:
@@ -234,12 +250,28 @@ def _score(material: _Material, settings: EvaluateSettings, folder: OutputFolder
     return tuple(one.finish() for one in started)
 
 
+def _write_page(
+    scores: Sequence[Scores], material: _Material, settings: EvaluateSettings, folder: OutputFolder, console: Console
+) -> None:
+    """Writes the page with the images that have most mistakes."""
+    from retinaface_cli.commands.evaluate.page import write_report_page
+
+    names = [image.file_name for image in find_worst(scores[0], max(settings.worst, _MIN_SHOWN))]
+    place = folder.root / PAGE_FILE
+    with folder.new_file(place) as path:
+        num_linked = write_report_page(path, scores, material.truth, names=names, paths=material.paths, place=place)
+    if num_linked:
+        say(
+            console, f"note         {PAGE_FILE} shows {num_linked:,} images from their files: it may not be moved alone"
+        )
+
+
 def _draw_worst(scores: Scores, material: _Material, count: int, folder: OutputFolder, console: Console) -> bool:
     """Draws the images with most mistakes, and says what the colours mean; False where there is none to draw."""
     from retinaface_cli.commands.evaluate.worst import draw_worst
     from retinaface_cli.visualization.image_files import encode_image
 
-    mistakes = find_worst(scores, count)
+    mistakes = [image for image in find_worst(scores, count) if image.num_missed + image.num_false]
     shown_images = [image for image in mistakes if image.file_name in material.paths]
     canvas, failures = draw_worst(scores, shown_images, material.paths)
     for failure in failures:

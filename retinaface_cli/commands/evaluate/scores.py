@@ -139,8 +139,4 @@ def find_worst(scores: Scores, count: int) -> list[ImageMistakes]:
     num_found = np.bincount(matches.detection_images[is_shown & is_true], minlength=num_images)
     num_missed = np.bincount(matches.face_images[counted], minlength=num_images) - num_found
     order = np.argsort(-(num_missed + num_false), kind="stable")[:count]
-    return [
-        ImageMistakes(matches.file_names[i], int(num_missed[i]), int(num_false[i]))
-        for i in order.tolist()
-        if num_missed[i] + num_false[i]
-    ]
+    return [ImageMistakes(matches.file_names[i], int(num_missed[i]), int(num_false[i])) for i in order.tolist()]

@@ -60,13 +60,15 @@ def describe_run(settings: InferSettings, weights: LoadedWeights) -> dict[str, A
 
 
 class Gathered(NamedTuple):
-    """What is not among the results of a run.
+    """The results of a run, and what is not among them.
 
     Attributes:
+        table: the detections of all images and frames.
         num_without_id: images that the COCO labels do not list, whose faces are not in the file of the format coco.
         num_missing: images and videos that could be read, but whose results are gone or were never made.
     """
 
+    table: FaceTable
     num_without_id: int
     num_missing: int
 
@@ -87,7 +89,7 @@ def gather_results(results: Results, sources: Sequence[Source], failures: Sequen
             part, num_without_id = take_image_ids(table, read_image_ids(settings.coco_ids))
         _write_format(folder, part, format_name)
     results.write_errors(failures)
-    return Gathered(num_without_id, len(set(sources).difference(done, failed)))
+    return Gathered(table, num_without_id, len(set(sources).difference(done, failed)))
 
 
 def _write_format(folder: OutputFolder, table: FaceTable, format_name: PredictionFormat) -> None:

@@ -17,6 +17,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from retinaface_cli.commands.console import say
+from retinaface_cli.commands.infer.gallery import write_gallery
 from retinaface_cli.commands.infer.output import gather_results, open_output
 from retinaface_cli.commands.infer.progress import InferProgress
 from retinaface_cli.commands.processes import adopt_processes, started_processes
@@ -24,6 +25,7 @@ from retinaface_cli.commands.weights import load_weights_with_progress
 from retinaface_cli.data.reading import UnreadableImage
 from retinaface_cli.data.sources import Source, describe_left_out, find_sources
 from retinaface_cli.detection.prediction_module import PredictionModule
+from retinaface_cli.detection.results import Results
 from retinaface_cli.errors import SettingsError, shown
 from retinaface_cli.settings.detection import InferSettings
 
@@ -106,13 +108,22 @@ def run(
         interrupted=module.stop_requested.is_set(),
     )
     if trainer.is_global_zero:
-        gathered = gather_results(module.results, sources, report.failures)
-        report = replace(report, num_missing=gathered.num_missing)
-        if gathered.num_without_id:
-            count = f"{gathered.num_without_id:,} images"
-            say(console, f"{count} are not in {settings.coco_ids}, and left out of the COCO results")
-        _print_summary(report, console)
+        report = _finish(report, module.results, sources, console)
     module.results.folder.close()
+    return report
+
+
+def _finish(report: InferReport, results: Results, sources: Sequence[Source], console: Console) -> InferReport:
+    """Gathers the results of all processes, and tells how the run went."""
+    settings = results.settings
+    gathered = gather_results(results, sources, report.failures)
+    if settings.html and not report.interrupted:
+        write_gallery(results, gathered.table, sources, console)
+    report = replace(report, num_missing=gathered.num_missing)
+    if gathered.num_without_id:
+        count = f"{gathered.num_without_id:,} images"
+        say(console, f"{count} are not in {settings.coco_ids}, and left out of the COCO results")
+    _print_summary(report, console)
     return report
 
 
