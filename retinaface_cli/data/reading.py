@@ -63,12 +63,17 @@ class UnreadableImage:
         """The source's name."""
         return self.source.name
 
+    def describe(self) -> dict[str, str]:
+        """An entry of errors.json."""
+        return {"file_name": self.name, "path": str(self.source.path), "reason": self.reason}
+
 
 @dataclass(frozen=True)
-class PartEnd:
-    """Stands in a stream behind the last image of a part."""
+class PartMark:
+    """Stands in a stream before the first image of a part, and behind the last one."""
 
     part: Part
+    is_end: bool
 
     @property
     def name(self) -> str:
@@ -76,7 +81,7 @@ class PartEnd:
         return f"part {self.part.number}"
 
 
-Loaded = Image | UnreadableImage | PartEnd
+Loaded = Image | UnreadableImage | PartMark
 
 
 def frame_name(video_name: str, index: int) -> str:
@@ -85,7 +90,7 @@ def frame_name(video_name: str, index: int) -> str:
 
 
 def read_images(
-    items: Iterable[SourceItem | PartEnd], scale: TestScale, *, num_workers: int, keep_original: bool
+    items: Iterable[SourceItem | PartMark], scale: TestScale, *, num_workers: int, keep_original: bool
 ) -> Iterator[Loaded]:
     """Reads and resizes images in order, `num_workers` at a time and a few ahead; videos frame by frame.
 
@@ -120,7 +125,7 @@ def read_images(
 class _NumberedItem:
     """What a stream is made of; data are the bytes of a shard's member, position counts from 0 in each part."""
 
-    content: Source | Problem | PartEnd
+    content: Source | Problem | PartMark
     data: bytes | None
     position: int
 
@@ -130,13 +135,13 @@ class _NumberedItem:
         return isinstance(self.content, Source) and self.content.is_video
 
 
-def _number(items: Iterable[SourceItem | PartEnd]) -> Iterator[_NumberedItem]:
+def _number(items: Iterable[SourceItem | PartMark]) -> Iterator[_NumberedItem]:
     """The items with their positions in their parts."""
     position = 0
     for item in items:
         content, data = item if isinstance(item, MemberBytes) else (item, None)
         yield _NumberedItem(content, data, position)
-        position = 0 if isinstance(item, PartEnd) else position + 1
+        position = 0 if isinstance(item, PartMark) else position + 1
 
 
 @dataclass(eq=False)
@@ -201,7 +206,7 @@ def _count_pixels(item: _NumberedItem) -> int:
 def _load(item: _NumberedItem, *, scale: TestScale, keep_original: bool) -> Loaded:
     """What comes of an item that is no video."""
     source, position = item.content, item.position
-    if isinstance(source, PartEnd):
+    if isinstance(source, PartMark):
         return source
     if isinstance(source, Problem):
         return UnreadableImage(Source(Path(source.name), source.name), source.reason, position)
@@ -234,14 +239,14 @@ def batch_by_size(images: Iterable[Loaded], batch_size: int) -> Iterator[list[Lo
     """Groups images that go through the network together: same size after rounding up to multiples of 32.
 
     Groups are emptied at the latest when eight batches or too many pixels wait in all, whenever a video begins or ends,
-    so that frames stay in order, and at the end of a part. Images that could not be read, and ends of parts, ride along
-    with the next batch.
+    so that frames stay in order, and at the end of a part. Images that could not be read, and the marks of parts, ride
+    along with the next batch.
     """
     groups: dict[tuple[int, int], list[Loaded]] = defaultdict(list)
     failed: list[Loaded] = []
     previous: Source | None = None
     for loaded in images:
-        if isinstance(loaded, PartEnd):
+        if isinstance(loaded, PartMark):
             yield from _drain(groups)
             yield [*failed, loaded]
             failed.clear()

@@ -20,16 +20,16 @@ from retinaface_cli.data.reading import (
     MAX_PIXELS_AT_ONCE,
     Image,
     Loaded,
-    PartEnd,
+    PartMark,
     UnreadableImage,
     batch_by_size,
     count_held,
     read_images,
 )
-from retinaface_cli.data.sources import MemberBytes, Source, SourceItem, deal_parts
+from retinaface_cli.data.sources import MemberBytes, Source, SourceItem, Work
 from retinaface_cli.detection.cpu import CallThreads, keep_freed_memory
 from retinaface_cli.detection.detector import FaceDetector
-from retinaface_cli.detection.results import EachResults, Results
+from retinaface_cli.detection.results import RESULTS
 from retinaface_cli.faces import FaceDetections
 from retinaface_cli.files.outputs import OutputFolder
 from retinaface_cli.model.checkpoints.loading import LoadedWeights
@@ -50,7 +50,14 @@ class PredictionTally:
     num_images: int = 0
     num_faces: int = 0
     num_done_before: int = 0
+    num_failures: int = 0
     failures: list[UnreadableImage] = field(default_factory=list)
+
+    def add_failure(self, failure: UnreadableImage, *, max_listed: int | None) -> None:
+        """Counts an image that could not be read, and keeps the first so many; None: all."""
+        self.num_failures += 1
+        if max_listed is None or len(self.failures) < max_listed:
+            self.failures.append(failure)
 
 
 class ImageStream:
@@ -58,7 +65,7 @@ class ImageStream:
 
     def __init__(
         self,
-        items: Callable[[], Iterator[SourceItem | PartEnd]],
+        items: Callable[[], Iterator[SourceItem | PartMark]],
         settings: InferSettings,
         *,
         batch_size: int,
@@ -94,38 +101,40 @@ class PredictionModule(pl.LightningModule):
         self,
         settings: InferSettings,
         weights: LoadedWeights,
-        sources: Sequence[Source],
+        work: Work,
         *,
         open_output: Callable[[], OutputFolder],
+        protect: Sequence[Path],
     ) -> None:
         """Makes the module; the same in every process.
 
         Args:
             settings: of the run.
             weights: of the detector.
-            sources: all images, videos and shards, in input order.
+            work: all that is to be done.
             open_output: opens the output folder; called in the first process only.
+            protect: inputs that are never written over.
         """
         super().__init__()
         self.settings = settings
-        self.sources = sources
+        self.work = work
         self.tally = PredictionTally()
         self.stop_requested = threading.Event()
         self._weights = weights
         self._open_output = open_output
+        self._protect = protect
         self._in_flight: deque[tuple[list[Loaded], Future[list[FaceDetections]]]] = deque()
 
     def setup(self, stage: str) -> None:
         """Agrees on the output folder, and builds the detector on this process's device."""
-        inputs = [source.path for source in self.sources]
         root = ""
         if self.global_rank == 0:
             output = self._open_output()
             root = str(output.root)
         root = self.trainer.strategy.broadcast(root)
         if self.global_rank != 0:
-            output = OutputFolder.join(Path(root), rank=self.global_rank, protect=inputs)
-        self.results: Results = EachResults(output, self.settings)
+            output = OutputFolder.join(Path(root), rank=self.global_rank, protect=self._protect)
+        self.results = RESULTS[self.settings.save](output, self.settings)
         if self.trainer.strategy.root_device.type == "cpu":
             keep_freed_memory()
         device = self.trainer.strategy.root_device
@@ -142,20 +151,29 @@ class PredictionModule(pl.LightningModule):
         batch_size = self.settings.batch_size or default_size
         return ImageStream(self._items, self.settings, batch_size=batch_size, stop_requested=self.stop_requested)
 
-    def _items(self) -> Iterator[SourceItem | PartEnd]:
-        """The images of every n-th part that have no results yet, and where each part ends."""
-        world_size = self.trainer.world_size
-        size = len(self.sources)
-        if world_size > 1:
-            size = max(1, min(_MAX_PART_SIZE, size // (_PARTS_A_PROCESS * world_size)))
-        for part in islice(deal_parts(self.sources, max(size, 1)), self.global_rank, None, world_size):
+    def _items(self) -> Iterator[SourceItem | PartMark]:
+        """The images of every n-th part that have no results yet, and where each part begins and ends."""
+        for part in islice(self.work.parts(self._part_size()), self.global_rank, None, self.trainer.world_size):
+            if self.results.has_part(part):
+                self.tally.num_done_before += len(part.sources)
+                continue
+            yield PartMark(part, is_end=False)
             for item in part.items():
                 source = item.source if isinstance(item, MemberBytes) else item
                 if isinstance(source, Source) and self.results.has(source):
                     self.tally.num_done_before += 1
                 else:
                     yield item
-            yield PartEnd(part)
+            yield PartMark(part, is_end=True)
+
+    def _part_size(self) -> int:
+        """Images and videos of a part; where no results depend on it, so few that all processes have some."""
+        if self.settings.save == "parts":
+            return self.settings.part_size
+        num_images = self.work.num_images
+        if self.trainer.world_size == 1 or num_images is None:
+            return _MAX_PART_SIZE
+        return max(1, min(_MAX_PART_SIZE, num_images // (_PARTS_A_PROCESS * self.trainer.world_size)))
 
     def predict_step(self, batch: list[Loaded], batch_idx: int) -> PredictionTally:
         """Begins with one batch, and writes the faces of those before it as far as they have been found.
@@ -185,9 +203,9 @@ class PredictionModule(pl.LightningModule):
         for loaded in batch:
             if isinstance(loaded, UnreadableImage):
                 self.results.write_failure(loaded)
-                self.tally.failures.append(loaded)
-            elif isinstance(loaded, PartEnd):
-                self.results.end_part(loaded.part)
+                self.tally.add_failure(loaded, max_listed=self.results.max_listed_failures)
+            elif isinstance(loaded, PartMark):
+                (self.results.end_part if loaded.is_end else self.results.begin_part)(loaded.part)
 
     def on_predict_end(self) -> None:
         """Writes what is still under way, and adds up the tallies of all processes."""
@@ -224,5 +242,6 @@ def _sum_over_processes(tally: PredictionTally) -> PredictionTally:
         num_images=sum(one.num_images for one in gathered),
         num_faces=sum(one.num_faces for one in gathered),
         num_done_before=sum(one.num_done_before for one in gathered),
+        num_failures=sum(one.num_failures for one in gathered),
         failures=[failure for one in gathered for failure in one.failures],
     )

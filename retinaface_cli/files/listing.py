@@ -208,12 +208,20 @@ def parse_list(stream: BinaryIO, *, folder: Path = Path()) -> Iterator[Path | Pr
         stream: a list, such as `sys.stdin.buffer`.
         folder: where the list lies.
     """
+    for line in split_list(stream):
+        if isinstance(line, Problem):
+            yield line
+        else:
+            yield from find_listed(line, folder)
+
+
+def split_list(stream: BinaryIO) -> Iterator[str | Problem]:
+    """The lines of a list that are not blank, in the encodings of parse_list; nobody has looked for their files."""
     for entry in _split(stream):
-        line = entry if isinstance(entry, str) else entry[0]
         if isinstance(entry, tuple):
-            yield Problem(line, f"the line is longer than {_MAX_LINE:,} characters")
-        elif line.strip():
-            yield from _find(line, folder)
+            yield Problem(entry[0], f"the line is longer than {_MAX_LINE:,} characters")
+        elif entry.strip():
+            yield entry
 
 
 def _split(stream: BinaryIO) -> Iterator[str | tuple[str]]:
@@ -237,8 +245,8 @@ def _split(stream: BinaryIO) -> Iterator[str | tuple[str]]:
             return
 
 
-def _find(line: str, folder: Path) -> Iterator[Path | Problem]:
-    """The file that a line names, nothing for a comment, or why there is none."""
+def find_listed(line: str, folder: Path) -> Iterator[Path | Problem]:
+    """The file that a line of a list in `folder` names, nothing for a comment, or why there is none."""
     text = line.strip()
     names = [line, text, without_surrogates(text)]
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":

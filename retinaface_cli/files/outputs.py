@@ -131,6 +131,10 @@ class OutputFolder:
         """Whether the file is there as this run wrote it; where given, from this source (see new_file)."""
         return self._manifest.proves(self._relative(path), source=source)
 
+    def is_listed(self, path: Path) -> bool:
+        """Whether a run of ours wrote a file of this name and size; its content is not read."""
+        return self._manifest.lists(self._relative(path))
+
     def refresh(self) -> None:
         """Takes in what further processes have written."""
         self._manifest = Manifest.read(self.root)

@@ -28,6 +28,7 @@ from retinaface_cli.formats.images import (
     measure_images,
     rename_images,
 )
+from retinaface_cli.formats.parts import find_parts, is_part, read_parts
 from retinaface_cli.formats.reader import (
     ReadingOptions,
     SourceHead,
@@ -136,8 +137,8 @@ def read_predictions(
 ) -> FaceTable:
     """Reads the predictions of a detector: ours, COCO results, CSV, WIDER or YOLO text files.
 
-    A folder may be the output folder of `infer`, or hold a JSON or text file an image. COCO results that carry no file
-    name give the image id as the image's name.
+    A folder may be the output folder of `infer`, or hold parts of results, or a JSON or text file an image. COCO
+    results that carry no file name give the image id as the image's name.
 
     Args:
         path: a file (found out by its content) or a folder.
@@ -170,10 +171,12 @@ def read_predictions(
 
 
 def _read_prediction_folder(folder: Path, options: ReadingOptions) -> FaceTable:
-    """Looks into a folder: an output folder of infer, JSON files an image, or WIDER or YOLO text files."""
+    """Looks into a folder: an output folder of infer, parts, JSON files an image, or WIDER or YOLO text files."""
     for name in _PREDICTION_FILES:
         if (folder / name).is_file():
             return _read_prediction_file(folder / name, options)
+    if parts := find_parts(folder):
+        return read_parts(parts)
     for inner in (folder, folder / "labels"):
         files = list(walk_files(inner, ".json")) if inner.is_dir() else []
         if files and (inner.name == "labels" or not (folder / "labels").is_dir()):
@@ -183,7 +186,7 @@ def _read_prediction_folder(folder: Path, options: ReadingOptions) -> FaceTable:
         return read_yolo(folder, options)
     if files:
         return read_wider_detections(files, folder, options)
-    raise LabelFormatError(f"{folder}: holds no predictions: expected predictions.json, or .json or .txt files")
+    raise LabelFormatError(f"{folder}: holds no predictions: expected predictions.json, parts, or .json or .txt files")
 
 
 def _read_prediction_file(path: Path, options: ReadingOptions) -> FaceTable:
@@ -191,6 +194,8 @@ def _read_prediction_file(path: Path, options: ReadingOptions) -> FaceTable:
     source = SourceHead(path)
     if not source.head:
         raise LabelFormatError(f"{path}: the file is empty")
+    if is_part(source):
+        return read_parts([path])
     if source.head.startswith(b"{"):
         return read_json_lines(path, options)
     if source.head.startswith(b"["):

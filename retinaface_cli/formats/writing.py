@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from retinaface_cli.errors import RetinaFaceError
+from retinaface_cli.faces import FloatArray
 from retinaface_cli.files.output_files import write_file, write_folder
 from retinaface_cli.formats.canonical import image_lines, write_canonical, write_json_lines
 from retinaface_cli.formats.coco import write_coco, write_results
@@ -182,8 +183,9 @@ def prediction_lines(table: FaceTable) -> list[bytes]:
 
 def round_predictions(table: FaceTable) -> FaceTable:
     """The table with coordinates as prediction files hold them."""
-    return replace(
-        table,
-        boxes=np.round(table.boxes.astype(np.float64), _NUM_DECIMALS).astype(np.float32),
-        landmarks=np.round(table.landmarks.astype(np.float64), _NUM_DECIMALS).astype(np.float32),
-    )
+    return replace(table, boxes=round_coordinates(table.boxes), landmarks=round_coordinates(table.landmarks))
+
+
+def round_coordinates(values: FloatArray) -> FloatArray:
+    """Coordinates in pixels as prediction files hold them."""
+    return np.round(values.astype(np.float64), _NUM_DECIMALS).astype(np.float32)

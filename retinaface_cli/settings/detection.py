@@ -173,8 +173,20 @@ class InferSettings(DetectionSettings):
     html: Annotated[bool, Option()] = False
     """Whether gallery.html is written too: all images with their faces, to be looked at in a browser."""
 
-    format: Annotated[Literal["json", "jsonl", "coco", "wider", "csv"], Option()] = "json"
-    """A further file of all results in this format, beside predictions.json."""
+    save: Annotated[Literal["each", "parts"], Option(panel=OUTPUT_PANEL)] = "each"
+    """Write files for each image, or for millions of images parts with a row an image, and no file for one image."""
+
+    part_format: Annotated[Literal["jsonl", "parquet"], Option(panel=OUTPUT_PANEL)] = "jsonl"
+    """Format of parts: gzipped JSON Lines, or Parquet (with pip install 'retinaface-cli[parquet]')."""
+
+    part_size: Annotated[int, Option(panel=OUTPUT_PANEL)] = Field(default=1000, gt=0)
+    """Images of a part; a shard is a part of its own, however many it holds."""
+
+    embed_crops: Annotated[bool, Option(panel=OUTPUT_PANEL)] = False
+    """Whether the rows of parts hold each face as an aligned image of crop_size, as JPEG."""
+
+    format: Annotated[Literal["json", "jsonl", "coco", "wider", "csv"] | None, Option()] = None
+    """A file of all results in this format, beside predictions.json; with parts, the only one; empty: no."""
 
     coco_ids: Annotated[Path | None, Option(panel=OUTPUT_PANEL, metavar="LABELS.json")] = None
     """COCO labels from which the image ids of a file in the format coco are taken; empty: the numbers that the images
@@ -204,11 +216,16 @@ class InferSettings(DetectionSettings):
     @property
     def needs_originals(self) -> bool:
         """Whether the images themselves are needed after they were resized."""
-        return self.visualize or self.crops is not None or self.anonymize is not None or bool(self.tta)
+        return (
+            self.visualize or self.embed_crops or self.crops is not None or self.anonymize is not None or bool(self.tta)
+        )
 
     def identity(self) -> dict[str, Any]:
         """All settings that decide what a result file holds."""
-        return {**super().identity(), **self.model_dump(include={"crop_size", "crop_margin"})}
+        names = {"crop_size", "crop_margin", "save"}
+        if self.save == "parts":
+            names |= {"part_format", "part_size", "embed_crops"}
+        return {**super().identity(), **self.model_dump(include=names)}
 
     @model_validator(mode="after")
     def _check_together(self) -> InferSettings:
@@ -216,6 +233,12 @@ class InferSettings(DetectionSettings):
             raise ValueError("resume and overwrite exclude each other")
         if self.resume and self.output is None:
             raise ValueError("resume needs output: the folder to go on with")
+        if self.save == "parts" and (self.visualize or self.crops or self.anonymize or self.html):
+            raise ValueError(
+                "visualize, crops, anonymize and html need files for each image, and save parts writes none"
+            )
+        if self.save != "parts" and self.embed_crops:
+            raise ValueError("embed_crops needs save parts; crops writes each face as a file")
         if "-" in self.inputs and (self.devices != 1 or self.num_nodes != 1):
             raise ValueError("standard input can only be read by one process; put the paths in a file and give @file")
         return self

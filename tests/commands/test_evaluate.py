@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from retinaface_cli.cli.app import app
 from retinaface_cli.errors import LabelFormatError, OutputError, RetinaFaceError, SettingsError
 from retinaface_cli.formats import FaceTable, read_predictions, write_predictions
+from retinaface_cli.formats.parts import ImageRow
 from retinaface_cli.settings.base import validate_settings
 from retinaface_cli.settings.evaluation import EvaluateSettings
 from tests.commands.evaluate_making import (
@@ -36,6 +37,7 @@ from tests.conftest import REPOSITORY
 from tests.detection.test_detector import write_random_weights
 from tests.evaluation.images import detected, labelled, random_images, recorded_detections
 from tests.evaluation.test_coco import coco_face
+from tests.formats.test_parts import write_part
 
 LABELS = [labelled(A, B, name="0--Parade/a.jpg"), labelled(B, name="1--Handshaking/b.jpg")]
 DETECTIONS = [
@@ -80,6 +82,15 @@ def test_predictions_are_scored_and_everything_is_said(
     assert f"{EXPECTED_AP:.4f}" in table
     assert "report.json, report.html, pr_curve.png" in table
     assert "2 images, 3 faces" in console.text
+
+
+def test_a_folder_of_parts_scores_as_one_file_does(tmp_path: Path, labels: Path) -> None:
+    for number, image in enumerate(DETECTIONS):
+        row = ImageRow(image.file_name, "", (image.height or 0, image.width or 0), image.faces)
+        write_part(tmp_path / "out" / "parts" / f"part-{number:05d}.jsonl.gz", [row], "jsonl")
+    report = evaluate(Notes(), predictions=[tmp_path / "out"], labels=labels, output=tmp_path / "report")
+    assert report["ap50"]["ap"] == pytest.approx(EXPECTED_AP)
+    assert report["predictions"]["num_faces"] == 4
 
 
 def test_the_official_ground_truth_gives_easy_medium_and_hard(tmp_path: Path, predictions: Path) -> None:

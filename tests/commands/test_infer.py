@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import gzip
 import io
 import json
 import os
@@ -276,6 +278,121 @@ def test_a_shard_that_breaks_off_costs_one_line(tmp_path: Path, weights: Path) -
     assert report.num_images in (2, 3)
     assert [failure.name for failure in report.failures] == ["000.tar"]
     assert "breaks off" in report.failures[0].reason
+
+
+def rows_of(output: Path) -> dict[str, list[dict[str, Any]]]:
+    """Rows of all parts of JSON Lines, by the name of the part."""
+    return {
+        path.name: [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+        for path in sorted((output / "parts").iterdir())
+    }
+
+
+def test_parts_hold_a_row_an_image_and_no_image_has_a_file(tmp_path: Path, images: Path, weights: Path) -> None:
+    write_shards(images / "shards")
+    (images / "a" / "broken.jpg").write_bytes(b"no image")
+    report = infer(images, weights, tmp_path / "out", save="parts", part_size=4, batch_size=3)
+    assert (report.num_images, report.exit_code) == (9, 0)
+    files = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*"))
+    parts = [f"parts/part-{number:05d}.jsonl.gz" for number in range(4)]
+    assert [file for file in files if ".retinaface" not in file] == [
+        *("errors.json", "errors/part-00000.jsonl", *parts, "run.json")
+    ]
+    rows = rows_of(tmp_path / "out")
+    assert [[(row["shard"], row["name"]) for row in part] for part in rows.values()] == [
+        [("", "flat.png"), ("", "a/x.jpg"), ("", "a/x.png")],
+        [("", "b/x.jpg"), ("", "b/ü y.png")],
+        [("shards/000.tar", "a/x.png"), ("shards/000.tar", "y.png")],
+        [("shards/001.tar", "a/x.png"), ("shards/001.tar", "y.png")],
+    ]
+    (error,) = json.loads((tmp_path / "out" / "errors.json").read_text())
+    assert error["file_name"] == "a/broken.jpg"
+    infer(images, weights, tmp_path / "each")
+    each = {image.file_name: image for image in read_predictions(tmp_path / "each").detection_images()}
+    for image in read_predictions(tmp_path / "out").detection_images():
+        other = each[image.file_name]
+        assert (image.width, image.height) == (other.width, other.height)
+        np.testing.assert_array_equal(image.faces.boxes, other.faces.boxes)
+
+
+def test_a_part_is_done_or_absent_and_made_again_where_its_images_changed(
+    tmp_path: Path, images: Path, weights: Path
+) -> None:
+    out = tmp_path / "out"
+    options: dict[str, Any] = {"save": "parts", "part_size": 2}
+    infer(images, weights, out, **options)
+    whole = rows_of(out)
+    assert len(whole) == 3
+    (out / "parts" / "part-00001.jsonl.gz").unlink()
+    report = infer(images, weights, out, resume=True, **options)
+    assert (report.num_images, report.num_done_before) == (2, 3)
+    assert rows_of(out) == whole
+    save(images / "flat.png", noise(50, 60))
+    report = infer(images, weights, out, resume=True, **options)
+    assert (report.num_images, report.num_done_before) == (2, 3)
+    assert rows_of(out)["part-00000.jsonl.gz"][0]["width"] == 60
+    with pytest.raises(OutputError, match="part_size was 2, is 3"):
+        infer(images, weights, out, resume=True, save="parts", part_size=3)
+
+
+def test_frames_of_videos_are_rows_in_order_among_the_images(tmp_path: Path, weights: Path) -> None:
+    folder = tmp_path / "in"
+    for index, name in enumerate(("a.png", "c.png", "d.png", "e.png")):
+        save(folder / name, noise(64, 96 + 32 * (index % 2), seed=index))
+    (folder / "b.png").touch()
+    with VideoWriter(folder / "bb.mp4", frame_rate=10) as video:
+        for index in range(4):
+            video.write(noise(96, 128, seed=index))
+    infer(folder, weights, tmp_path / "out", save="parts", batch_size=4)
+    (rows,) = rows_of(tmp_path / "out").values()
+    frames = [f"bb.mp4/{index:06d}" for index in range(4)]
+    assert [row["name"] for row in rows] == ["a.png", *frames, "c.png", "d.png", "e.png"]
+    assert len(json.loads((tmp_path / "out" / "errors.json").read_text())) == 1
+
+
+def test_rows_hold_aligned_faces_where_asked(tmp_path: Path, images: Path, weights: Path) -> None:
+    infer(images, weights, tmp_path / "out", save="parts", embed_crops=True, keep_top_k=2)
+    infer(images, weights, tmp_path / "each", crops="aligned", keep_top_k=2)
+    (rows,) = rows_of(tmp_path / "out").values()
+    row = next(row for row in rows if row["name"] == "a/x.jpg")
+    crops = [base64.b64decode(crop) for crop in row["crops"]]
+    assert len(crops) == len(row["boxes"]) == 2
+    assert crops == [(tmp_path / "each" / "crops" / "a" / "x.jpg" / f"{i:03d}.jpg").read_bytes() for i in range(2)]
+
+
+def test_predictions_json_is_written_beside_parts_where_asked(tmp_path: Path, images: Path, weights: Path) -> None:
+    pytest.importorskip("pyarrow")
+    infer(images, weights, tmp_path / "out", save="parts", part_format="parquet", format="json", part_size=2)
+    infer(images, weights, tmp_path / "each")
+    one, other = ((tmp_path / name / "predictions.json").read_text() for name in ("out", "each"))
+    assert json.loads(one) == json.loads(other)
+    assert len(list((tmp_path / "out" / "parts").glob("*.parquet"))) == 3
+
+
+def test_a_list_is_dealt_out_in_parts_and_names_images_relative_to_its_folder(
+    tmp_path: Path, images: Path, weights: Path
+) -> None:
+    write_shards(tmp_path / "shards")
+    lines = ["# chosen", "a/x.jpg", "gone.jpg", f"{images}/b/x.jpg", "", "a/x.jpg", f"{tmp_path}/shards/000.tar", "b"]
+    (images / "list.txt").write_text("\n".join(lines), encoding="utf-8")
+    report = infer([f"@{images}/list.txt", str(tmp_path / "shards")], weights, tmp_path / "out", save="parts")
+    assert (report.num_images, report.num_failures) == (10, 1)
+    shard = f"{tmp_path}/shards/000.tar"
+    assert [[(row["shard"], row["name"]) for row in part] for part in rows_of(tmp_path / "out").values()] == [
+        [("", "a/x.jpg"), ("", "b/x.jpg")],
+        [(shard, "a/x.png"), (shard, "y.png")],
+        [("", "b/x.jpg"), ("", "b/ü y.png")],
+        [("000.tar", "a/x.png"), ("000.tar", "y.png")],
+        [("001.tar", "a/x.png"), ("001.tar", "y.png")],
+    ]
+    with pytest.raises(ImageReadError, match=r"absent.txt: .*expected a list of images"):
+        infer(["@absent.txt"], weights, tmp_path / "other", save="parts")
+
+
+@pytest.mark.parametrize("given", [{"save": "parts", "visualize": True}, {"embed_crops": True}])
+def test_options_that_exclude_each_other_are_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="save parts"):
+        resolve(**given)
 
 
 def command(inputs: Path, weights: Path, output: Path, *options: str) -> list[str]:

@@ -17,12 +17,14 @@ from retinaface_cli.data.preprocessing import RgbImage, load_rgb
 from retinaface_cli.data.sources import Source
 from retinaface_cli.errors import OutputError, SettingsError
 from retinaface_cli.faces import FaceDetections, FaceLabels, ImageDetections, ImageLabels
-from retinaface_cli.formats import FaceTable, write_labels, write_predictions
+from retinaface_cli.formats import FaceTable, read_predictions, write_labels, write_predictions
+from retinaface_cli.formats.parts import ImageRow
 from retinaface_cli.settings.base import validate_settings
 from retinaface_cli.settings.visualization import VisualizeSettings
 from retinaface_cli.visualization.drawing import LABEL_STYLE, PREDICTION_STYLE
 from retinaface_cli.visualization.image_files import save_image
 from tests.conftest import REPOSITORY
+from tests.formats.test_parts import write_part
 
 BOX = [60.0, 40.0, 140.0, 150.0]
 NAMES = ("x.png", "a/x.png", "b/x.png", "b/ü y.jpg")
@@ -100,6 +102,16 @@ def test_labels_and_predictions_are_drawn_in_their_colors(folder: Folder) -> Non
     assert orange(report.output / "a/x.png") > 200
     assert "4 images, 4 labels, 4 predictions -> " in printed
     assert "labels blue, ignored ones dashed; predictions orange" in printed
+
+
+def test_predictions_may_lie_in_parts(folder: Folder) -> None:
+    parts = folder.root / "results" / "parts"
+    for number, image in enumerate(read_predictions(folder.predictions).detection_images()):
+        row = ImageRow(image.file_name, "", (200, 240), image.faces)
+        write_part(parts / f"part-{number:05d}.jsonl.gz", [row], "jsonl")
+    report, _ = folder.run(predictions=folder.root / "results", format="png")
+    assert (report.num_images, report.num_predictions) == (4, 4)
+    assert orange(report.output / "a/x.png") > 200
 
 
 def test_each_kind_can_be_drawn_alone(folder: Folder) -> None:

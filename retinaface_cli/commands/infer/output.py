@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from retinaface_cli.data.reading import UnreadableImage
-from retinaface_cli.data.sources import Source
+from retinaface_cli.data.sources import Work
 from retinaface_cli.detection.results import Results
 from retinaface_cli.files.atomic import next_run_folder
 from retinaface_cli.files.outputs import OutputFolder
@@ -29,8 +29,8 @@ FORMAT_FILES: dict[PredictionFormat, str] = {
 }
 
 
-def open_output(settings: InferSettings, weights: LoadedWeights, sources: Sequence[Source]) -> OutputFolder:
-    """Makes the output folder ready for a run and notes in it what the run is.
+def open_output(settings: InferSettings, weights: LoadedWeights, protect: Sequence[Path]) -> OutputFolder:
+    """Makes the output folder ready for a run and notes in it what the run is; inputs in `protect` stay as they are.
 
     Raises:
         OutputError: it is none, or holds results that may not be replaced or continued.
@@ -43,7 +43,7 @@ def open_output(settings: InferSettings, weights: LoadedWeights, sources: Sequen
         root,
         identity={key: value for key, value in report.items() if key != "weights"},
         mode="resume" if settings.resume else "overwrite" if settings.overwrite else "new",
-        protect=[*(source.path for source in sources), weights.path],
+        protect=protect,
     )
     folder.write_json(root / "run.json", report, indent=True)
     return folder
@@ -65,7 +65,7 @@ class Gathered(NamedTuple):
     Attributes:
         table: the detections of all images and frames.
         num_without_id: images that the COCO labels do not list, whose faces are not in the file of the format coco.
-        num_missing: images and videos that could be read, but whose results are gone or were never made.
+        num_missing: images and videos, or parts, that could be read, but whose results are gone or were never made.
     """
 
     table: FaceTable
@@ -73,23 +73,26 @@ class Gathered(NamedTuple):
     num_missing: int
 
 
-def gather_results(results: Results, sources: Sequence[Source], failures: Sequence[UnreadableImage]) -> Gathered:
-    """Writes predictions.json (and the further format) from the label files, in input order, and errors.json."""
+def gather_results(results: Results, work: Work, failures: Sequence[UnreadableImage]) -> Gathered:
+    """Writes predictions.json and the further format from the results, in input order, and errors.json.
+
+    Of results in parts only the format that is asked for is written.
+    """
     settings = results.settings
     num_without_id = 0
     folder = results.folder
     folder.refresh()
-    done = [source for source in sources if results.is_done(source)]
-    failed = {one.source for one in failures}
-    table = FaceTable.from_images(results.read_back(done))
-    formats: list[PredictionFormat] = ["json"] if settings.format == "json" else ["json", settings.format]
+    formats: list[PredictionFormat] = ["json"] if settings.save == "each" else []
+    if settings.format is not None and settings.format not in formats:
+        formats.append(settings.format)
+    table = results.read_back(work) if formats else FaceTable.from_images([])
     for format_name in formats:
         part = table
         if format_name == "coco" and settings.coco_ids is not None:
             part, num_without_id = take_image_ids(table, read_image_ids(settings.coco_ids))
         _write_format(folder, part, format_name)
-    results.write_errors(failures)
-    return Gathered(table, num_without_id, len(set(sources).difference(done, failed)))
+    results.write_errors(work, failures)
+    return Gathered(table, num_without_id, results.count_missing(work, failures))
 
 
 def _write_format(folder: OutputFolder, table: FaceTable, format_name: PredictionFormat) -> None:

@@ -9,7 +9,6 @@ import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from retinaface_cli.data.sources import Shard
 from retinaface_cli.detection.prediction_module import PredictionModule, PredictionTally
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -37,8 +36,7 @@ class InferProgress(pl.Callback):
             return
         self._started = self._last_line = time.monotonic()
         share = f" (process 1 of {trainer.world_size})" if trainer.world_size > 1 else ""
-        is_known = trainer.world_size == 1 and not any(isinstance(source, Shard) for source in pl_module.sources)
-        total = len(pl_module.sources) if is_known else None
+        total = pl_module.work.num_images if trainer.world_size == 1 else None
         self._task = self._bar.add_task(f"detecting{share}", total=total, figures="")
         if self._console.is_terminal:
             self._bar.start()
@@ -48,7 +46,7 @@ class InferProgress(pl.Callback):
         if self._task is None:
             return
         tally: PredictionTally = outputs
-        done_now = tally.num_images + len(tally.failures)
+        done_now = tally.num_images + tally.num_failures
         done = done_now + tally.num_done_before
         now = time.monotonic()
         rate = done_now / max(now - self._started, 1e-9)

@@ -23,7 +23,7 @@ from retinaface_cli.commands.infer.progress import InferProgress
 from retinaface_cli.commands.processes import adopt_processes, started_processes
 from retinaface_cli.commands.weights import load_weights_with_progress
 from retinaface_cli.data.reading import UnreadableImage
-from retinaface_cli.data.sources import Source, describe_left_out, find_sources
+from retinaface_cli.data.sources import InputStream, Source, Work, describe_left_out, find_sources
 from retinaface_cli.detection.prediction_module import PredictionModule
 from retinaface_cli.detection.results import Results
 from retinaface_cli.errors import SettingsError, shown
@@ -41,12 +41,13 @@ class InferReport:
         num_images: images and video frames done in this run.
         num_faces: found in them.
         num_done_before: images and videos that an earlier run had done.
-        failures: what could not be read.
+        failures: what could not be read; of results in parts the first few.
+        num_failures: all of them.
         seconds: from the first image to the last.
         network: library and precision that ran the network.
         interrupted: whether it was stopped before the end.
-        num_missing: images and videos that could be read and have no results in the end; other processes than the
-            first do not count them.
+        num_missing: images and videos that could be read, or parts, that have no results in the end; other processes
+            than the first do not count them.
     """
 
     output: Path
@@ -54,6 +55,7 @@ class InferReport:
     num_faces: int
     num_done_before: int
     failures: Sequence[UnreadableImage]
+    num_failures: int
     seconds: float
     network: str
     interrupted: bool
@@ -81,16 +83,12 @@ def run(
         RetinaFaceError: nothing to look at, weights or output folder that cannot be used, no such device.
     """
     console = console or Console(stderr=True)
-    problems: list[UnreadableImage] = []
-    if sources is None:
-        listing = find_sources(settings.inputs, output=settings.output)
-        sources = listing.sources
-        problems = [UnreadableImage(Source(Path(one.name), one.name), one.reason) for one in listing.problems]
-        if listing.left_out:
-            say(console, f"note: {len(sources)} images and videos{describe_left_out(listing)}")
+    inputs = _find_inputs(settings, console) if sources is None else _Inputs(Work(sources), [], sources)
     weights = load_weights_with_progress(settings, console=console)
-    open_folder = partial(open_output, settings, weights, sources)
-    module = PredictionModule(settings, weights, sources, open_output=open_folder)
+    work = inputs.work
+    protect = [*(source.path for source in inputs.sources), *inputs.lists, weights.path]
+    open_folder = partial(open_output, settings, weights, protect)
+    module = PredictionModule(settings, weights, work, open_output=open_folder, protect=protect)
     trainer = _make_trainer(settings, console)
     with _stop_on_signals(module.stop_requested), warnings.catch_warnings():
         # Lightning's own, about a newer torch
@@ -102,29 +100,64 @@ def run(
         num_images=tally.num_images,
         num_faces=tally.num_faces,
         num_done_before=tally.num_done_before,
-        failures=[*problems, *tally.failures],
+        failures=[*inputs.problems, *tally.failures],
+        num_failures=len(inputs.problems) + tally.num_failures,
         seconds=module.seconds,
         network=module.detector.description,
         interrupted=module.stop_requested.is_set(),
     )
     if trainer.is_global_zero:
-        report = _finish(report, module.results, sources, console)
+        report = _finish(report, module.results, work, console)
     module.results.folder.close()
     return report
 
 
-def _finish(report: InferReport, results: Results, sources: Sequence[Source], console: Console) -> InferReport:
+def _finish(report: InferReport, results: Results, work: Work, console: Console) -> InferReport:
     """Gathers the results of all processes, and tells how the run went."""
     settings = results.settings
-    gathered = gather_results(results, sources, report.failures)
+    gathered = gather_results(results, work, report.failures)
     if settings.html and not report.interrupted:
-        write_gallery(results, gathered.table, sources, console)
+        write_gallery(results, gathered.table, list(work.list_sources()), console)
     report = replace(report, num_missing=gathered.num_missing)
     if gathered.num_without_id:
         count = f"{gathered.num_without_id:,} images"
         say(console, f"{count} are not in {settings.coco_ids}, and left out of the COCO results")
     _print_summary(report, console)
     return report
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What a run works on.
+
+    Attributes:
+        work: all of it.
+        problems: entries of the inputs that cannot be used, and are no part of the work.
+        sources: files that are never written over.
+        lists: likewise.
+    """
+
+    work: Work
+    problems: Sequence[UnreadableImage]
+    sources: Sequence[Source] = ()
+    lists: Sequence[Path] = ()
+
+
+def _find_inputs(settings: InferSettings, console: Console) -> _Inputs:
+    """What the inputs name; for results in parts, which no image's name can be, lists are not read before the run."""
+    if settings.save == "parts":
+        stream = InputStream(settings.inputs, output=settings.output)
+        listings = stream.listings
+        inputs = _Inputs(Work(stream), [], lists=stream.lists)
+    else:
+        listings = [find_sources(settings.inputs, output=settings.output)]
+        sources = listings[0].sources
+        problems = [UnreadableImage(Source(Path(one.name), one.name), one.reason) for one in listings[0].problems]
+        inputs = _Inputs(Work(sources), problems, sources)
+    for listing in listings:
+        if listing.left_out:
+            say(console, f"note: {len(listing.sources)} images and videos{describe_left_out(listing)}")
+    return inputs
 
 
 def _make_trainer(settings: InferSettings, console: Console) -> pl.Trainer:
@@ -180,12 +213,12 @@ def _print_summary(report: InferReport, console: Console) -> None:
         line += f"; {report.num_done_before} were done before"
     say(console, line)
     if report.failures:
-        say(console, f"{len(report.failures)} could not be read, see {report.output / 'errors.json'}:")
+        say(console, f"{report.num_failures} could not be read, see {report.output / 'errors.json'}:")
         for failure in report.failures[:_MAX_LISTED_FAILURES]:
             say(console, f"  {shown(failure.name)}: {failure.reason}")
     if report.interrupted:
         say(console, f"stopped before the end; go on with --output {report.output} --resume")
     elif report.num_missing:
-        what = "results were deleted or changed during the run"
+        what = "results were deleted, changed or not made during the run"
         say(console, f"{report.num_missing:,} {what}; make them again with --output {report.output} --resume")
     say(console, f"results: {report.output}")

@@ -26,7 +26,7 @@ from retinaface_cli.files.listing import (
     read_list,
 )
 
-_SUFFIXES = IMAGE_SUFFIXES.union(VIDEO_SUFFIXES, SHARD_SUFFIXES)
+SUFFIXES = IMAGE_SUFFIXES.union(VIDEO_SUFFIXES, SHARD_SUFFIXES)
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)")
 _MAX_EXPANDED = 1_000_000
@@ -71,7 +71,7 @@ def find_sources(inputs: Sequence[str], *, output: Path | None = None) -> Source
             continue
         is_folder, found = entry.is_dir(), [entry]
         if is_folder:
-            inner = list_folder(entry, suffixes=_SUFFIXES, excluded=[output] if output else [])
+            inner = list_folder(entry, suffixes=SUFFIXES, excluded=[output] if output else [])
             found = [file.path for file in inner.files]
             listing.problems += inner.problems
             listing.left_out += inner.left_out
@@ -85,9 +85,13 @@ def find_sources(inputs: Sequence[str], *, output: Path | None = None) -> Source
         raise ImageReadError(f"{', '.join(map(shown, inputs))}: no images or videos found{describe_left_out(listing)}")
     root = _common_root(folders)
     for place, path in paths.items():
-        kind = Shard if is_shard(path.name) else Source
-        listing.sources.append(kind(path, os.path.relpath(place, root).replace(os.sep, "/")))
+        listing.sources.append(source_of(path, os.path.relpath(place, root).replace(os.sep, "/")))
     return listing
+
+
+def source_of(path: Path, name: str) -> Source:
+    """A file as a source of its kind."""
+    return Shard(path, name) if is_shard(name) else Source(path, name)
 
 
 def _absolute(path: Path) -> str:
@@ -111,15 +115,20 @@ def _expand(inputs: Iterable[str]) -> Iterator[tuple[Path | Problem, Path | None
     for item in inputs:
         if item == "-":
             yield from ((entry, None) for entry in _some(parse_list(sys.stdin.buffer), "standard input"))
-        elif _exists(item):
+        elif not is_list(item) and _exists(item):
             yield Path(item), None
-        elif item.startswith("@"):
+        elif is_list(item):
             try:
                 yield from ((entry, None) for entry in _some(read_list(Path(item[1:])), item[1:]))
             except FileReadError as error:
                 raise ImageReadError(f"{error}; expected a list of images") from None
         else:
             yield from _match(item)
+
+
+def is_list(item: str) -> bool:
+    """Whether an input is a list, `@list.txt`, or standard input."""
+    return item == "-" or (item.startswith("@") and not _exists(item))
 
 
 def _match(item: str) -> Iterator[tuple[Path | Problem, Path | None]]:

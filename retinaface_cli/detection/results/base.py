@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
+from retinaface_cli.data.preprocessing import RgbImage
 from retinaface_cli.data.reading import Image, UnreadableImage
-from retinaface_cli.data.sources import Part, Source
-from retinaface_cli.faces import FaceDetections, ImageDetections
+from retinaface_cli.data.sources import Part, Source, Work
+from retinaface_cli.faces import FaceDetections
 from retinaface_cli.files.outputs import OutputFolder
+from retinaface_cli.formats import FaceTable
 from retinaface_cli.settings.detection import InferSettings
 
 
@@ -18,7 +20,10 @@ class Results(ABC):
     Attributes:
         folder: that they are written in.
         settings: of the run.
+        max_listed_failures: of the images that cannot be read so many are kept in memory; None: all, for write_errors.
     """
+
+    max_listed_failures: int | None = None
 
     def __init__(self, folder: OutputFolder, settings: InferSettings) -> None:
         self.folder = folder
@@ -32,12 +37,14 @@ class Results(ABC):
     def has(self, source: Source) -> bool:
         """Whether all results of an image or video are there; called for each in the order of its part."""
 
+    def begin_part(self, part: Part) -> None:  # noqa: B027  not all results need it
+        """Is called before the first image of a part."""
+
     @abstractmethod
     def write(self, image: Image, faces: FaceDetections) -> None:
         """Writes what was asked for of one image; frames of a video come in order."""
 
-    @abstractmethod
-    def write_failure(self, failure: UnreadableImage) -> None:
+    def write_failure(self, failure: UnreadableImage) -> None:  # noqa: B027
         """Notes that an image or video cannot be read."""
 
     @abstractmethod
@@ -49,13 +56,20 @@ class Results(ABC):
         """Ends the writing; what is in progress is given up where not all of it has come."""
 
     @abstractmethod
-    def is_done(self, source: Source) -> bool:
-        """Whether an image, video or shard has its results; to be asked when all processes have ended."""
+    def read_back(self, work: Work) -> FaceTable:
+        """The detections of all images that are done, in input order; in one process, when all have ended."""
 
     @abstractmethod
-    def read_back(self, done: Iterable[Source]) -> Iterator[ImageDetections]:
-        """The detections of sources that are done, in their order."""
+    def count_missing(self, work: Work, failures: Iterable[UnreadableImage]) -> int:
+        """How much could be read and has no results; images and videos, or parts."""
 
     @abstractmethod
-    def write_errors(self, failures: Iterable[UnreadableImage]) -> None:
-        """Writes errors.json, where anything could not be read; in the first process, when all have ended."""
+    def write_errors(self, work: Work, failures: Iterable[UnreadableImage]) -> None:
+        """Writes errors.json, where anything could not be read."""
+
+
+def original_of(image: Image) -> RgbImage:
+    """The pixels of an image, (H, W, 3), that was read with keep_original."""
+    if image.original is None:
+        raise ValueError("images must be read with keep_original to be drawn or cropped")
+    return image.original

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from retinaface_cli.data.preprocessing import RgbImage
 from retinaface_cli.data.reading import Image, UnreadableImage, frame_name
-from retinaface_cli.data.sources import Part, Shard, Source
+from retinaface_cli.data.sources import Part, Shard, Source, Work
 from retinaface_cli.data.video import VideoWriter, frame_rate
 from retinaface_cli.detection.alignment import align_faces, crop_faces
-from retinaface_cli.detection.results.base import Results
+from retinaface_cli.detection.results.base import Results, original_of
 from retinaface_cli.errors import FileReadError, LabelFormatError, OutputError
 from retinaface_cli.faces import FaceDetections, ImageDetections
 from retinaface_cli.files.outputs import OutputFolder
@@ -105,17 +105,14 @@ class EachResults(Results):
             self._video = _VideoInProgress(source, self.folder)
         stamp = source.stamp
         if self.settings.visualize:
-            self._save(self.drawing(source), draw_faces(_original(image), faces), stamp)
+            self._save(self.drawing(source), draw_faces(original_of(image), faces), stamp)
         if self.settings.anonymize is not None:
-            hidden = anonymize_faces(_original(image), faces.boxes, method=self.settings.anonymize)
+            hidden = anonymize_faces(original_of(image), faces.boxes, method=self.settings.anonymize)
             self._save(self.anonymized(source), hidden, stamp)
         if self.settings.crops is not None:
-            for index, crop in enumerate(self._crops(_original(image), faces)):
+            for index, crop in enumerate(self._crops(original_of(image), faces)):
                 self._write_image(self.crop(image.name, index), crop, stamp)
         self._write_labels(image, faces, stamp)
-
-    def write_failure(self, failure: UnreadableImage) -> None:
-        """Nothing: errors.json is written at the end."""
 
     def end_part(self, part: Part) -> None:
         """Ends the video in progress, and notes which images a shard has."""
@@ -136,20 +133,28 @@ class EachResults(Results):
             path = self.labels(video.source.name)
             self.folder.write_text(path, json.dumps(content), source=video.source.stamp)
 
-    def is_done(self, source: Source) -> bool:
-        """Whether an image or video has its results, or a shard was gone through."""
-        if isinstance(source, Shard):
-            return self.folder.is_whole(self._member_list(source), source=source.stamp)
-        return self._has_all(source)
+    def read_back(self, work: Work) -> FaceTable:
+        """The detections of finished images and frames, read from their label files."""
+        return FaceTable.from_images(self._read_labels(work))
 
-    def read_back(self, done: Iterable[Source]) -> Iterator[ImageDetections]:
-        """The detections of finished images and frames, read from their label files one at a time."""
-        for source in done:
+    def _read_labels(self, work: Work) -> Iterator[ImageDetections]:
+        for source in filter(self._is_done, work.list_sources()):
             for path in self._written_labels(source):
                 try:
                     yield from read_predictions(path).detection_images()
                 except LabelFormatError as error:
                     raise OutputError(f"{error}; the output folder was changed during the run") from None
+
+    def count_missing(self, work: Work, failures: Iterable[UnreadableImage]) -> int:
+        """Images and videos that could be read and have no results."""
+        failed = {one.source for one in failures}
+        return sum(source not in failed and not self._is_done(source) for source in work.list_sources())
+
+    def _is_done(self, source: Source) -> bool:
+        """Whether an image or video has its results, or a shard was gone through."""
+        if isinstance(source, Shard):
+            return self.folder.is_whole(self._member_list(source), source=source.stamp)
+        return self._has_all(source)
 
     def _written_labels(self, source: Source) -> Iterator[Path]:
         if isinstance(source, Shard):
@@ -157,10 +162,10 @@ class EachResults(Results):
         else:
             yield from self._finished_labels(source)
 
-    def write_errors(self, failures: Iterable[UnreadableImage]) -> None:
+    def write_errors(self, work: Work, failures: Iterable[UnreadableImage]) -> None:
         """Writes errors.json; one of an earlier run goes."""
         path = self.folder.root / "errors.json"
-        listed = [{"file_name": one.name, "path": str(one.source.path), "reason": one.reason} for one in failures]
+        listed = [failure.describe() for failure in failures]
         if listed:
             self.folder.write_json(path, listed, indent=True)
         else:
@@ -220,9 +225,3 @@ class _VideoInProgress:
 
 class _IncompleteError(Exception):
     """Makes the files of a video that is not complete go."""
-
-
-def _original(image: Image) -> RgbImage:
-    if image.original is None:
-        raise ValueError("images must be read with keep_original to be drawn or cropped")
-    return image.original
