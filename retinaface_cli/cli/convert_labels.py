@@ -25,8 +25,8 @@ def convert_labels(
     Every face is checked: boxes are clipped to the image, what cannot be right is corrected or marked, counted, and
     reported with its place.
     """
-    paths = given["sources"]
-    if not dry_run and len(paths) < 2:
+    paths = given.get("sources", ())
+    if len(paths) < (1 if dry_run else 2):
         raise typer.BadParameter("give at least one SOURCE and OUT, or --dry-run", ctx=ctx, param_hint="SOURCE... OUT")
     from retinaface_cli.commands.convert_labels.run import run
     from retinaface_cli.settings.base import validate_settings

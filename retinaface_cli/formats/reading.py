@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from retinaface_cli.errors import LabelFormatError
+from retinaface_cli.errors import LabelFormatError, shown
 from retinaface_cli.files.names import UNPRINTABLE
 from retinaface_cli.formats.canonical import (
     parse_images,
@@ -111,6 +111,8 @@ def _read_and_check(
 ) -> FaceTable:
     """Reads a source and checks it; see read_labels."""
     split, images = options.split, options.images
+    if format_name and format_name not in READERS:
+        raise LabelFormatError(f"{shown(format_name)}: no format of labels; known: {', '.join(READERS)}")
     name, source = (format_name, path) if format_name else recognize_source(path, split=split)
     if not exists(source):
         raise LabelFormatError(f"{source}: no such file or folder of labels")

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from retinaface_cli.settings.base import Option
+from retinaface_cli.settings.conversion import InputFormat
 from retinaface_cli.settings.detection import (
     ORIGINAL_SIZE,
     OUTPUT_PANEL,
@@ -52,7 +53,9 @@ class EvaluateSettings(DetectionSettings):
     """True faces: WIDER FACE's ground_truth folder (.mat: easy, medium, hard), or labels in any format that
     convert-labels reads."""
 
-    labels_format: Annotated[str | None, Option(name="--from", panel="Labels and scores", metavar="FORMAT")] = None
+    labels_format: Annotated[InputFormat | None, Option(name="--from", panel="Labels and scores", metavar="FORMAT")] = (
+        None
+    )
     """Format of the labels, as in convert-labels; empty: by their content."""
 
     images: Annotated[Path | None, Option(short="-i")] = None

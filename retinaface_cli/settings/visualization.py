@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from retinaface_cli.settings.base import Option, Settings
+from retinaface_cli.settings.conversion import InputFormat
 from retinaface_cli.settings.detection import OUTPUT_PANEL, wrap_single
 
 
@@ -20,7 +21,7 @@ class VisualizeSettings(Settings):
     labels: Annotated[Path | None, Option(short="-l")] = None
     """File or folder of true faces, in any format that convert-labels reads; drawn blue, ignored ones dashed."""
 
-    labels_format: Annotated[str | None, Option(name="--from", panel="Drawing", metavar="FORMAT")] = None
+    labels_format: Annotated[InputFormat | None, Option(name="--from", panel="Drawing", metavar="FORMAT")] = None
     """Format of the labels, as in convert-labels; empty: by their content."""
 
     predictions: Annotated[Path | None, Option(short="-p")] = None

@@ -63,3 +63,9 @@ def test_the_command_needs_no_torch(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code, "convert-labels", str(label_txt(tmp_path)), str(tmp_path / "out.json")]
     assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+def test_a_dry_run_without_sources_is_bad_usage() -> None:
+    result = CliRunner().invoke(app, ["convert-labels", "--dry-run"])
+    assert result.exit_code == 2
+    assert "give at least one SOURCE" in result.output

@@ -214,3 +214,8 @@ def test_a_image_that_is_named_twice_is_joined_once(tmp_path: Path) -> None:
     labels = read_labels(path)
     assert [(image.file_name, len(image.faces)) for image in labels.label_images()] == [("a.jpg", 2), ("b.jpg", 0)]
     assert [(finding.action, finding.count) for finding in labels.findings] == [("corrected", 1), ("dropped", 1)]
+
+
+def test_a_format_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LabelFormatError, match="pdf: no format of labels; known: json, jsonl"):
+        read_labels(tmp_path / "a.json", format_name="pdf")
