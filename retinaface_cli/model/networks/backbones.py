@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import torch.nn.functional as F
 import torchvision
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -17,6 +18,24 @@ from torchvision.models.mobilenetv2 import MobileNet_V2_Weights
 
 FeatureMaps = tuple[Tensor, Tensor, Tensor]
 """Feature maps (B, C, H / 8, W / 8), (B, C', H / 16, W / 16), (B, C'', H / 32, W / 32), sizes rounded up."""
+
+
+COARSEST_STRIDE = 32
+"""Pixels between cells of the coarsest feature map."""
+
+
+def pad_to_whole_cells(images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H2 W2"]:
+    """Normalised images with zeros to the right and bottom, up to multiples of the coarsest stride."""
+    beyond = [(COARSEST_STRIDE - side % COARSEST_STRIDE) % COARSEST_STRIDE for side in images.shape[2:]]
+    return F.pad(images, (0, beyond[1], 0, beyond[0]))
+
+
+def crop_to_image(
+    features: Float[Tensor, "B C H2 W2"], images: Float[Tensor, "B 3 H W"], stride: int
+) -> Float[Tensor, "B C rows columns"]:
+    """The cells of a feature map that hold pixels of images that were padded."""
+    rows, columns = ((side + stride - 1) // stride for side in images.shape[2:])
+    return features[:, :, :rows, :columns]
 
 
 def _conv_bn(in_channels: int, out_channels: int, *, stride: int) -> nn.Sequential:
@@ -106,7 +125,10 @@ def pointwise_depthwise(in_channels: int, out_channels: int, *, is_last: bool = 
 
 
 class YuNetBackbone(nn.Module):
-    """YuNet's (Wu, Peng and Yu, 2023): a stem and five stages of two units each, for raw pixels."""
+    """YuNet's (Wu, Peng and Yu, 2023): a stem and five stages of two units each, for raw pixels.
+
+    Sides are to be multiples of 32 pixels.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,7 +136,7 @@ class YuNetBackbone(nn.Module):
         stem = (nn.Conv2d(3, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU(inplace=True), unit(16, 16))
         stages = (nn.Sequential(unit(channels, channels), unit(channels, 64)) for channels in (16, 64, 64, 64, 64))
         self.stages = nn.ModuleList([nn.Sequential(*stem), *stages])
-        self.pool = nn.MaxPool2d(2, ceil_mode=True)
+        self.pool = nn.MaxPool2d(2)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> FeatureMaps:
         """The outputs of stages 3, 4 and 5."""

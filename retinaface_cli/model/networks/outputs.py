@@ -33,9 +33,12 @@ class FaceNetwork(nn.Module, ABC):
 
     Attributes:
         backbone: the part that ImageNet weights are for.
+        pads_images: whether it pads images itself, with zeros to multiples of the coarsest stride, and has its outputs
+            at the edges from what it makes of them.
     """
 
     backbone: nn.Module
+    pads_images: bool = False
 
     @abstractmethod
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> HeadOutputs:

@@ -10,7 +10,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from retinaface_cli.faces import NUM_LANDMARKS
-from retinaface_cli.model.networks.backbones import BACKBONES, FeatureMaps, pointwise_depthwise
+from retinaface_cli.model.networks.backbones import (
+    BACKBONES,
+    FeatureMaps,
+    crop_to_image,
+    pad_to_whole_cells,
+    pointwise_depthwise,
+)
 from retinaface_cli.model.networks.outputs import FaceNetwork, HeadOutputs
 from retinaface_cli.settings.network import NetworkSettings
 
@@ -24,13 +30,17 @@ _MAX_LOGIT = 30.0
 class YuNet(FaceNetwork):
     """The whole network, randomly initialised.
 
-    A face's probability is the root of class times objectness; both come out as one logit.
+    A face's probability is the root of class times objectness; both come out as one logit. Images are padded to whole
+    cells of the coarsest level, as wherever this network is run.
     """
+
+    pads_images = True
 
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
         channels = BACKBONES[settings.backbone].channels
         width = channels[0]
+        self.strides = settings.anchors.strides
         self.backbone = BACKBONES[settings.backbone].build()
         self.pyramid = nn.ModuleList(pointwise_depthwise(width, width) for _ in channels)
         self.shared = nn.ModuleList(pointwise_depthwise(width, width) for _ in channels)
@@ -41,10 +51,12 @@ class YuNet(FaceNetwork):
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> HeadOutputs:
         """Normalised images of any size to raw outputs for the anchors of geometry.generate_anchors((H, W), ...)."""
-        levels = self.features(images)
+        levels = self.features(pad_to_whole_cells(images))
         outputs = [
-            head(level).permute(0, 2, 3, 1).reshape(len(images), -1, sum(VALUES_AN_ANCHOR))
-            for head, level in zip(self.heads, levels, strict=True)
+            crop_to_image(head(level), images, stride)
+            .permute(0, 2, 3, 1)
+            .reshape(images.shape[0], -1, sum(VALUES_AN_ANCHOR))
+            for head, level, stride in zip(self.heads, levels, self.strides, strict=True)
         ]
         classes, objectness, boxes, points = torch.split(torch.cat(outputs, dim=1), list(VALUES_AN_ANCHOR), dim=2)
         logits = logit_of_root(classes, objectness)
@@ -72,8 +84,8 @@ class YuNet(FaceNetwork):
         """Top-down pyramid: each level is added to the next finer one before that goes through its own layers."""
         fine, middle, coarse = features
         coarse = self.pyramid[2](coarse)
-        middle = self.pyramid[1](middle + F.interpolate(coarse, size=middle.shape[2:], mode="nearest"))
-        fine = self.pyramid[0](fine + F.interpolate(middle, size=fine.shape[2:], mode="nearest"))
+        middle = self.pyramid[1](middle + F.interpolate(coarse, scale_factor=2, mode="nearest"))
+        fine = self.pyramid[0](fine + F.interpolate(middle, scale_factor=2, mode="nearest"))
         return fine, middle, coarse
 
 
