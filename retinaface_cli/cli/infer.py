@@ -73,6 +73,6 @@ def infer(
         print(describe_run(settings))
         return
     report = command.run(settings, console=console)
-    code = 1 if settings.strict and report.failures else report.exit_code
+    code = 1 if settings.strict and report.failures and report.is_first else report.exit_code
     if code:
         raise typer.Exit(code)

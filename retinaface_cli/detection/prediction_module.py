@@ -30,6 +30,7 @@ from retinaface_cli.data.sources import MemberBytes, Source, SourceItem, Work
 from retinaface_cli.detection.cpu import CallThreads, keep_freed_memory
 from retinaface_cli.detection.detector import FaceDetector
 from retinaface_cli.detection.results import RESULTS
+from retinaface_cli.errors import RetinaFaceError
 from retinaface_cli.faces import FaceDetections
 from retinaface_cli.files.outputs import OutputFolder
 from retinaface_cli.model.checkpoints.loading import LoadedWeights
@@ -43,6 +44,13 @@ _PARTS_A_PROCESS = 4
 """Parts in which several processes take their work, so that all of them end at about the same time."""
 
 
+class LostProcessError(RetinaFaceError):
+    """Another process of the run crashed or was killed."""
+
+    def __init__(self) -> None:
+        super().__init__("another process of the run ended before its work was done; go on with --output and --resume")
+
+
 @dataclass
 class PredictionTally:
     """What one process has done so far."""
@@ -51,6 +59,7 @@ class PredictionTally:
     num_faces: int = 0
     num_done_before: int = 0
     num_failures: int = 0
+    interrupted: bool = False
     failures: list[UnreadableImage] = field(default_factory=list)
 
     def add_failure(self, failure: UnreadableImage, *, max_listed: int | None) -> None:
@@ -131,7 +140,10 @@ class PredictionModule(pl.LightningModule):
         if self.global_rank == 0:
             output = self._open_output()
             root = str(output.root)
-        root = self.trainer.strategy.broadcast(root)
+        try:
+            root = self.trainer.strategy.broadcast(root)
+        except RuntimeError:
+            raise RetinaFaceError("the first process of the run could not begin; see its message") from None
         if self.global_rank != 0:
             output = OutputFolder.join(Path(root), rank=self.global_rank, protect=self._protect)
         self.results = RESULTS[self.settings.save](output, self.settings)
@@ -214,6 +226,7 @@ class PredictionModule(pl.LightningModule):
         self._threads.shutdown()
         self.results.close(complete=not self.stop_requested.is_set())
         self.seconds = time.monotonic() - self._started
+        self.tally.interrupted = self.stop_requested.is_set()
         self.tally = _sum_over_processes(self.tally)
 
     def transfer_batch_to_device(self, batch: list[Loaded], device: object, dataloader_idx: int) -> list[Loaded]:
@@ -237,11 +250,15 @@ def _sum_over_processes(tally: PredictionTally) -> PredictionTally:
     if not torch.distributed.is_initialized():
         return tally
     gathered: list[PredictionTally] = [PredictionTally()] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(gathered, tally)
+    try:
+        torch.distributed.all_gather_object(gathered, tally)
+    except RuntimeError:  # of the library that carries the messages: one of them is gone
+        raise LostProcessError from None
     return PredictionTally(
         num_images=sum(one.num_images for one in gathered),
         num_faces=sum(one.num_faces for one in gathered),
         num_done_before=sum(one.num_done_before for one in gathered),
         num_failures=sum(one.num_failures for one in gathered),
+        interrupted=any(one.interrupted for one in gathered),
         failures=[failure for one in gathered for failure in one.failures],
     )

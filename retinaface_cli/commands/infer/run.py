@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +18,7 @@ from retinaface_cli.commands.console import say
 from retinaface_cli.commands.infer.gallery import write_gallery
 from retinaface_cli.commands.infer.output import gather_results, open_output
 from retinaface_cli.commands.infer.progress import InferProgress
+from retinaface_cli.commands.infer.stopping import StopOnSignals
 from retinaface_cli.commands.processes import adopt_processes, started_processes
 from retinaface_cli.commands.weights import load_weights_with_progress
 from retinaface_cli.data.reading import UnreadableImage
@@ -46,6 +45,8 @@ class InferReport:
         seconds: from the first image to the last.
         network: library and precision that ran the network.
         interrupted: whether it was stopped before the end.
+        signal_number: of the signal that stopped it, if it was stopped.
+        is_first: whether this is the report of the first process.
         num_missing: images and videos that could be read, or parts, that have no results in the end; other processes
             than the first do not count them.
     """
@@ -59,13 +60,20 @@ class InferReport:
     seconds: float
     network: str
     interrupted: bool
+    signal_number: int
+    is_first: bool
     num_missing: int = 0
 
     @property
     def exit_code(self) -> int:
-        """0 if any image was processed and none is missing, 130 after an interruption; see InferSettings.strict."""
+        """0 if any image was processed and none is missing, 130 or 143 after an interruption; InferSettings.strict.
+
+        That of other processes than the first is 0: Lightning takes anything else for a crash, and kills the first.
+        """
+        if not self.is_first:
+            return 0
         if self.interrupted:
-            return 130
+            return 128 + self.signal_number
         return 0 if not self.num_missing and self.num_images + self.num_done_before > 0 else 1
 
 
@@ -89,8 +97,9 @@ def run(
     protect = [*(source.path for source in inputs.sources), *inputs.lists, weights.path]
     open_folder = partial(open_output, settings, weights, protect)
     module = PredictionModule(settings, weights, work, open_output=open_folder, protect=protect)
-    trainer = _make_trainer(settings, console)
-    with _stop_on_signals(module.stop_requested), warnings.catch_warnings():
+    stopping = StopOnSignals(module.stop_requested)
+    trainer = _make_trainer(settings, [InferProgress(console), stopping])
+    with warnings.catch_warnings():
         # Lightning's own, about a newer torch
         warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*", category=FutureWarning)
         trainer.predict(module, return_predictions=False)
@@ -104,7 +113,9 @@ def run(
         num_failures=len(inputs.problems) + tally.num_failures,
         seconds=module.seconds,
         network=module.detector.description,
-        interrupted=module.stop_requested.is_set(),
+        interrupted=tally.interrupted,
+        signal_number=stopping.received or signal.SIGTERM,
+        is_first=trainer.is_global_zero,
     )
     if trainer.is_global_zero:
         report = _finish(report, module.results, work, console)
@@ -160,7 +171,7 @@ def _find_inputs(settings: InferSettings, console: Console) -> _Inputs:
     return inputs
 
 
-def _make_trainer(settings: InferSettings, console: Console) -> pl.Trainer:
+def _make_trainer(settings: InferSettings, callbacks: list[pl.Callback]) -> pl.Trainer:
     """Lightning's trainer, with everything off that only training needs."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     started = started_processes()
@@ -177,32 +188,10 @@ def _make_trainer(settings: InferSettings, console: Console) -> pl.Trainer:
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            callbacks=[InferProgress(console)],
+            callbacks=callbacks,
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise SettingsError(f"accelerator {settings.accelerator}, devices {settings.devices}: {error}") from None
-
-
-@contextmanager
-def _stop_on_signals(stop: threading.Event) -> Iterator[None]:
-    """Lets Ctrl-C and SIGTERM end the run after the images in flight; a second one ends it at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def request_stop(number: int, _frame: object) -> None:
-        """Asks for the end; a second signal of the kind ends at once."""
-        stop.set()
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in before:
-        signal.signal(number, request_stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _print_summary(report: InferReport, console: Console) -> None:
