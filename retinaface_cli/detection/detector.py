@@ -12,7 +12,7 @@ import torch
 
 from retinaface_cli.data.preprocessing import Resizer, RgbImage, TestScale, load_rgb
 from retinaface_cli.detection.backends import build_forward_pass
-from retinaface_cli.detection.coarse_pass import enlarge, is_hinted, merge_passes, shrink, shrink_factor
+from retinaface_cli.detection.coarse_pass import SHARED_SIDES, enlarge, is_hinted, merge_passes, shrink, shrink_factor
 from retinaface_cli.detection.rescoring import RESCORED, Rescorer
 from retinaface_cli.detection.tta import detect_augmented
 from retinaface_cli.detection.weights import resolve_weights
@@ -185,12 +185,19 @@ class FaceDetector:
     def detect_resized(self, images: Sequence[RgbImage]) -> list[FaceDetections]:
         """Finds faces in images that have network size already; one batch, coordinates in its pixels."""
         settings = self.settings
-        has_coarse_pass = settings.coarse_pass and not settings.tta
+        network = self.weights.network.network
+        has_coarse_pass = settings.coarse_pass and not settings.tta and network in SHARED_SIDES
         faces, hinted = self._run_pass(images, with_hints=has_coarse_pass)
         shrunk = [shrink(images[index]) for index in hinted]
         for index, found in zip(hinted, self._run_pass(shrunk, with_hints=False)[0] if shrunk else [], strict=True):
-            coarse = enlarge(found, shrink_factor(images[index]))
-            merged = merge_passes(faces[index], coarse, nms_iou_threshold=settings.nms_iou_threshold)
+            factor = shrink_factor(images[index])
+            sides = SHARED_SIDES[network]
+            merged = merge_passes(
+                faces[index],
+                enlarge(found, factor),
+                nms_iou_threshold=settings.nms_iou_threshold,
+                shared_sides=sides and (sides[0] * factor, sides[1] * factor),
+            )
             faces[index] = merged.select(np.arange(min(len(merged), settings.keep_top_k)))
         if not self._rescores:
             return faces

@@ -96,11 +96,11 @@ class DetectionSettings(Settings):
 
     rescore: Annotated[bool, Option(panel=DETECTION_PANEL)] = True
     """Whether faces with scores of .2 to .98 are cut out, go through the network again at a larger size, and are scored
-    by both passes. Without effect with tta, and with other anchors than the usual ones."""
+    by both passes. Without effect with tta, with other anchors than the usual ones, and with yunet."""
 
     coarse_pass: Annotated[bool, Option(panel=DETECTION_PANEL)] = True
     """Whether images of more than 640 pixels go through the network a second time at 160 to 320 pixels, for faces
-    larger than the largest anchors. Without effect with tta."""
+    larger than the largest anchors (with yunet, larger than a tenth of the image). Without effect with tta."""
 
     tta: Annotated[
         tuple[Literal["flip", "multiscale"], ...], BeforeValidator(wrap_single), Option(panel=DETECTION_PANEL)

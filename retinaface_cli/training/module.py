@@ -61,7 +61,9 @@ class FaceTrainingModule(pl.LightningModule):
         self.network = network
         self._average = WeightAverage(settings.ema)
         self.average = self._average.copy_network(network) if settings.ema.enabled else None
-        self._loss = FaceLoss(settings.loss, settings.network.anchors)
+        network_settings = settings.network
+        matched = network_settings.matched_anchors
+        self._loss = FaceLoss(settings.loss, network_settings.anchors, matched_anchors=matched)
         preprocessing = settings.network.preprocessing
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocessing.std).view(3, 1, 1), persistent=False)

@@ -63,6 +63,27 @@ def test_large_faces_come_from_the_coarse_pass_and_the_others_from_the_first(
     assert merged(faces(*first), faces(*second)) == expected
 
 
+@pytest.mark.parametrize(
+    ("fine", "coarse", "expected"),
+    [
+        ([(0.9, (0, 0, 90, 90))], [(0.95, (200, 0, 290, 90))], [(0.9, (0, 0, 90, 90))]),  # small: fine pass only
+        ([(0.9, (0, 0, 200, 90))], [(0.6, (0, 0, 100, 200))], [(0.6, (0, 0, 100, 200))]),  # large: coarse pass only
+        ([(0.6, (0, 0, 150, 150))], [(0.9, (4, 0, 154, 150))], [(0.9, (4, 0, 154, 150))]),  # shared: the better one
+        ([(0.9, (0, 0, 150, 150))], [(0.6, (4, 0, 154, 150))], [(0.9, (0, 0, 150, 150))]),
+        ([(0.9, (0, 0, 150, 150))], [], [(0.9, (0, 0, 150, 150))]),
+        ([], [(0.3, (0, 0, 150, 150))], [(0.3, (0, 0, 150, 150))]),
+        ([(0.95, (50, 50, 100, 90))], [HUGE], [HUGE]),  # a piece of a face that is certain and large
+        ([(0.95, (50, 50, 100, 90))], [(0.9, (0, 0, 200, 200))], [(0.95, (50, 50, 100, 90)), (0.9, (0, 0, 200, 200))]),
+    ],
+)
+def test_faces_of_sizes_that_both_passes_see_come_from_the_surer_one(
+    fine: list[Found], coarse: list[Found], expected: list[Found]
+) -> None:
+    joined = merge_passes(faces(*fine), faces(*coarse), nms_iou_threshold=0.4, shared_sides=(96, 192))
+    found = [(round(float(s), 3), tuple(box.tolist())) for s, box in zip(joined.scores, joined.boxes, strict=True)]
+    assert found == expected
+
+
 def test_a_shrunk_images_faces_come_back_in_its_own_pixels() -> None:
     image = np.zeros((1000, 701, 3), np.uint8)
     image[400:600, 300:500] = 255

@@ -54,8 +54,10 @@ def weights_of(module: FaceTrainingModule) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
-def test_four_images_are_learned_by_heart() -> None:
-    settings = make_settings(data__batch_size=4, trainer__max_epochs=1, **FAST)
+@pytest.mark.parametrize("network", ["retinaface", "yunet"])
+def test_four_images_are_learned_by_heart(network: str) -> None:
+    matching = {"loss__matching": {"name": "atss"}} if network == "yunet" else {}
+    settings = make_settings(data__batch_size=4, trainer__max_epochs=1, network__network=network, **matching, **FAST)
     module, trainer = make_module(settings), make_trainer(settings)
     images = [0, 1, 2, 3]
     trainer.fit(module, loader_of([training_batch(images)] * 90), loader_of([validation_batch(images)]))

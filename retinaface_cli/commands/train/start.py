@@ -16,7 +16,7 @@ from retinaface_cli.model.checkpoints.loading import LoadedWeights, load_imagene
 from retinaface_cli.model.networks import build_network
 from retinaface_cli.model.networks.outputs import FaceNetwork
 from retinaface_cli.settings.base import flatten, validate_settings
-from retinaface_cli.settings.loss import CrossEntropySettings, LossSettings
+from retinaface_cli.settings.loss import AtssMatchingSettings, CrossEntropySettings, LossSettings
 from retinaface_cli.settings.network import NetworkSettings
 from retinaface_cli.settings.training import TrainSettings
 
@@ -61,14 +61,15 @@ def build_start(settings: TrainSettings) -> Start:
         return start._replace(notes=(note, *start.notes))
     if settings.weights is not None:
         return _start_from_checkpoint(settings, load_weights(resolve_weights(settings.weights)))
+    settings, notes = _choose_matching(settings, settings.network)
     network = _build_untrained(settings.network, settings.loss)
     if settings.backbone_weights == "none":
-        return Start(network, settings, ("all weights start at random",))
+        return Start(network, settings, ("all weights start at random", *notes))
     path = settings.backbone_weights if isinstance(settings.backbone_weights, Path) else None
     state = load_imagenet_backbone(settings.network.backbone, path)
     network.backbone.load_state_dict(state, strict=False)  # it has been checked; only counters are missing
     source = path or "torchvision's ImageNet weights"
-    return Start(network, settings, (f"backbone from {source}; pyramid, context and heads start anew",))
+    return Start(network, settings, (f"backbone from {source}; pyramid, context and heads start anew", *notes))
 
 
 def restart(settings: TrainSettings, checkpoint: Path) -> Start:
@@ -88,7 +89,7 @@ def restart(settings: TrainSettings, checkpoint: Path) -> Start:
             f"{checkpoint}: holds no {', '.join(missing)}, so training cannot go on; to start from its weights: -w"
         )
     network = read_network(metadata["network"], source=str(checkpoint))
-    resolved = settings.model_copy(update={"network": network})
+    resolved, _ = _choose_matching(settings.model_copy(update={"network": network}), network)
     before = dict(flatten(metadata.get("settings", {})))
     named = dict(flatten({"network": settings.network.model_dump(mode="json", exclude_unset=True)}))
     now = dict(flatten(resolved.model_dump(mode="json"))) | named
@@ -113,6 +114,18 @@ def _build_untrained(settings: NetworkSettings, loss: LossSettings) -> FaceNetwo
     return network
 
 
+def _choose_matching(settings: TrainSettings, network: NetworkSettings) -> tuple[TrainSettings, list[str]]:
+    """The settings with the matching that the network needs where none is named, and a line on it.
+
+    By a fixed overlap, the one anchor a cell of YuNet would be positive for no face much smaller or larger than it.
+    """
+    if network.network != "yunet" or "matching" in settings.loss.model_fields_set:
+        return settings, []
+    loss = settings.loss.model_copy(update={"matching": AtssMatchingSettings()})
+    note = "loss.matching: atss, as yunet has one anchor a cell for faces of many sizes"
+    return settings.model_copy(update={"loss": loss}), [note]
+
+
 def _start_from_checkpoint(settings: TrainSettings, loaded: LoadedWeights) -> Start:
     """Takes over every weight that fits."""
     named = settings.network.model_dump(mode="json", exclude_unset=True)
@@ -123,12 +136,13 @@ def _start_from_checkpoint(settings: TrainSettings, loaded: LoadedWeights) -> St
         )
     merged = _merge(loaded.network.model_dump(mode="json"), named)
     resolved = validate_settings(NetworkSettings, merged, source="network")
+    settings, matching_notes = _choose_matching(settings, resolved)
     network = _build_untrained(resolved, settings.loss)
     own = network.state_dict()
     fitting = {name: value for name, value in loaded.state.items() if name in own and own[name].shape == value.shape}
     network.load_state_dict(fitting, strict=False)
     notes = [f"{len(fitting)} of {len(own)} weights from {loaded.path} ({loaded.family})", *loaded.notes]
-    notes += _describe_anew(own, fitting) + _describe_differences(loaded.network, resolved)
+    notes += _describe_anew(own, fitting) + _describe_differences(loaded.network, resolved) + matching_notes
     return Start(network, settings.model_copy(update={"network": resolved}), tuple(notes))
 
 

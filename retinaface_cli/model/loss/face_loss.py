@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from retinaface_cli.faces import NUM_LANDMARKS
+from retinaface_cli.geometry.anchors import generate_anchors
 from retinaface_cli.geometry.boxes import decode_boxes, encode_landmarks
 from retinaface_cli.model.loss.classification import LossSum, build_classification_loss
 from retinaface_cli.model.loss.regression import aligned_iou, build_box_loss, build_landmark_loss
@@ -45,9 +46,19 @@ class FaceLoss:
     process with all the images. DistributedDataParallel takes that mean of the gradients.
     """
 
-    def __init__(self, settings: LossSettings, anchors: AnchorSettings) -> None:
+    def __init__(
+        self, settings: LossSettings, anchors: AnchorSettings, *, matched_anchors: AnchorSettings | None = None
+    ) -> None:
+        """Makes the loss.
+
+        Args:
+            settings: of its parts.
+            anchors: that the outputs refer to.
+            matched_anchors: the same anchors with the sizes by which they are matched; None: their own.
+        """
         self.settings = settings
         self.anchors = anchors
+        self.matched_anchors = matched_anchors or anchors
         self._match = build_matcher(settings.matching)
         self._box_loss = build_box_loss(settings.box)
         self._classification_loss = build_classification_loss(settings.classification)
@@ -62,9 +73,11 @@ class FaceLoss:
             image_size: (height, width) of the network input in pixels.
         """
         with torch.autocast(outputs.class_logits.device.type, enabled=False):
-            grid = anchor_grid(image_size, self.anchors, outputs.class_logits.device)
+            device = outputs.class_logits.device
+            grid = anchor_grid(image_size, self.matched_anchors, device)
             matches = self._match(targets, grid, batch_size=len(outputs.class_logits))
-            positives = collect_positives(matches, targets, grid.anchors)
+            anchors = generate_anchors(image_size, self.anchors.sizes, self.anchors.strides, device)
+            positives = collect_positives(matches, targets, anchors)
             return self._weigh(*_normalize(self._sum_parts(outputs, matches, positives)))
 
     def _sum_parts(self, outputs: HeadOutputs, matches: Matches, positives: Positives) -> list[LossSum]:
