@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import cv2
 import pytorch_lightning as pl
@@ -63,6 +64,12 @@ class FaceDataModule(pl.LightningDataModule):
             [image for source in data.validation for image in source.images],
             scale=TestScale(long_side=scale),
         )
+
+    @property
+    def example_image(self) -> Path:
+        """The first image of the validation; where there is none, of the training."""
+        sources = [source for source in (*self._data.validation, *self._data.train) if source.images]
+        return sources[0].images[0].path
 
     @property
     def validation_dataset(self) -> ValidationDataset:

@@ -21,7 +21,12 @@ _GAP = 8
 
 
 def contact_sheet(
-    images: Sequence[npt.NDArray[np.uint8]], *, captions: Sequence[str], num_columns: int, cell_width: int
+    images: Sequence[npt.NDArray[np.uint8]],
+    *,
+    captions: Sequence[str],
+    num_columns: int,
+    cell_width: int,
+    heading: Sequence[str] = (),
 ) -> npt.NDArray[np.uint8]:
     """Lays images out in rows on a dark ground.
 
@@ -30,6 +35,7 @@ def contact_sheet(
         captions: a line for each; too long ones lose their middle.
         num_columns: images a row.
         cell_width: in pixels, without the gap between images.
+        heading: lines above all, cut off at the right where they are too long.
 
     Returns:
         (H, W, 3) uint8; each row is as high as its highest image.
@@ -39,7 +45,9 @@ def contact_sheet(
     cells = [_cell(image, line, cell_width) for image, line in zip(images, lines, strict=True)]
     num_columns = min(num_columns, len(cells))
     rows = [_row(cells[start : start + num_columns], num_columns) for start in range(0, len(cells), num_columns)]
-    return np.pad(np.concatenate(rows), ((_GAP, 0), (_GAP, 0), (0, 0)), constant_values=_BACKGROUND)
+    width = rows[0].shape[1]
+    above = [_heading(text_mask(line, digit_height), width) for line in heading]
+    return np.pad(np.concatenate([*above, *rows]), ((_GAP, 0), (_GAP, 0), (0, 0)), constant_values=_BACKGROUND)
 
 
 def shrink(image: npt.NDArray[np.uint8], max_side: int) -> tuple[npt.NDArray[np.uint8], float]:
@@ -69,6 +77,13 @@ def _cell(image: npt.NDArray[np.uint8], line: npt.NDArray[np.uint8], cell_width:
     cell[:height, left : left + width] = image
     paint(cell, line, left=(cell_width - line.shape[1]) // 2, top=height + _GAP // 4, color=_TEXT_COLOR)
     return cell
+
+
+def _heading(line: npt.NDArray[np.uint8], width: int) -> npt.NDArray[np.uint8]:
+    """A line of text over the whole sheet."""
+    strip = np.full((line.shape[0] + _GAP // 2, width, 3), _BACKGROUND, np.uint8)
+    paint(strip, line[:, :width], left=0, top=_GAP // 4, color=_TEXT_COLOR)
+    return strip
 
 
 def _row(cells: Sequence[npt.NDArray[np.uint8]], num_columns: int) -> npt.NDArray[np.uint8]:

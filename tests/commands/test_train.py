@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,7 @@ from retinaface_cli.training.module import FaceTrainingModule
 from retinaface_cli.training.run_folder import RunFolder
 from tests.commands.training_runs import NUM_STEPS, SMALL, read_last, read_report, train_small, write_data
 from tests.conftest import REPOSITORY
+from tests.golden.golden import retinaface
 from tests.training.training_making import painted_image
 
 SHORT = {"trainer.max_epochs": 1, "trainer.limit_train_batches": 1}
@@ -111,6 +113,17 @@ def test_a_run_tells_what_it_does(config: Path, capsys: pytest.CaptureFixture[st
     assert "3 batches an epoch, 2 images a step; lr 0.001" in output
     assert "epoch 1/1: loss" in output
     assert "retinaface infer IMAGES -w runs/train/small/best.safetensors" in output
+
+
+def test_a_run_ends_with_its_best_epoch_its_weights_and_a_command_to_try_them(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_small(config)
+    best, weights, command = capsys.readouterr().out.splitlines()[-3:]
+    assert best.startswith("best epoch ")
+    assert weights.startswith("weights: runs/train/small/best.safetensors; beside them curves.png and report.json")
+    assert retinaface(*shlex.split(command.removeprefix("try them: retinaface "))) == 0
+    assert len(list(Path("runs/infer/1/viz").rglob("*.jpg"))) == 1
 
 
 def test_metrics_has_a_line_a_step_with_losses_rate_and_scores(whole: Path) -> None:
@@ -471,6 +484,22 @@ def test_fine_tuning_measures_the_start_weights_as_epoch_0(
     assert "best epoch 0 (val/ap50 0.0" in output and "training made none better" in output
     report = read_report(folder)
     assert report["best"]["epoch"] == 0 and report["status"] == "stopped early" and "has not risen" in report["stopped"]
+
+
+def test_a_resumed_fine_tuning_is_still_compared_with_its_start_weights(
+    config: Path, whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = {"optimizer.lr": 1e-12, "trainer.max_epochs": 1, "trainer.freeze_batch_norm": True}
+    train_small(config, weights=str(whole / "best.safetensors"), changes=changes)
+    first = re.search(r"best epoch 0 .*", capsys.readouterr().out)
+    train_small(None, resume="runs/train/small", changes={"trainer.max_epochs": 2})
+    output = capsys.readouterr().out
+    assert "epoch 0/" not in output  # they are not measured again
+    second = re.search(r"best epoch 0 .*", output)
+    assert first is not None and second is not None
+    assert first[0].rpartition(",")[0] == second[0].rpartition(",")[0]
+    state = next(state for name, state in read_last(Path("runs/train/small"))["callbacks"].items() if "RunCh" in name)
+    assert state["start_figures"]["val/ap50"] == state["best_score"]
 
 
 def test_a_run_interrupted_in_its_first_epoch_keeps_the_start_weights_as_best(

@@ -45,6 +45,18 @@ def test_a_caption_that_is_too_long_stays_in_its_cell() -> None:
     assert (sheet[60:, 8 + 100 :] == 28).all()
 
 
+def test_a_heading_stands_above_all_and_moves_the_images_down() -> None:
+    images = [colored(50, 100, 60)] * 2
+    plain = contact_sheet(images, captions=["a", "b"], num_columns=2, cell_width=100)
+    headed = contact_sheet(
+        images, captions=["a", "b"], num_columns=2, cell_width=100, heading=["what it is", "x" * 300]
+    )
+    above = headed.shape[0] - plain.shape[0]
+    assert above >= 2 * 8 and headed.shape[1] == plain.shape[1]
+    np.testing.assert_array_equal(headed[8 + above :], plain[8:])
+    assert (headed[8 : 8 + above // 2] != 28).any() and (headed[8 + above // 2 : 8 + above] != 28).any()
+
+
 def test_shrinking_keeps_the_shape_and_never_enlarges() -> None:
     small, factor = shrink(colored(400, 200, 7), 100)
     assert (small.shape, factor) == ((100, 50, 3), 0.25)

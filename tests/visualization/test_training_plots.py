@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from retinaface_cli.visualization import training_plots
 from retinaface_cli.visualization.training_plots import Curve, draw_curves
@@ -39,8 +40,32 @@ def test_a_loss_of_zero_can_be_drawn(tmp_path: Path) -> None:
 
 def test_the_losses_are_the_means_of_the_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[list[str]] = []
-    monkeypatch.setattr(training_plots, "_draw_group", lambda _, group: drawn.append(list(group)))
+    monkeypatch.setattr(training_plots, "_draw_group", lambda _, group, **__: drawn.append(list(group)))
     steps = {"train/loss": Curve([0, 1], [3.0, 2.0])}
     draw_curves(steps, tmp_path / "first.png", title="in the first epoch")
     draw_curves({**steps, "train/loss_epoch": Curve([1], [2.5])}, tmp_path / "second.png", title="behind it")
     assert drawn == [["train/loss"], ["train/loss_epoch"]]
+
+
+def test_epochs_start_weights_and_the_best_value_can_be_read_off() -> None:
+    group = {"val/ap50": Curve([9, 19, 29], [0.5, 0.7, 0.6])}
+    axis = Figure().subplots()
+    training_plots._draw_group(axis, group, steps_per_epoch=10, start={"val/ap50": 0.4, "val/other": 1.0})
+    training_plots._mark_best(axis, group, 10)
+    curve, start, best = (np.asarray(line.get_xydata()).tolist() for line in axis.get_lines())
+    assert curve == [[1, 0.5], [2, 0.7], [3, 0.6]]
+    assert [y for _, y in start] == [0.4, 0.4]
+    assert best == [[2, 0.7]]
+    assert [text.get_text() for text in axis.texts] == ["0.7000"]
+    legend = axis.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["AP50", "AP50, start weights"]
+
+
+def test_a_flat_average_precision_is_not_blown_up() -> None:
+    group = {"val/ap50": Curve([0, 1], [0.5, 0.5001])}
+    axis = Figure().subplots()
+    training_plots._draw_group(axis, group, steps_per_epoch=1, start={})
+    training_plots._mark_best(axis, group, 1)
+    low, high = axis.get_ylim()
+    assert 0.02 <= high - low < 0.03

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -87,8 +88,9 @@ def print_result(
     *,
     seconds: float,
     stopped: str | None,
+    image: Path,
 ) -> None:
-    """What came of the training, and what to do next.
+    """What came of the training, where it is, and the command to try it.
 
     Args:
         console: where to.
@@ -96,17 +98,23 @@ def print_result(
         settings: of the run.
         seconds: that it took.
         stopped: why it was stopped before its last epoch; None: it was not.
+        image: one to try the weights on.
     """
     if stopped is not None:
         console.print(f"stopped early: {stopped}")
-    if checkpoints.best_epoch is not None:
-        start = ", the start weights: training made none better" if checkpoints.best_epoch == 0 else ""
-        score = checkpoints.best_score
-        figure = "" if score is None else f" ({settings.checkpoint.monitor} {score:.4f})"
-        console.print(f"best epoch {checkpoints.best_epoch}{figure}{start}, {format_duration(seconds)} in all")
-    folder = checkpoints.folder
-    console.print(f"{folder.path}: checkpoints, {folder.best_weights.name}, {folder.curves.name}, {folder.report.name}")
-    console.print(f"next: retinaface infer IMAGES -w {folder.best_weights}")
+    folder, score = checkpoints.folder, checkpoints.best_score
+    start_score = checkpoints.start_figures.get(settings.checkpoint.monitor)
+    figure = "" if score is None else f" ({settings.checkpoint.monitor} {score:.4f})"
+    if checkpoints.best_epoch == 0:
+        figure += ", the start weights: training made none better"
+    elif score is not None and start_score is not None:
+        figure += f", start weights {start_score:.4f}: {score - start_score:+.4f}"
+    best = "no epoch was measured" if checkpoints.best_epoch is None else f"best epoch {checkpoints.best_epoch}{figure}"
+    weights = folder.last if checkpoints.best_epoch is None else folder.best_weights
+    console.print(f"{best}, {format_duration(seconds)} in all", markup=False)
+    console.print(f"weights: {weights}; beside them {folder.curves.name} and {folder.report.name}", markup=False)
+    tried = f"retinaface infer {shlex.quote(str(image))} -w {shlex.quote(str(weights))} --visualize"
+    console.print(f"try them: {tried}", markup=False)
 
 
 def explain_error(error: Exception, settings: TrainSettings, *, last: Path | None) -> Exception:

@@ -185,7 +185,14 @@ def _train(run: _Run, console: Console) -> None:
             facts = run.facts | _describe_outcome(run.checkpoints, seconds) | {"stopped": stopped}
             write_report(run.checkpoints.folder.report, status=status, facts=facts)
     if run.checkpoints is not None and status != "interrupted":
-        print_result(console, run.checkpoints, run.settings, seconds=seconds, stopped=stopped)
+        print_result(
+            console,
+            run.checkpoints,
+            run.settings,
+            seconds=seconds,
+            stopped=stopped,
+            image=run.data_module.example_image,
+        )
 
 
 def _fit(run: _Run, console: Console) -> str | None:

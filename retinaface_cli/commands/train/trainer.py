@@ -83,7 +83,7 @@ def build_callbacks(settings: TrainSettings, *, checkpoints: RunCheckpoints | No
     if settings.early_stopping.patience is not None:
         callbacks.append(StopEarly(settings.early_stopping, monitor=monitor))
     if checkpoints is not None:
-        images = ImageReports(checkpoints.folder, title=settings.experiment_name)
+        images = ImageReports(checkpoints, title=settings.experiment_name)
         callbacks += [images, SignalStop(checkpoints), checkpoints]
     return callbacks
 

@@ -52,6 +52,7 @@ class RunCheckpoints(Checkpoint):
         folder: of the run.
         best_score: of the best epoch; None before the first validation.
         best_epoch: its number, from 1; 0 for the start weights.
+        start_figures: of the start weights, in a resumed run too; empty where they were not measured.
     """
 
     def __init__(self, folder: RunFolder, settings: TrainSettings, *, data_fingerprint: str) -> None:
@@ -62,14 +63,17 @@ class RunCheckpoints(Checkpoint):
         self.has_saved = False
         self.best_score: float | None = None
         self.best_epoch: int | None = None
+        self.start_figures: dict[str, float] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Which epoch was best."""
-        return {"best_score": self.best_score, "best_epoch": self.best_epoch}
+        """Which epoch was best, and where the training started."""
+        names = ("best_score", "best_epoch", "start_figures")
+        return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes over what state_dict gave."""
         self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
+        self.start_figures = state_dict.get("start_figures", {})
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -99,6 +103,7 @@ class RunCheckpoints(Checkpoint):
         assert isinstance(pl_module, FaceTrainingModule)
         score = pl_module.start_figures.get(self._settings.checkpoint.monitor)
         if score is not None:
+            self.start_figures = pl_module.start_figures
             self.best_score, self.best_epoch = score, 0
             self.save_last(trainer)
             self._write_best(trainer, pl_module)

@@ -16,9 +16,9 @@ from pytorch_lightning.utilities import rank_zero_only
 from retinaface_cli.data.batches import TrainingBatch, ValidationBatch, batch_to_images_and_labels
 from retinaface_cli.data.preprocessing import Resizer, RgbImage
 from retinaface_cli.faces import FaceDetections, FaceLabels
+from retinaface_cli.training.callbacks.checkpoints import RunCheckpoints
 from retinaface_cli.training.loggers import RunLogger
 from retinaface_cli.training.loggers.metrics_csv import read_curves
-from retinaface_cli.training.run_folder import RunFolder
 from retinaface_cli.visualization.drawing import draw_faces
 from retinaface_cli.visualization.image_files import save_image
 from retinaface_cli.visualization.sheets import contact_sheet, scale_faces, shrink
@@ -31,6 +31,7 @@ _NUM_COLUMNS = 4
 _CELL_WIDTH = 480
 _SECONDS_BETWEEN_CURVES = 60.0
 _MIN_DRAWN_SCORE = 0.3
+_LEGEND = "Ignored faces are dashed. Points: left eye red, right eye blue, nose yellow, mouth left pink, right green"
 _MAX_FALSE_DRAWN = 5
 """Drawn beside twice the true number; a network that has hardly learned finds hundreds, which hide the image."""
 
@@ -38,8 +39,9 @@ _MAX_FALSE_DRAWN = 5
 class ImageReports(Callback):
     """Writes train_batch.jpg, val_predictions.jpg and curves.png, and gives them to the loggers that take images."""
 
-    def __init__(self, folder: RunFolder, *, title: str) -> None:
-        self._folder = folder
+    def __init__(self, checkpoints: RunCheckpoints, *, title: str) -> None:
+        self._checkpoints = checkpoints
+        self._folder = checkpoints.folder
         self._title = title
         self._is_batch_drawn = False
         self._last_drawn = time.monotonic()
@@ -57,10 +59,11 @@ class ImageReports(Callback):
         assert isinstance(batch, TrainingBatch)
         pairs = batch_to_images_and_labels(batch)[:_NUM_IMAGES]
         cells = [
-            (_draw(image, faces), f"{Path(name).name}  {len(faces)} faces")
+            (_draw(image, faces), f"{Path(name).name}  {_count(faces)}")
             for (image, faces), name in zip(pairs, batch.file_names, strict=False)
         ]
-        self._write_sheet(trainer, self._folder.train_batch, cells)
+        heading = f"What the network gets: {len(cells)} images of the first step, augmented; labels are blue"
+        self._write_sheet(trainer, self._folder.train_batch, cells, [heading, _LEGEND])
 
     @rank_zero_only
     def on_validation_batch_end(
@@ -84,7 +87,7 @@ class ImageReports(Callback):
             good = found.select(found.scores > _MIN_DRAWN_SCORE)  # best first
             shown = good.select(np.arange(min(len(good), 2 * len(faces) + _MAX_FALSE_DRAWN)))
             drawn = _draw(image.numpy(), _to_network(faces, resizer), _to_network(shown, resizer))
-            self._cells.append((drawn, f"{Path(name).name}  {len(good)} found, {len(faces)} labelled"))
+            self._cells.append((drawn, f"{Path(name).name}  {len(good)} found of {_count(faces)}"))
 
     @rank_zero_only
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -92,7 +95,9 @@ class ImageReports(Callback):
         del pl_module
         cells, self._cells = self._cells[:_NUM_IMAGES], []
         if cells:
-            self._write_sheet(trainer, self._folder.val_predictions, cells)
+            found = f"What was found in the validation after epoch {trainer.current_epoch + 1}: orange, scores"
+            heading = [f"{found} above {_MIN_DRAWN_SCORE:g}; labels are blue", _LEGEND]
+            self._write_sheet(trainer, self._folder.val_predictions, cells, heading)
 
     @rank_zero_only
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -119,14 +124,24 @@ class ImageReports(Callback):
             return
         curves = {name: Curve(*points) for name, points in read_curves(self._folder.metrics).items()}
         if curves:
-            draw_curves(curves, self._folder.curves, title=self._title)
+            draw_curves(
+                curves,
+                self._folder.curves,
+                title=self._title,
+                steps_per_epoch=max(1, int(trainer.num_training_batches)) / trainer.accumulate_grad_batches,
+                start=self._checkpoints.start_figures,
+            )
             self._send(trainer, self._folder.curves)
 
-    def _write_sheet(self, trainer: pl.Trainer, path: Path, cells: Sequence[tuple[RgbImage, str]]) -> None:
+    def _write_sheet(
+        self, trainer: pl.Trainer, path: Path, cells: Sequence[tuple[RgbImage, str]], heading: Sequence[str]
+    ) -> None:
         images = [image for image, _ in cells]
         captions = [caption for _, caption in cells]
         cell_width = max(image.shape[1] for image in images)
-        sheet = contact_sheet(images, captions=captions, num_columns=_NUM_COLUMNS, cell_width=cell_width)
+        sheet = contact_sheet(
+            images, captions=captions, num_columns=_NUM_COLUMNS, cell_width=cell_width, heading=heading
+        )
         save_image(path, sheet, quality=90)
         self._send(trainer, path)
 
@@ -134,6 +149,13 @@ class ImageReports(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, RunLogger):
                 logger.log_image(f"images/{path.stem}", path, step=trainer.global_step)
+
+
+def _count(faces: FaceLabels) -> str:
+    """`1 face`, `6 faces, 3 ignored`."""
+    num_ignored = int(faces.ignore.sum())
+    ignored = f", {num_ignored} ignored" if num_ignored else ""
+    return f"{len(faces)} face{'s' * (len(faces) != 1)}{ignored}"
 
 
 def _draw(image: RgbImage, labels: FaceLabels, detections: FaceDetections | None = None) -> RgbImage:
