@@ -144,10 +144,19 @@ class Resizer:
         return np.array([network_width / width, network_height / height], np.float32)
 
     def resize(self, image: RgbImage) -> RgbImage:
-        """The image at network size: area averaging when it shrinks, bilinear when it grows."""
+        """The image at network size: area averaging when it shrinks, bilinear when it grows.
+
+        Raises:
+            ImageReadError: it would have too many pixels.
+        """
         if self.original_size == self.network_size:
             return image
         height, width = self.network_size
+        if height * width > MAX_PIXELS:
+            raise ImageReadError(
+                f"{image.shape[1]} x {image.shape[0]} pixels would be {width} x {height} in the network, which are too "
+                "many; lower max_size or short_side"
+            )
         shrinks = height < self.original_size[0]
         method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         return cv2.resize(image, (width, height), interpolation=method)  # type: ignore[return-value]

@@ -14,6 +14,8 @@ RESERVED = ".retinaface"
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters, and what stands for bytes that are not UTF-8."""
 
+UNPRINTABLE_NAME = "its name holds control characters or is not UTF-8"
+
 _MAX_COMPONENT_BYTES = 240
 _MAX_NAME_BYTES = 1000
 _MARKED = re.compile("~[0-9a-f]{16}$")

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from retinaface_cli.errors import SettingsError, shown
 from retinaface_cli.files.yaml_text import parse_yaml, read_yaml_file
+
+_MAX_NUMBER = (1 << 32) - 1
 
 
 class Settings(BaseModel):
@@ -24,6 +26,14 @@ class Settings(BaseModel):
 
     changed_defaults: ClassVar[Mapping[str, Any]] = {}
     """Defaults of inherited settings that are others in this class."""
+
+    @field_validator("*")
+    @classmethod
+    def _check_size(cls, value: object) -> object:
+        """No setting is a number of more than 32 bits, which libraries do not take."""
+        if isinstance(value, int) and abs(value) > _MAX_NUMBER:
+            raise ValueError(f"expected at most {_MAX_NUMBER:,}")
+        return value
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:

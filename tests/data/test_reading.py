@@ -45,6 +45,16 @@ def test_images_come_in_order_resized(tmp_path: Path, num_workers: int) -> None:
         assert (image.original is not None) == (num_workers == 1)
 
 
+def test_an_image_that_would_be_too_large_in_the_network_comes_with_its_reason(tmp_path: Path) -> None:
+    sources = make_images(tmp_path, [(8, 8), (8, 4000), (16, 8)])
+    first, second, third = read_images(sources, TestScale(short_side=1600), num_workers=2, keep_original=False)
+    assert isinstance(first, Image) and isinstance(third, Image)
+    assert isinstance(second, UnreadableImage)
+    assert second.reason == (
+        "4000 x 8 pixels would be 800000 x 1600 in the network, which are too many; lower max_size or short_side"
+    )
+
+
 def test_a_image_that_cannot_be_read_comes_with_its_reason(tmp_path: Path) -> None:
     sources = make_images(tmp_path, [(8, 8), (8, 8)])
     sources[0].path.write_bytes(b"")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -129,3 +130,12 @@ def test_files_of_other_kinds_are_counted_by_ending_and_heic_gets_advice(tmp_pat
 def test_a_folder_that_links_to_itself_gives_each_image_once(tree: Path) -> None:
     (tree / "a" / "again").symlink_to(tree)
     assert sorted(names([str(tree)])) == sorted(["clip.mp4", "a/x.jpg", "a/x.png", "b/x.jpg", "b/c d/ü.JPEG"])
+
+
+def test_a_name_that_no_result_can_hold_is_a_problem_of_the_run(tmp_path: Path) -> None:
+    for name in (b"a\x1b[31m.jpg", b"b\xff.jpg", b"c\nd.jpg", "é.jpg".encode()):
+        (tmp_path / os.fsdecode(name)).touch()
+    found = find_sources([str(tmp_path)])
+    assert [source.name for source in found.sources] == ["é.jpg"]
+    assert [problem.name for problem in found.problems] == ["a\x1b[31m.jpg", "b\udcff.jpg", "c\nd.jpg"]
+    assert {problem.reason for problem in found.problems} == {"its name holds control characters or is not UTF-8"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -38,11 +39,20 @@ def write_lists(folder: Path) -> list[Path]:
     return [folder / name for name in layouts]
 
 
+def leads_out(data: bytes) -> bool:
+    """Whether a line names a folder above the test's own, all of which would be listed."""
+    lines = re.split(b"[\r\n]", data.replace(b"\0", b"\n" if b"\0s" in data[:40] else b""))
+    names = [line.strip(b" \t\"'\\/") for line in lines if line.strip()]
+    return any(set(name) <= set(b"./\\") and name != b"." for name in names)
+
+
 @numbers_of_cases(100)
 def test_lists_with_wrong_bytes_give_files_and_problems(tmp_path: Path, count: int) -> None:
     lists = write_lists(tmp_path / "in")
     before = contents(tmp_path)
     for path in mutated_files(lists, f"lists {count}", count):
+        if leads_out(path.read_bytes()):
+            continue
 
         def find(path: Path = path) -> None:
             listing = find_sources([f"@{path}"])

@@ -182,3 +182,10 @@ def test_a_value_of_any_size_gives_a_short_message(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings(TrainSettings, path)
     assert "seed" in str(caught.value) and len(str(caught.value)) < 5000
+
+
+def test_numbers_of_more_than_32_bits_are_refused() -> None:
+    for changes in ({"data": {"train": "a.json", "batch_size": 1 << 32}}, {"trainer": {"max_epochs": 10**400}}):
+        with pytest.raises(SettingsError, match="expected at most 4,294,967,295, got"):
+            _settings(**changes)
+    assert _settings(seed=(1 << 32) - 1).seed == (1 << 32) - 1

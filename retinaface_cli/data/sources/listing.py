@@ -25,10 +25,11 @@ from retinaface_cli.files.listing import (
     parse_list,
     read_list,
 )
+from retinaface_cli.files.names import UNPRINTABLE, UNPRINTABLE_NAME
 
 SUFFIXES = IMAGE_SUFFIXES.union(VIDEO_SUFFIXES, SHARD_SUFFIXES)
 _BRACES = re.compile(r"\{([^{}]*)\}")
-_RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)")
+_RANGE = re.compile(r"([0-9]{1,20})\.\.([0-9]{1,20})")
 _MAX_EXPANDED = 1_000_000
 
 
@@ -85,12 +86,18 @@ def find_sources(inputs: Sequence[str], *, output: Path | None = None) -> Source
         raise ImageReadError(f"{', '.join(map(shown, inputs))}: no images or videos found{describe_left_out(listing)}")
     root = _common_root(folders)
     for place, path in paths.items():
-        listing.sources.append(source_of(path, os.path.relpath(place, root).replace(os.sep, "/")))
+        source = source_of(path, os.path.relpath(place, root).replace(os.sep, "/"))
+        if isinstance(source, Problem):
+            listing.problems.append(source)
+        else:
+            listing.sources.append(source)
     return listing
 
 
-def source_of(path: Path, name: str) -> Source:
-    """A file as a source of its kind."""
+def source_of(path: Path, name: str) -> Source | Problem:
+    """A file as a source of its kind; a problem if no result file can hold its name."""
+    if UNPRINTABLE.search(name):
+        return Problem(name, UNPRINTABLE_NAME)
     return Shard(path, name) if is_shard(name) else Source(path, name)
 
 

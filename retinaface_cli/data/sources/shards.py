@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from retinaface_cli.data.sources.files import MemberBytes, Source, SourceItem
 from retinaface_cli.errors import RetinaFaceError, reason_of, shown
 from retinaface_cli.files.listing import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Problem
-from retinaface_cli.files.names import UNPRINTABLE
+from retinaface_cli.files.names import UNPRINTABLE, UNPRINTABLE_NAME
 from retinaface_cli.files.reading import open_regular
 
 SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz")
@@ -126,7 +126,7 @@ def _find_fault(member: tarfile.TarInfo, suffix: str, *, is_repeated: bool) -> s
     if suffix in VIDEO_SUFFIXES:
         return "videos are not read from shards; unpack it"
     if UNPRINTABLE.search(member.name):
-        return "its name holds control characters or is not UTF-8"
+        return UNPRINTABLE_NAME
     if member.issparse() or member.size > MAX_MEMBER_BYTES:
         return f"takes more than {MAX_MEMBER_BYTES:,} bytes, the most that is read from a shard, or is a sparse file"
     return "a second member of this name in the shard" if is_repeated else ""
