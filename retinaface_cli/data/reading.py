@@ -14,7 +14,7 @@ from retinaface_cli.data.sources import MemberBytes, Part, Source, SourceItem
 from retinaface_cli.data.video import read_frames
 from retinaface_cli.errors import ImageReadError
 from retinaface_cli.files.listing import Problem
-from retinaface_cli.formats.image_heads import count_pixels, read_size_from_head
+from retinaface_cli.formats.image_heads import count_pixels
 from retinaface_cli.geometry.anchors import padded_size
 
 _LOOKAHEAD_BATCHES = 8
@@ -65,7 +65,7 @@ class UnreadableImage:
 
     def describe(self) -> dict[str, str]:
         """An entry of errors.json."""
-        return {"file_name": self.name, "path": str(self.source.path), "reason": self.reason}
+        return {"file_name": self.name, "path": self.source.location, "reason": self.reason}
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def _count_pixels(item: _NumberedItem) -> int:
     if item.data is not None:
         return count_pixels(item.data) or _UNKNOWN_PIXELS
     try:
-        size = None if item.is_video else read_size_from_head(item.content.path)
+        size = None if item.is_video else item.content.read_size()
     except (OSError, ValueError):
         return 0
     return _UNKNOWN_PIXELS if size is None else size[0] * size[1]

@@ -8,12 +8,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 import pytorch_lightning as pl
-import torch
 
 from retinaface_cli.data.preprocessing import TestScale
 from retinaface_cli.data.reading import (
@@ -30,9 +27,11 @@ from retinaface_cli.data.sources import MemberBytes, Source, SourceItem, Work
 from retinaface_cli.detection.cpu import CallThreads, keep_freed_memory
 from retinaface_cli.detection.detector import FaceDetector
 from retinaface_cli.detection.results import RESULTS
+from retinaface_cli.detection.tally import PredictionTally
 from retinaface_cli.errors import RetinaFaceError
 from retinaface_cli.faces import FaceDetections
 from retinaface_cli.files.outputs import OutputFolder
+from retinaface_cli.files.shared_work import SharedWork, new_token
 from retinaface_cli.model.checkpoints.loading import LoadedWeights
 from retinaface_cli.settings.detection import InferSettings
 
@@ -40,6 +39,9 @@ _GPU_BATCH_SIZE = 8
 _MAX_READERS = 8
 
 _MAX_PART_SIZE = 256
+_MAX_WAIT_WHEN_STOPPED = 10.0
+"""Seconds that a process waits for the others when the user has stopped it."""
+
 _PARTS_A_PROCESS = 4
 """Parts in which several processes take their work, so that all of them end at about the same time."""
 
@@ -47,30 +49,13 @@ _PARTS_A_PROCESS = 4
 class LostProcessError(RetinaFaceError):
     """Another process of the run crashed or was killed."""
 
-    def __init__(self) -> None:
-        super().__init__("another process of the run ended before its work was done; go on with --output and --resume")
-
-
-@dataclass
-class PredictionTally:
-    """What one process has done so far."""
-
-    num_images: int = 0
-    num_faces: int = 0
-    num_done_before: int = 0
-    num_failures: int = 0
-    interrupted: bool = False
-    failures: list[UnreadableImage] = field(default_factory=list)
-
-    def add_failure(self, failure: UnreadableImage, *, max_listed: int | None) -> None:
-        """Counts an image that could not be read, and keeps the first so many; None: all."""
-        self.num_failures += 1
-        if max_listed is None or len(self.failures) < max_listed:
-            self.failures.append(failure)
+    def __init__(self, reason: str = "") -> None:
+        what = "another process of the run ended before its work was done"
+        super().__init__(f"{what}{f' ({reason})' if reason else ''}; go on with --output and --resume")
 
 
 class ImageStream:
-    """The batches of one process, read ahead; the event ends it before the next image, from a signal handler say."""
+    """The batches of one process, read ahead, until the run is to stop."""
 
     def __init__(
         self,
@@ -78,12 +63,12 @@ class ImageStream:
         settings: InferSettings,
         *,
         batch_size: int,
-        stop_requested: threading.Event,
+        should_stop: Callable[[], bool],
     ) -> None:
         self._items = items
         self._settings = settings
         self._batch_size = batch_size
-        self._stop_requested = stop_requested
+        self._should_stop = should_stop
 
     def __iter__(self) -> Iterator[list[Loaded]]:
         settings = self._settings
@@ -98,13 +83,21 @@ class ImageStream:
 
     def _until_stopped(self, images: Iterator[Loaded]) -> Iterator[Loaded]:
         for image in images:
-            if self._stop_requested.is_set():
+            if self._should_stop():
                 return
             yield image
 
 
 class PredictionModule(pl.LightningModule):
-    """Detects, writes, and counts."""
+    """Detects, writes, and counts.
+
+    Attributes:
+        settings: of the run.
+        work: all that is to be done.
+        tally: of this process; of all at the end.
+        stop_requested: ends the run after the images in flight.
+        is_other_gone: whether a process that this one has started, or was started by, has ended by a crash.
+    """
 
     def __init__(
         self,
@@ -129,23 +122,26 @@ class PredictionModule(pl.LightningModule):
         self.work = work
         self.tally = PredictionTally()
         self.stop_requested = threading.Event()
+        self.is_other_gone: Callable[[], bool] = lambda: False
         self._weights = weights
         self._open_output = open_output
+        self._shared = SharedWork(Path(), "", rank=0, world_size=1)
         self._protect = protect
         self._in_flight: deque[tuple[list[Loaded], Future[list[FaceDetections]]]] = deque()
 
     def setup(self, stage: str) -> None:
         """Agrees on the output folder, and builds the detector on this process's device."""
-        root = ""
+        root = token = ""
         if self.global_rank == 0:
             output = self._open_output()
-            root = str(output.root)
+            root, token = str(output.root), new_token()
         try:
-            root = self.trainer.strategy.broadcast(root)
+            root, token = self.trainer.strategy.broadcast((root, token))
         except RuntimeError:
             raise RetinaFaceError("the first process of the run could not begin; see its message") from None
         if self.global_rank != 0:
             output = OutputFolder.join(Path(root), rank=self.global_rank, protect=self._protect)
+        self._shared = SharedWork(Path(root), token, rank=self.global_rank, world_size=self.trainer.world_size)
         self.results = RESULTS[self.settings.save](output, self.settings)
         if self.trainer.strategy.root_device.type == "cpu":
             keep_freed_memory()
@@ -154,18 +150,21 @@ class PredictionModule(pl.LightningModule):
         self._threads = CallThreads(self.detector.num_parallel)
 
     def on_predict_start(self) -> None:
-        """Starts the clock."""
+        """Starts the clock, and tells the other processes from now on how far this one is."""
         self._started = time.monotonic()
+        self._shared.start(lambda: self.tally.as_json(with_failures=False))
 
     def predict_dataloader(self) -> ImageStream:
         """This process's share of what is not done yet."""
         default_size = 1 if self.detector.device.type == "cpu" else _GPU_BATCH_SIZE
         batch_size = self.settings.batch_size or default_size
-        return ImageStream(self._items, self.settings, batch_size=batch_size, stop_requested=self.stop_requested)
+        return ImageStream(self._items, self.settings, batch_size=batch_size, should_stop=self._should_stop)
 
     def _items(self) -> Iterator[SourceItem | PartMark]:
-        """The images of every n-th part that have no results yet, and where each part begins and ends."""
-        for part in islice(self.work.parts(self._part_size()), self.global_rank, None, self.trainer.world_size):
+        """The images that have no results yet of the parts that this process takes; where each part begins and ends."""
+        for part in self.work.parts(self._part_size()):
+            if not self._shared.claim(part.number):
+                continue
             if self.results.has_part(part):
                 self.tally.num_done_before += len(part.sources)
                 continue
@@ -220,14 +219,47 @@ class PredictionModule(pl.LightningModule):
                 (self.results.end_part if loaded.is_end else self.results.begin_part)(loaded.part)
 
     def on_predict_end(self) -> None:
-        """Writes what is still under way, and adds up the tallies of all processes."""
+        """Writes what is still under way, waits for the other processes, and adds up all tallies.
+
+        Raises:
+            LostProcessError: another process is lost or has failed.
+        """
         while self._in_flight:
             self._write_next()
         self._threads.shutdown()
-        self.results.close(complete=not self.stop_requested.is_set())
-        self.seconds = time.monotonic() - self._started
+        is_stopped = self._should_stop()
+        self.results.close(complete=not is_stopped)
+        if self.global_rank != 0:
+            self.results.folder.close()  # the first process reads what was written
         self.tally.interrupted = self.stop_requested.is_set()
-        self.tally = _sum_over_processes(self.tally)
+        self._shared.end("stopped" if self.tally.interrupted else "ended", self.tally.as_json())
+        last_moment = time.monotonic() + _MAX_WAIT_WHEN_STOPPED
+        self._shared.wait_for_others(
+            is_over=lambda: self.is_other_gone() or (self._should_stop() and time.monotonic() > last_moment)
+        )
+        self.seconds = time.monotonic() - self._started
+        if not self.stop_requested.is_set() and (self._shared.problem or self.is_other_gone()):
+            raise LostProcessError(self._shared.problem)
+        self.tally = self.total()
+        if self.global_rank == 0 and not is_stopped:
+            self._shared.clear_claims()
+        self._shared.close()
+
+    def end_with(self, error: BaseException) -> None:
+        """Tells the other processes that this one has failed."""
+        self._shared.end("failed", self.tally.as_json(), message=str(error) or type(error).__name__)
+        self._shared.close()
+
+    def total(self, *, with_failures: bool = True) -> PredictionTally:
+        """What all processes have done so far, as they have said last; its failures are listed, or only counted."""
+        others = map(PredictionTally.from_json, filter(None, self._shared.others()))
+        return PredictionTally.add_up([self.tally, *others], with_failures=with_failures)
+
+    def _should_stop(self) -> bool:
+        """Whether the user has stopped this or another process, or the run cannot come to its end."""
+        if self._shared.is_stopped:
+            self.stop_requested.set()
+        return self.stop_requested.is_set() or bool(self._shared.problem)
 
     def transfer_batch_to_device(self, batch: list[Loaded], device: object, dataloader_idx: int) -> list[Loaded]:
         """Leaves the batch alone: the detector moves the images itself."""
@@ -243,22 +275,3 @@ class PredictionModule(pl.LightningModule):
 
 def _readable(batch: Sequence[Loaded]) -> list[Image]:
     return [loaded for loaded in batch if isinstance(loaded, Image)]
-
-
-def _sum_over_processes(tally: PredictionTally) -> PredictionTally:
-    """The tally of the whole run, in every process; returns when all of them have got here."""
-    if not torch.distributed.is_initialized():
-        return tally
-    gathered: list[PredictionTally] = [PredictionTally()] * torch.distributed.get_world_size()
-    try:
-        torch.distributed.all_gather_object(gathered, tally)
-    except RuntimeError:  # of the library that carries the messages: one of them is gone
-        raise LostProcessError from None
-    return PredictionTally(
-        num_images=sum(one.num_images for one in gathered),
-        num_faces=sum(one.num_faces for one in gathered),
-        num_done_before=sum(one.num_done_before for one in gathered),
-        num_failures=sum(one.num_failures for one in gathered),
-        interrupted=any(one.interrupted for one in gathered),
-        failures=[failure for one in gathered for failure in one.failures],
-    )

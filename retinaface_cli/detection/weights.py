@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import hashlib
+import shutil
+from pathlib import Path, PurePosixPath
 
 from retinaface_cli.errors import CheckpointError
+from retinaface_cli.files.addresses import is_address, open_anywhere, path_of
+from retinaface_cli.files.atomic import atomic_path
 from retinaface_cli.model.checkpoints.http_download import ProgressCallback
-from retinaface_cli.model.checkpoints.published import fetch_weights, list_published
+from retinaface_cli.model.checkpoints.published import cache_folder, fetch_weights, list_published
 
 PACKAGED_NAME = "mobilenet0.25"
 """The detector that the package carries."""
@@ -18,12 +22,14 @@ def resolve_weights(name_or_path: str, *, on_progress: ProgressCallback | None =
     """The weights file itself; published weights are downloaded once into the cache folder.
 
     Args:
-        name_or_path: a path, or a name in `retinaface infer --list-weights`.
+        name_or_path: a path, an address, or a name in `retinaface infer --list-weights`.
         on_progress: called while a download runs.
 
     Raises:
         CheckpointError: neither a file nor a known name, or the download failed.
     """
+    if is_address(name_or_path):
+        return _fetch_address(name_or_path)
     path = Path(name_or_path).expanduser()
     if path.exists():
         return path
@@ -33,3 +39,17 @@ def resolve_weights(name_or_path: str, *, on_progress: ProgressCallback | None =
     if name_or_path in names[1:]:
         return fetch_weights(name_or_path, on_progress=on_progress)
     raise CheckpointError(f"{name_or_path}: no such file, and no published weights of that name: {', '.join(names)}")
+
+
+def _fetch_address(address: str) -> Path:
+    """The file at an address, copied into the cache folder unless it is there already."""
+    name = f"{hashlib.sha256(address.encode()).hexdigest()[:16]}-{PurePosixPath(path_of(address)).name}"
+    path = cache_folder() / "addresses" / name
+    if not path.exists():
+        with (
+            open_anywhere(address, error=CheckpointError) as remote,
+            atomic_path(path) as temporary,
+            temporary.open("wb") as file,
+        ):
+            shutil.copyfileobj(remote, file, 1 << 20)
+    return path

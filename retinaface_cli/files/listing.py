@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from retinaface_cli.errors import FileReadError, reason_of
+from retinaface_cli.files.addresses import Address, is_address, open_anywhere
 from retinaface_cli.files.manifest import Manifest, has_manifest, real_path
-from retinaface_cli.files.reading import encoding_of, open_regular, without_surrogates
+from retinaface_cli.files.reading import encoding_of, without_surrogates
 
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".gif", ".bmp", ".dib", ".tif")
@@ -187,22 +188,28 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
 
 
-def read_list(path: Path) -> Iterator[Path | Problem]:
-    """The paths that a list file names, one at a time; see parse_list.
+def read_list(location: str) -> Iterator[Path | Address | Problem]:
+    """The paths and addresses that a list names, which lies at a path or an address, one at a time; see parse_list.
 
     Raises:
         FileReadError: the list itself cannot be read.
     """
-    with open_regular(path) as stream:
-        yield from parse_list(stream, folder=path.parent)
+    with open_anywhere(location) as stream:
+        yield from parse_list(stream, folder=folder_of(location))
 
 
-def parse_list(stream: BinaryIO, *, folder: Path = Path()) -> Iterator[Path | Problem]:
-    """The existing files and folders that lines, or texts that end with NUL (`find -print0`), name.
+def folder_of(location: str) -> Path | Address:
+    """The folder in which a file lies, by its path or address."""
+    return Address(location.rpartition("/")[0]) if is_address(location) else Path(location).parent
+
+
+def parse_list(stream: BinaryIO, *, folder: Path | Address = Path()) -> Iterator[Path | Address | Problem]:
+    """The existing files and folders that lines, or texts that end with NUL (`find -print0`), name, and addresses.
 
     UTF-8 and UTF-16 with a byte order mark are known; else a name is tried as its bytes are, then as Windows-1252.
     Blank lines and comments (`#`) are passed over, quotes around a name are removed. A name is looked for from the
-    working folder, then from `folder`.
+    working folder, then from `folder`; where that is an address, names are those of files there. Files at addresses are
+    not looked for.
 
     Args:
         stream: a list, such as `sys.stdin.buffer`.
@@ -245,9 +252,16 @@ def _split(stream: BinaryIO) -> Iterator[str | tuple[str]]:
             return
 
 
-def find_listed(line: str, folder: Path) -> Iterator[Path | Problem]:
+def find_listed(line: str, folder: Path | Address) -> Iterator[Path | Address | Problem]:
     """The file that a line of a list in `folder` names, nothing for a comment, or why there is none."""
     text = line.strip()
+    if is_address(text):
+        yield Address(text)
+        return
+    if isinstance(folder, str):
+        if not text.startswith("#"):
+            yield Address(f"{folder}/{text}")
+        return
     names = [line, text, without_surrogates(text)]
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
         names += [name[1:-1] for name in names[1:]]

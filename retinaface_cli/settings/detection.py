@@ -161,8 +161,8 @@ class InferSettings(DetectionSettings):
     """In which images faces are found, how, and what is written."""
 
     inputs: Annotated[tuple[str, ...], BeforeValidator(wrap_single), Option(is_argument=True)] = ()
-    """Images, videos, tar shards ('s/{000..999}.tar'), folders (with all below), globs, @list.txt, or - for paths on
-    standard input."""
+    """Images, videos, tar shards ('s/{000..999}.tar'), folders (with all below), globs, @list.txt, all of these at
+    addresses (s3://, https://, ...), or - for paths on standard input."""
 
     output: Annotated[Path | None, Option(short="-o", legacy=("--output-path",))] = None
     """Folder for the results; empty: runs/infer/1, 2, 3, ..."""

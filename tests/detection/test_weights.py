@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 
@@ -44,3 +46,18 @@ def test_points_of_a_portrait_lie_on_the_labelled_ones() -> None:
 def test_a_name_that_nobody_knows_lists_those_that_are_known() -> None:
     with pytest.raises(CheckpointError, match=r"no published weights of that name: mobilenet0\.25, "):
         resolve_weights("mobilenet9")
+
+
+def test_weights_at_an_address_are_copied_into_the_cache_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETINAFACE_CACHE", str(tmp_path))
+    content = resolve_weights(PACKAGED_NAME).read_bytes()
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/weights/w.safetensors", content)
+    path = resolve_weights("memory://weights/w.safetensors")
+    assert path.read_bytes() == content
+    assert path.is_relative_to(tmp_path)
+    memory.rm("/weights", recursive=True)
+    assert resolve_weights("memory://weights/w.safetensors") == path
+    with pytest.raises(CheckpointError, match=r"memory://weights/other.pth: no such file"):
+        resolve_weights("memory://weights/other.pth")
+    assert [file.name for file in (tmp_path / "addresses").iterdir()] == [path.name]

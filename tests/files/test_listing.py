@@ -160,7 +160,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_list_of_every_common_kind_is_read(folder: Path, data: bytes, expected: list[str]) -> None:
     path = folder / "lists" / "list.txt"
     path.write_bytes(data)
-    found = [entry for entry in read_list(path) if isinstance(entry, Path)]
+    found = [entry for entry in read_list(str(path)) if isinstance(entry, Path)]
     assert [os.path.relpath(entry, folder) for entry in found] == expected
 
 

@@ -12,6 +12,7 @@ from retinaface_cli.data.sources import Work
 from retinaface_cli.detection.results import Results
 from retinaface_cli.files.atomic import next_run_folder
 from retinaface_cli.files.outputs import OutputFolder
+from retinaface_cli.files.shared_work import clear_shared_work
 from retinaface_cli.formats import FaceTable, PredictionFormat, write_predictions
 from retinaface_cli.formats.coco import read_image_ids, take_image_ids
 from retinaface_cli.model.checkpoints.loading import LoadedWeights
@@ -45,6 +46,7 @@ def open_output(settings: InferSettings, weights: LoadedWeights, protect: Sequen
         mode="resume" if settings.resume else "overwrite" if settings.overwrite else "new",
         protect=protect,
     )
+    clear_shared_work(root)
     folder.write_json(root / "run.json", report, indent=True)
     return folder
 

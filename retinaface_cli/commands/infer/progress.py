@@ -9,13 +9,13 @@ import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from retinaface_cli.detection.prediction_module import PredictionModule, PredictionTally
+from retinaface_cli.detection.prediction_module import PredictionModule
 
 _SECONDS_BETWEEN_LINES = 10.0
 
 
 class InferProgress(pl.Callback):
-    """Shows images done, images a second, faces and the time left; of the first process only."""
+    """Shows images done, images a second, faces and the time left of all processes, in the first one."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -35,17 +35,16 @@ class InferProgress(pl.Callback):
         if not trainer.is_global_zero or not isinstance(pl_module, PredictionModule):
             return
         self._started = self._last_line = time.monotonic()
-        share = f" (process 1 of {trainer.world_size})" if trainer.world_size > 1 else ""
-        total = pl_module.work.num_images if trainer.world_size == 1 else None
-        self._task = self._bar.add_task(f"detecting{share}", total=total, figures="")
+        share = f" ({trainer.world_size} processes)" if trainer.world_size > 1 else ""
+        self._task = self._bar.add_task(f"detecting{share}", total=pl_module.work.num_images, figures="")
         if self._console.is_terminal:
             self._bar.start()
 
     def on_predict_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any) -> None:
         """Moves the bar, or prints a line if the last is some time ago."""
-        if self._task is None:
+        if self._task is None or not isinstance(pl_module, PredictionModule):
             return
-        tally: PredictionTally = outputs
+        tally = pl_module.total(with_failures=False)
         done_now = tally.num_images + tally.num_failures
         done = done_now + tally.num_done_before
         now = time.monotonic()

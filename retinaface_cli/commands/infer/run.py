@@ -94,7 +94,7 @@ def run(
     inputs = _find_inputs(settings, console) if sources is None else _Inputs(Work(sources), [], sources)
     weights = load_weights_with_progress(settings, console=console)
     work = inputs.work
-    protect = [*(source.path for source in inputs.sources), *inputs.lists, weights.path]
+    protect = [*(source.path for source in inputs.sources), *map(Path, inputs.lists), weights.path]
     open_folder = partial(open_output, settings, weights, protect)
     module = PredictionModule(settings, weights, work, open_output=open_folder, protect=protect)
     stopping = StopOnSignals(module.stop_requested)
@@ -102,7 +102,11 @@ def run(
     with warnings.catch_warnings():
         # Lightning's own, about a newer torch
         warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*", category=FutureWarning)
-        trainer.predict(module, return_predictions=False)
+        try:
+            trainer.predict(module, return_predictions=False)
+        except BaseException as error:
+            module.end_with(error)
+            raise
     tally = module.tally
     report = InferReport(
         output=module.results.folder.root,
@@ -151,7 +155,7 @@ class _Inputs:
     work: Work
     problems: Sequence[UnreadableImage]
     sources: Sequence[Source] = ()
-    lists: Sequence[Path] = ()
+    lists: Sequence[str] = ()
 
 
 def _find_inputs(settings: InferSettings, console: Console) -> _Inputs:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from retinaface_cli.detection.prediction_module import LostProcessError
+from retinaface_cli.detection.prediction_module import LostProcessError, PredictionModule
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -40,6 +40,8 @@ class StopOnSignals(pl.Callback):
         self._started = getattr(trainer.strategy.launcher, "procs", [])
         first = trainer.strategy.broadcast(os.getpid())
         self._parent = first if first == os.getppid() else None
+        if isinstance(pl_module, PredictionModule):
+            pl_module.is_other_gone = self._is_other_gone
         if threading.current_thread() is not threading.main_thread():
             return
         for number in _SIGNALS:
@@ -47,9 +49,12 @@ class StopOnSignals(pl.Callback):
 
     def on_predict_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Raises LostProcessError if another process of the run has ended by a crash or was killed."""
-        is_orphan = self._parent is not None and os.getppid() != self._parent
-        if is_orphan or any(process.poll() for process in self._started):
+        if self._is_other_gone():
             raise LostProcessError
+
+    def _is_other_gone(self) -> bool:
+        is_orphan = self._parent is not None and os.getppid() != self._parent
+        return is_orphan or any(process.poll() for process in self._started)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Gives the signals back."""

@@ -1,11 +1,11 @@
 """What the user names on the command line -> the images and videos behind it; a kind of source is one file.
 
-`files.py` has single images and videos, `shards.py` tar files of images, `lists.py` lists that are read as a stream;
-`listing.py` finds them, `parts.py` deals them out.
+`files.py` has single images and videos, `shards.py` tar files of images, `remote.py` both at addresses, `lists.py`
+lists that are read as a stream. `listing.py` finds them, `parts.py` deals them out.
 """
 
 from retinaface_cli.data.sources.files import MemberBytes, Source, SourceItem
-from retinaface_cli.data.sources.listing import SourceListing, describe_left_out, find_sources
+from retinaface_cli.data.sources.listing import SourceListing, describe_left_out, find_sources, make_source
 from retinaface_cli.data.sources.lists import InputStream
 from retinaface_cli.data.sources.parts import Part, Work
 from retinaface_cli.data.sources.shards import Shard
@@ -21,4 +21,5 @@ __all__ = [
     "Work",
     "describe_left_out",
     "find_sources",
+    "make_source",
 ]

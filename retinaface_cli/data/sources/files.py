@@ -11,6 +11,7 @@ from retinaface_cli.data.preprocessing import read_image_bytes
 from retinaface_cli.errors import shown
 from retinaface_cli.files.listing import VIDEO_SUFFIXES, Problem
 from retinaface_cli.files.manifest import stamp_of
+from retinaface_cli.formats.image_heads import read_size_from_head
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,14 @@ class Source:
         return self.path.suffix.lower() in VIDEO_SUFFIXES
 
     @property
+    def location(self) -> str:
+        """Its path, or its address."""
+        return str(self.path)
+
+    @property
     def place(self) -> str:
         """Where it lies, for messages."""
-        return shown(self.path)
+        return shown(self.location)
 
     @property
     def stamp(self) -> str:
@@ -44,6 +50,14 @@ class Source:
     def shard(self) -> str:
         """Name of the shard that it is a member of; empty where it is a file of its own."""
         return ""
+
+    def read_size(self) -> tuple[int, int] | None:
+        """(height, width) from the head of the image; None where its format does not say it at once.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        return read_size_from_head(self.path)
 
     def read(self) -> bytes:
         """The bytes of the image.

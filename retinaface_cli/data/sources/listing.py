@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import glob
 import os
+import posixpath
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 
 from retinaface_cli.data.sources.files import Source
+from retinaface_cli.data.sources.remote import source_at
 from retinaface_cli.data.sources.shards import SHARD_SUFFIXES, Shard, is_shard
 from retinaface_cli.errors import FileReadError, ImageReadError, shown
+from retinaface_cli.files.addresses import Address, find_addresses, is_address, path_of
 from retinaface_cli.files.listing import (
     IMAGE_SUFFIXES,
     OWN_RESULT,
@@ -51,9 +54,10 @@ class SourceListing:
 def find_sources(inputs: Sequence[str], *, output: Path | None = None) -> SourceListing:
     """Resolves files, folders (with all below), globs, `{000..999}`, `@list.txt` and `-` (paths on standard input).
 
-    The order is that of the inputs; a file that is named twice comes once. Names are relative to the folder where one
-    folder is given, else to the deepest folder that holds everything. Results of earlier runs are left out of folders
-    and globs, and those in the output folder wherever they are named.
+    All may lie at addresses, such as `s3://bucket/folder`. The order is that of the inputs; a file that is named twice
+    comes once. Names are relative to the folder where one folder is given, else to the deepest folder that holds
+    everything. Results of earlier runs are left out of folders and globs, and those in the output folder wherever they
+    are named.
 
     Args:
         inputs: as the user names them.
@@ -63,12 +67,15 @@ def find_sources(inputs: Sequence[str], *, output: Path | None = None) -> Source
         ImageReadError: an input does not exist, or nothing is found.
     """
     listing = SourceListing()
-    paths: dict[str, Path] = {}
+    places: dict[str, Path | Address] = {}
     folders: list[str] = []
     results = OwnResults(output)
     for entry, base in _expand(inputs):
         if isinstance(entry, Problem):
             listing.problems.append(entry)
+            continue
+        if isinstance(entry, str):
+            places.setdefault(entry, entry)
             continue
         is_folder, found = entry.is_dir(), [entry]
         if is_folder:
@@ -81,12 +88,10 @@ def find_sources(inputs: Sequence[str], *, output: Path | None = None) -> Source
             if results.lists(path, below=base):
                 listing.left_out[OWN_RESULT] += 1
             else:
-                paths.setdefault(_absolute(path), path)
-    if not paths and not listing.problems:
+                places.setdefault(_absolute(path), path)
+    if not places and not listing.problems:
         raise ImageReadError(f"{', '.join(map(shown, inputs))}: no images or videos found{describe_left_out(listing)}")
-    root = _common_root(folders)
-    for place, path in paths.items():
-        source = source_of(path, os.path.relpath(place, root).replace(os.sep, "/"))
+    for source in _name_sources(places, folders):
         if isinstance(source, Problem):
             listing.problems.append(source)
         else:
@@ -94,11 +99,32 @@ def find_sources(inputs: Sequence[str], *, output: Path | None = None) -> Source
     return listing
 
 
-def source_of(path: Path, name: str) -> Source | Problem:
-    """A file as a source of its kind; a problem if no result file can hold its name."""
-    if UNPRINTABLE.search(name):
-        return Problem(name, UNPRINTABLE_NAME)
-    return Shard(path, name) if is_shard(name) else Source(path, name)
+def _name_sources(places: Mapping[str, Path | Address], folders: Sequence[str]) -> Iterator[Source | Problem]:
+    """What lies at the places, with names; `folders` are those of this machine that hold all files of it."""
+    root, address_root = _common_root(folders), _common_address_root(places.values(), is_alone=not folders)
+    for place, location in places.items():
+        if isinstance(location, str):
+            yield source_of(location, path_of(location)[len(address_root) :].lstrip("/"))
+        else:
+            yield source_of(location, os.path.relpath(place, root).replace(os.sep, "/"))
+
+
+def _common_address_root(places: Iterable[Path | Address], *, is_alone: bool) -> str:
+    """The folder that names at addresses are relative to; nothing where there are files of this machine, too."""
+    folders = {posixpath.dirname(path_of(place)) for place in places if isinstance(place, str)}
+    return posixpath.commonpath(folders) if folders and is_alone else ""
+
+
+def source_of(location: str | Path, name: str) -> Source | Problem:
+    """What lies at a path or an address, as a source of its kind; a problem if no result file can hold its name."""
+    return Problem(name, UNPRINTABLE_NAME) if UNPRINTABLE.search(name) else make_source(location, name)
+
+
+def make_source(location: str | Path, name: str) -> Source:
+    """A source of the kind that the ending of its name says."""
+    if isinstance(location, str) and is_address(location):
+        return source_at(location, name)
+    return Shard(Path(location), name) if is_shard(name) else Source(Path(location), name)
 
 
 def _absolute(path: Path) -> str:
@@ -117,7 +143,7 @@ def describe_left_out(listing: SourceListing) -> str:
     return f"; left out: {counts}" + ("; convert HEIC first, e.g. with heif-convert" if is_heic else "")
 
 
-def _expand(inputs: Iterable[str]) -> Iterator[tuple[Path | Problem, Path | None]]:
+def _expand(inputs: Iterable[str]) -> Iterator[tuple[Path | Address | Problem, Path | None]]:
     """The files and folders that the inputs name, in their order; with the folder in which a glob looks for them."""
     for item in inputs:
         if item == "-":
@@ -126,9 +152,11 @@ def _expand(inputs: Iterable[str]) -> Iterator[tuple[Path | Problem, Path | None
             yield Path(item), None
         elif is_list(item):
             try:
-                yield from ((entry, None) for entry in _some(read_list(Path(item[1:])), item[1:]))
+                yield from ((entry, None) for entry in _some(read_list(item[1:]), item[1:]))
             except FileReadError as error:
                 raise ImageReadError(f"{error}; expected a list of images") from None
+        elif is_address(item):
+            yield from ((entry, None) for entry in _match_address(item))
         else:
             yield from _match(item)
 
@@ -136,6 +164,18 @@ def _expand(inputs: Iterable[str]) -> Iterator[tuple[Path | Problem, Path | None
 def is_list(item: str) -> bool:
     """Whether an input is a list, `@list.txt`, or standard input."""
     return item == "-" or (item.startswith("@") and not _exists(item))
+
+
+def _match_address(item: str) -> Iterator[Address]:
+    """The files of an address with `{000..999}` or `*`, or of a folder's address."""
+    for address in expand_braces(item):
+        if path_of(address).lower().endswith(tuple(SUFFIXES)) and not any(mark in address for mark in "*["):
+            yield Address(address)
+        else:
+            found = find_addresses(address, suffixes=SUFFIXES, error=ImageReadError)
+            if not found:
+                raise ImageReadError(f"{shown(address)}: no such file or folder, or no images in it")
+            yield from found
 
 
 def _match(item: str) -> Iterator[tuple[Path | Problem, Path | None]]:
@@ -190,7 +230,7 @@ def _is_glob(item: str) -> bool:
     return any(character in item for character in "*?[") and "\0" not in item
 
 
-def _some(entries: Iterable[Path | Problem], name: str) -> Iterator[Path | Problem]:
+def _some(entries: Iterable[Path | Address | Problem], name: str) -> Iterator[Path | Address | Problem]:
     """The entries, of which there must be one."""
     is_empty = True
     for entry in entries:

@@ -12,8 +12,8 @@ from retinaface_cli.data.sources.files import Source
 from retinaface_cli.data.sources.listing import SUFFIXES, SourceListing, find_sources, is_list, source_of
 from retinaface_cli.data.sources.shards import is_shard
 from retinaface_cli.errors import FileReadError, ImageReadError
-from retinaface_cli.files.listing import OwnResults, Problem, find_listed, list_folder, split_list
-from retinaface_cli.files.reading import open_regular
+from retinaface_cli.files.addresses import Address, open_anywhere
+from retinaface_cli.files.listing import OwnResults, Problem, find_listed, folder_of, list_folder, split_list
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ListLine:
     """
 
     text: str
-    folder: Path
+    folder: Path | Address
     results: OwnResults
 
     @property
@@ -40,18 +40,21 @@ class ListLine:
 
         Names are relative to the folder of the list where the files lie below it, and else as the list has them.
         """
-        for path in find_listed(self.text, self.folder):
-            if isinstance(path, Problem):
-                yield path
-            elif path.is_dir():
-                listing = list_folder(path, suffixes=SUFFIXES)
+        for place in find_listed(self.text, self.folder):
+            if isinstance(place, Problem):
+                yield place
+            elif isinstance(place, str):
+                yield source_of(place, place.removeprefix(f"{self.folder}/"))
+            elif place.is_dir():
+                listing = list_folder(place, suffixes=SUFFIXES)
                 yield from (source_of(file.path, self._name(file.path)) for file in listing.files)
                 yield from listing.problems
-            elif not self.results.lists(path):
-                yield source_of(path, self._name(path))
+            elif not self.results.lists(place):
+                yield source_of(place, self._name(place))
 
     def _name(self, path: Path) -> str:
-        return (path.relative_to(self.folder) if path.is_relative_to(self.folder) else path).as_posix()
+        is_below = isinstance(self.folder, Path) and path.is_relative_to(self.folder)
+        return (path.relative_to(self.folder) if is_below else path).as_posix()
 
 
 class InputStream:
@@ -59,7 +62,7 @@ class InputStream:
 
     Attributes:
         listings: what the inputs between the lists hold.
-        lists: the files that are lists.
+        lists: the paths and addresses of lists.
     """
 
     def __init__(self, inputs: Sequence[str], *, output: Path | None = None) -> None:
@@ -69,17 +72,27 @@ class InputStream:
             ImageReadError: an input does not exist, or nothing is found.
         """
         self.listings: list[SourceListing] = []
-        self.lists = [Path(item[1:]) for item in inputs if is_list(item) and item != "-"]
+        self.lists = [item[1:] for item in inputs if is_list(item) and item != "-"]
         self._results = OwnResults(output)
         self._groups: list[SourceListing | str] = []
-        for path in self.lists:
-            _check_list(path)
+        for location in self.lists:
+            _check_list(location)
         for is_of_lists, group in groupby(inputs, key=is_list):
             if is_of_lists:
                 self._groups += group
             else:
                 self.listings.append(find_sources(list(group), output=output))
                 self._groups.append(self.listings[-1])
+
+    @property
+    def known(self) -> Sequence[Source | Problem] | None:
+        """All sources; None where there are lists, which would have to be read."""
+        if len(self.listings) != len(self._groups):
+            return None
+        sources: list[Source | Problem] = []
+        for listing in self.listings:
+            sources += [*listing.sources, *listing.problems]
+        return sources
 
     def __iter__(self) -> Iterator[Source | Problem | ListLine]:
         for group in self._groups:
@@ -89,19 +102,18 @@ class InputStream:
             elif group == "-":
                 yield from self._lines(split_list(sys.stdin.buffer), Path())
             else:
-                path = Path(group[1:])
-                with open_regular(path) as stream:
-                    yield from self._lines(split_list(stream), path.parent)
+                with open_anywhere(group[1:]) as stream:
+                    yield from self._lines(split_list(stream), folder_of(group[1:]))
 
-    def _lines(self, lines: Iterator[str | Problem], folder: Path) -> Iterator[ListLine | Problem]:
+    def _lines(self, lines: Iterator[str | Problem], folder: Path | Address) -> Iterator[ListLine | Problem]:
         for line in lines:
             yield line if isinstance(line, Problem) else ListLine(line, folder, self._results)
 
 
-def _check_list(path: Path) -> None:
+def _check_list(location: str) -> None:
     try:
-        with open_regular(path) as stream:
+        with open_anywhere(location) as stream:
             if next(split_list(stream), None) is None:
-                raise FileReadError(f"{path}: holds no paths")
+                raise FileReadError(f"{location}: holds no paths")
     except FileReadError as error:
         raise ImageReadError(f"{error}; expected a list of images") from None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from retinaface_cli.data.sources.files import Source, SourceItem
-from retinaface_cli.data.sources.lists import ListLine
+from retinaface_cli.data.sources.lists import InputStream, ListLine
 from retinaface_cli.data.sources.shards import Shard
 from retinaface_cli.files.listing import Problem
 
@@ -74,9 +74,10 @@ class Work:
     @cached_property
     def num_images(self) -> int | None:
         """Images and videos in all; None where that is not known before they are read."""
-        if not isinstance(self.sources, Sequence) or any(isinstance(source, Shard) for source in self.sources):
+        sources = self.sources.known if isinstance(self.sources, InputStream) else self.sources
+        if not isinstance(sources, Sequence) or any(isinstance(source, Shard) for source in sources):
             return None
-        return len(self.sources)
+        return len(sources)
 
     def parts(self, size: int) -> Iterator[Part]:
         """Parts of at most `size` images, videos and problems, in their order; a shard is a part of its own."""

@@ -14,9 +14,9 @@ from typing import Any, BinaryIO
 
 from retinaface_cli.data.sources.files import MemberBytes, Source, SourceItem
 from retinaface_cli.errors import RetinaFaceError, reason_of, shown
+from retinaface_cli.files.addresses import open_anywhere
 from retinaface_cli.files.listing import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Problem
 from retinaface_cli.files.names import UNPRINTABLE, UNPRINTABLE_NAME
-from retinaface_cli.files.reading import open_regular
 
 SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
@@ -58,7 +58,7 @@ class Member(Source):
 
     @property
     def place(self) -> str:
-        """The shard and the path in it."""
+        """The shard and the path in it, for messages."""
         return shown(self.name)
 
     @property
@@ -115,7 +115,7 @@ class Shard(Source):
 
     @contextmanager
     def _open(self) -> Iterator[_ForwardStream]:
-        with open_regular(self.path) as file:
+        with open_anywhere(self.location) as file:
             yield _ForwardStream(file)
 
 
