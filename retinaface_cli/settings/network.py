@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from retinaface_cli.settings.base import Settings
 
-BackboneName = Literal[
-    "mobilenet0.25", "mobilenet0.5", "mobilenet1.0", "mobilenet_v2", "resnet18", "resnet34", "resnet50", "yunet"
-]
+BACKBONE_NAMES = (
+    "mobilenet0.25",
+    "mobilenet0.5",
+    "mobilenet1.0",
+    "mobilenet_v2",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "yunet",
+)
+
+TIMM_PREFIX = "timm/"
+"""Start of the names of timm's models."""
+
+
+def _check_backbone(name: str) -> str:
+    if name not in BACKBONE_NAMES and not re.fullmatch(rf"{TIMM_PREFIX}[\w.-]+", name):
+        raise ValueError(f"expected one of {', '.join(BACKBONE_NAMES)}, or {TIMM_PREFIX}NAME")
+    return name
+
+
+BackboneName = Annotated[str, AfterValidator(_check_backbone)]
 
 NetworkName = Literal["retinaface", "yunet"]
 
@@ -92,7 +112,8 @@ class NetworkSettings(Settings):
     """Name of the network; yunet has a backbone, anchors and preprocessing of its own where they are not named."""
 
     backbone: BackboneName = "mobilenet0.25"
-    """Name of the backbone."""
+    """Name of the backbone: mobilenet0.25, mobilenet0.5, mobilenet1.0, mobilenet_v2, resnet18, resnet34, resnet50 or
+    yunet; timm/NAME: a model of timm (retinaface-cli[timm]) with feature maps of strides 8, 16 and 32."""
 
     out_channels: int | None = Field(default=None, gt=0, multiple_of=4)
     """Width of the feature pyramid and of the context modules; empty: the backbone's usual width."""

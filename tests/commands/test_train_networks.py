@@ -15,6 +15,7 @@ from retinaface_cli.model.matching.targets import FaceTargets
 from retinaface_cli.model.networks.outputs import HeadOutputs
 from retinaface_cli.settings.loss import AtssMatchingSettings, LossSettings
 from retinaface_cli.settings.network import NetworkSettings
+from retinaface_cli.training.run_folder import RunFolder
 from tests.commands.training_runs import read_report, train_small, write_data
 
 pytestmark = [
@@ -80,3 +81,11 @@ def test_yunets_anchors_are_matched_with_faces_of_five_times_their_side(side: in
     logits[0, cell, 1] = -20.0
     missed = loss(outputs, targets, image_size=(512, 512))
     assert missed.classification > found.classification + 1  # the anchor in the face's middle is to be a face
+
+
+@pytest.mark.parametrize("model", ["test_resnet", "test_convnext"])
+def test_a_model_of_timm_is_trained_and_finds_faces_without_a_config(config: Path, model: str) -> None:
+    pytest.importorskip("timm")
+    train_small(config, output="run", changes={"network.backbone": f"timm/{model}", "trainer.max_epochs": 1})
+    assert load_weights(Path("run/best.safetensors")).network.backbone == f"timm/{model}"
+    assert find_in_first_image(RunFolder(Path("run")).last) > 0

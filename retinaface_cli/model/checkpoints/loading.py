@@ -15,14 +15,15 @@ from retinaface_cli.errors import CheckpointError
 from retinaface_cli.files.atomic import atomic_path
 from retinaface_cli.model.checkpoints.files import WeightFile, read_weight_file, write_weight_file
 from retinaface_cli.model.checkpoints.legacy_keys import detect_backbone, detect_family, rename_key
-from retinaface_cli.model.checkpoints.published import preprocessing_by_sha256
+from retinaface_cli.model.checkpoints.published import cache_folder, preprocessing_by_sha256
 from retinaface_cli.model.checkpoints.yunet_weights import FAMILY as YUNET_FAMILY
 from retinaface_cli.model.checkpoints.yunet_weights import convert_yunet, is_yunet
 from retinaface_cli.model.networks import build_network
 from retinaface_cli.model.networks.backbones import BACKBONES
 from retinaface_cli.model.networks.outputs import FaceNetwork
+from retinaface_cli.model.networks.timm_backbones import pretrained_state
 from retinaface_cli.settings.base import validate_settings
-from retinaface_cli.settings.network import PREPROCESSINGS, AnchorSettings, NetworkSettings
+from retinaface_cli.settings.network import PREPROCESSINGS, TIMM_PREFIX, AnchorSettings, NetworkSettings
 from retinaface_cli.version import __version__
 
 _NUM_LISTED = 5
@@ -112,13 +113,16 @@ def load_imagenet_backbone(backbone: str, path: Path | None = None) -> dict[str,
     """ImageNet start weights of a backbone: names relative to the backbone -> tensors.
 
     Args:
-        backbone: a name in BACKBONES.
-        path: a file of them (biubug6's and yakhyo's for MobileNetV1, torchvision's for its networks);
-            None: torchvision's, downloaded once by torchvision.
+        backbone: a name that find_backbone knows.
+        path: a file of them (biubug6's and yakhyo's for MobileNetV1, torchvision's and timm's for their networks);
+            None: torchvision's or timm's, downloaded once by that library.
 
     Raises:
         CheckpointError: no file for a backbone that needs one, a file that does not fit, or no network connection.
     """
+    if backbone.startswith(TIMM_PREFIX):
+        name = backbone.removeprefix(TIMM_PREFIX)
+        return pretrained_state(name, path, cached=cache_folder() / f"{name}.safetensors")
     source = BACKBONES[backbone].imagenet_weights
     if path is not None:
         tensors = read_weight_file(path).tensors

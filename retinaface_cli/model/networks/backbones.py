@@ -1,6 +1,6 @@
 """The backbones: networks that turn images into three feature maps of strides 8, 16 and 32.
 
-BACKBONES is the table of them all; a new one is one entry.
+BACKBONES is the table of them all; a new one is one entry. Those of timm are made by name.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, ResNet34_Weights, ResNet50_Weights
 from torchvision.models.mobilenetv2 import MobileNet_V2_Weights
+
+from retinaface_cli.model.networks.timm_backbones import TimmBackbone, find_features
+from retinaface_cli.settings.network import TIMM_PREFIX
 
 FeatureMaps = tuple[Tensor, Tensor, Tensor]
 """Feature maps (B, C, H / 8, W / 8), (B, C', H / 16, W / 16), (B, C'', H / 32, W / 32), sizes rounded up."""
@@ -157,6 +160,7 @@ class Backbone:
         out_channels: usual width of the feature pyramid on top.
         preprocessing: name of the convention that old checkpoints of this backbone mostly used.
         imagenet_weights: torchvision's ImageNet weights; None where they come from a file.
+        needs_whole_cells: whether sides of images have to be multiples of 32 pixels.
     """
 
     build: Callable[[], nn.Module]
@@ -164,6 +168,7 @@ class Backbone:
     out_channels: int
     preprocessing: str
     imagenet_weights: torchvision.models.WeightsEnum | None = None
+    needs_whole_cells: bool = False
 
 
 _models = torchvision.models
@@ -173,7 +178,7 @@ BACKBONES: dict[str, Backbone] = {
     "mobilenet0.5": Backbone(partial(MobileNetV1, 0.5), (128, 256, 512), 128, "mean-bgr"),
     "mobilenet1.0": Backbone(partial(MobileNetV1, 1.0), (256, 512, 1024), 256, "mean-bgr"),
     "mobilenet_v2": Backbone(MobileNetV2, (32, 96, 1280), 128, "mean-bgr", MobileNet_V2_Weights.IMAGENET1K_V2),
-    "yunet": Backbone(YuNetBackbone, (64, 64, 64), 64, "raw-bgr"),
+    "yunet": Backbone(YuNetBackbone, (64, 64, 64), 64, "raw-bgr", needs_whole_cells=True),
     "resnet18": Backbone(
         partial(ResNet, _models.resnet18), (128, 256, 512), 128, "mean-bgr", ResNet18_Weights.IMAGENET1K_V1
     ),
@@ -185,3 +190,20 @@ BACKBONES: dict[str, Backbone] = {
     ),
 }
 """Every backbone by the name that settings and checkpoints use."""
+
+
+_TIMM_WIDTH = 64
+"""Usual width of the feature pyramid on a model of timm."""
+
+
+def find_backbone(name: str) -> Backbone:
+    """The backbone of that name: a line of BACKBONES, or a model of timm.
+
+    Raises:
+        SettingsError: timm is not installed, or has no such model that fits.
+    """
+    if not name.startswith(TIMM_PREFIX):
+        return BACKBONES[name]
+    model = name.removeprefix(TIMM_PREFIX)
+    channels = find_features(model).channels
+    return Backbone(partial(TimmBackbone, model), channels, _TIMM_WIDTH, "imagenet-rgb", needs_whole_cells=True)

@@ -17,6 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from retinaface_cli.geometry.anchors import cell_origins, generate_anchors, padded_size
 from retinaface_cli.model.networks.outputs import FaceNetwork, HeadOutputs
+from retinaface_cli.model.networks.timm_backbones import own_modules
 from retinaface_cli.settings.network import NetworkSettings, PreprocessingSettings
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -46,7 +47,7 @@ class InferenceNetwork(nn.Module):
         self.network = folded.to(device=device, dtype=dtype).to(memory_format=torch.channels_last).requires_grad_(False)
         self._pads_images = network.pads_images
         self._padding = _PaddingEraser()
-        for module in self.network.modules():
+        for module in own_modules(self.network):
             if isinstance(module, nn.MaxPool2d) or (isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)):
                 module.register_forward_pre_hook(self._padding)
         mean = torch.tensor(settings.preprocessing.mean_rgb, dtype=torch.float32, device=device)
@@ -122,7 +123,7 @@ def fold_batch_norm(network: Module) -> Module:
     A BatchNorm follows a convolution when the module that holds both names it next; all backbones keep that order.
     """
     folded = copy.deepcopy(network).eval()
-    for parent in list(folded.modules()):
+    for parent in list(own_modules(folded)):
         children = list(parent.named_children())
         for (name, child), (next_name, next_child) in itertools.pairwise(children):
             if isinstance(child, nn.Conv2d) and isinstance(next_child, nn.BatchNorm2d):

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from retinaface_cli.faces import NUM_LANDMARKS
-from retinaface_cli.model.networks.backbones import BACKBONES, FeatureMaps
+from retinaface_cli.model.networks.backbones import FeatureMaps, crop_to_image, find_backbone, pad_to_whole_cells
 from retinaface_cli.model.networks.outputs import FaceNetwork, HeadOutputs
 from retinaface_cli.settings.network import NetworkSettings
 
@@ -74,9 +74,11 @@ class RetinaFace(FaceNetwork):
 
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
-        entry = BACKBONES[settings.backbone]
+        entry = find_backbone(settings.backbone)
         width = settings.out_channels or entry.out_channels
         self.backbone = entry.build()
+        self.pads_images = entry.needs_whole_cells
+        self._strides = settings.anchors.strides
         self.pyramid = FeaturePyramid(entry.channels, width)
         self.context = nn.ModuleList(ContextModule(width) for _ in range(3))
         self.class_heads, self.box_heads, self.landmark_heads = (
@@ -109,8 +111,11 @@ class RetinaFace(FaceNetwork):
 
     def features(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
         """The maps that the heads look at, fine to coarse."""
-        levels = self.pyramid(self.backbone(images))
-        return [context(level) for context, level in zip(self.context, levels, strict=True)]
+        levels = self.pyramid(self.backbone(pad_to_whole_cells(images) if self.pads_images else images))
+        levels = [context(level) for context, level in zip(self.context, levels, strict=True)]
+        if not self.pads_images:
+            return levels
+        return [crop_to_image(level, images, stride) for level, stride in zip(levels, self._strides, strict=True)]
 
 
 def _collect(heads: nn.ModuleList, levels: list[Tensor], num_values: int) -> Float[Tensor, "B A K"]:
