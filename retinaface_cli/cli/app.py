@@ -10,12 +10,13 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from retinaface_cli.cli import convert_labels, evaluate, infer, train, visualize
+from retinaface_cli.cli import convert_labels, evaluate, export, infer, train, visualize
 from retinaface_cli.cli.options import add_command, dashed
 from retinaface_cli.errors import RetinaFaceError, shown
 from retinaface_cli.settings.conversion import ConversionSettings
 from retinaface_cli.settings.detection import InferSettings
 from retinaface_cli.settings.evaluation import EvaluateSettings
+from retinaface_cli.settings.export import ExportSettings
 from retinaface_cli.settings.training import TrainSettings
 from retinaface_cli.settings.visualization import VisualizeSettings
 from retinaface_cli.version import __version__
@@ -59,6 +60,7 @@ add_command(
 add_command(app, infer.infer, InferSettings, infer.EXAMPLES, no_args_is_help=True)
 add_command(app, train.train, TrainSettings, train.EXAMPLES, no_args_is_help=True, cls=train.TrainCommand)
 add_command(app, evaluate.evaluate, EvaluateSettings, evaluate.EXAMPLES)
+add_command(app, export.export, ExportSettings, export.EXAMPLES, no_args_is_help=True)
 add_command(app, visualize.visualize, VisualizeSettings, visualize.EXAMPLES, no_args_is_help=True)
 
 

@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import NoneType
+from types import GenericAlias, NoneType
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 import typer
@@ -111,9 +111,7 @@ def _make_parameter(one: SettingOption, names: Mapping[str, str]) -> inspect.Par
     """The parameter of a Typer command that stands for a setting; values are text, which pydantic reads."""
     field, option = one.field, one.option
     is_switch = bool in (field.annotation, *get_args(field.annotation))
-    kind: Any = (
-        (bool | None) if is_switch else (list[str] | None) if get_origin(field.annotation) is tuple else (str | None)
-    )
+    kind: Any = bool if is_switch else _text_type(field.annotation)
     default = field.get_default(call_default_factory=True)
     if not is_switch:
         default = str(default) if isinstance(default, str | int | float | Path) and default != "" else None
@@ -132,8 +130,17 @@ def _make_parameter(one: SettingOption, names: Mapping[str, str]) -> inspect.Par
     else:
         metavar = option.metavar or "|".join(dict.fromkeys(_list_words(field.annotation)))
         mark = typer.Option(*filter(None, [option.short]), one.long_name, metavar=metavar, **shared)
-    annotation = Annotated[kind, mark]
+    annotation = Annotated[kind | None, mark]
     return inspect.Parameter(one.parameter, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _text_type(annotation: Any) -> Any:
+    """The type in which values come from the command line: a text, a list, or as many texts as a tuple has items."""
+    for part in (annotation, *get_args(annotation)):
+        if get_origin(part) is tuple:
+            items = get_args(part)
+            return list[str] if Ellipsis in items else GenericAlias(tuple, (str,) * len(items))
+    return str
 
 
 def _make_check(field: FieldInfo, default: object) -> Callable[[Any], Any]:

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from retinaface_cli.detection.weights import PACKAGED_NAME, resolve_weights
-from retinaface_cli.model.checkpoints.loading import LoadedWeights, load_weights
+from retinaface_cli.detection.network_files import NetworkFile
+from retinaface_cli.detection.stages import describe_unmeasured
+from retinaface_cli.detection.weights import PACKAGED_NAME, load_network, resolve_weights
+from retinaface_cli.model.checkpoints.loading import LoadedWeights
 from retinaface_cli.model.checkpoints.published import list_published
-from retinaface_cli.settings.detection import InferSettings
+from retinaface_cli.settings.detection import DetectionSettings
 
 
-def load_weights_with_progress(settings: InferSettings, *, console: Console) -> LoadedWeights:
-    """Loads the weights that the settings name, and prints what had to be assumed about them.
+def load_network_with_progress(settings: DetectionSettings, *, console: Console) -> LoadedWeights | NetworkFile:
+    """Loads the network that the settings name, and prints what is to be known of it.
 
     Raises:
-        CheckpointError: see model.checkpoints.load_weights.
+        RetinaFaceError: see detection.weights.load_network.
     """
     if "weights" not in settings.model_fields_set:
         console.print(f"weights: {PACKAGED_NAME}, which the package carries; -w takes others", highlight=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(f"fetching {settings.weights}", visible=False, total=None)
-        path = resolve_weights(
-            settings.weights,
-            on_progress=lambda done, total: progress.update(task, completed=done, total=total, visible=True),
-        )
-    weights = load_weights(path, preprocessing=settings.preprocessing, anchors=settings.anchors)
-    for note in weights.notes:
+    weights = load_network(resolve_with_progress(settings.weights, console=console), settings)
+    for note in filter(None, [*weights.notes, describe_unmeasured(weights)]):
         console.print(note, highlight=False, markup=False)
     return weights
+
+
+def resolve_with_progress(name_or_path: str, *, console: Console) -> Path:
+    """The weights file itself; see detection.weights.resolve_weights."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(f"fetching {name_or_path}", visible=False, total=None)
+        return resolve_weights(
+            name_or_path,
+            on_progress=lambda done, total: progress.update(task, completed=done, total=total, visible=True),
+        )
 
 
 def print_published_weights(console: Console) -> None:

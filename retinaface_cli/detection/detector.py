@@ -13,13 +13,15 @@ import torch
 from retinaface_cli.data.preprocessing import Resizer, RgbImage, TestScale, load_rgb
 from retinaface_cli.detection.backends import build_forward_pass
 from retinaface_cli.detection.coarse_pass import SHARED_SIDES, enlarge, is_hinted, merge_passes, shrink, shrink_factor
+from retinaface_cli.detection.network_files import NetworkFile
 from retinaface_cli.detection.rescoring import RESCORED, Rescorer
+from retinaface_cli.detection.stages import network_name, settle
 from retinaface_cli.detection.tta import detect_augmented
-from retinaface_cli.detection.weights import resolve_weights
+from retinaface_cli.detection.weights import load_network, resolve_weights
 from retinaface_cli.errors import ImageReadError, SettingsError, shown
 from retinaface_cli.faces import FaceDetections
 from retinaface_cli.geometry.anchors import padded_size
-from retinaface_cli.model.checkpoints.loading import LoadedWeights, load_weights
+from retinaface_cli.model.checkpoints.loading import LoadedWeights
 from retinaface_cli.model.postprocess import postprocess
 from retinaface_cli.settings.base import validate_settings
 from retinaface_cli.settings.detection import DetectionSettings
@@ -44,7 +46,7 @@ class FaceDetector:
 
     def __init__(
         self,
-        weights: LoadedWeights,
+        weights: LoadedWeights | NetworkFile,
         settings: DetectionSettings | None = None,
         *,
         device: str | torch.device = "auto",
@@ -53,20 +55,23 @@ class FaceDetector:
         """Makes a detector of loaded weights.
 
         Args:
-            weights: of the network.
+            weights: of the network, or a network in an .onnx or .xml file, which runs on the CPU.
             settings: how faces are found; None: the API's defaults, see load.
             device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
             in_parallel: whether several threads will detect at once; see build_forward_pass.
         """
         self.weights = weights
-        self.settings = settings or DetectionSettings.model_validate(_API_DEFAULTS)
-        self.device = resolve_device(device)
+        self.settings = settle(settings or DetectionSettings.model_validate(_API_DEFAULTS), weights)
+        is_file = isinstance(weights, NetworkFile)
+        self.device = resolve_device("cpu" if is_file and device == "auto" else device)
+        if is_file and self.device.type != "cpu":
+            raise SettingsError(f"{shown(weights.path)}: runs on the CPU, not on {self.device.type}; take device cpu")
         self._in_parallel = in_parallel
         self._build()
 
     @classmethod
     def load(cls, weights: str | Path, *, device: str | torch.device = "auto", **options: Any) -> FaceDetector:
-        """Loads weights of any RetinaFace family.
+        """Loads weights of any RetinaFace family, or a network in an .onnx or .xml file.
 
         Args:
             weights: a file, or the name of published weights, which are downloaded once.
@@ -80,16 +85,15 @@ class FaceDetector:
         """
         values = {**_API_DEFAULTS, **options, "weights": str(weights)}
         settings = validate_settings(DetectionSettings, values, source="FaceDetector")
-        path = resolve_weights(settings.weights)
-        loaded = load_weights(path, preprocessing=settings.preprocessing, anchors=settings.anchors)
-        return cls(loaded, settings, device=device)
+        return cls(load_network(resolve_weights(settings.weights), settings), settings, device=device)
 
     def _build(self) -> None:
         self._scale = TestScale.of(self.settings)
         self._forward = build_forward_pass(
             self.weights, self.settings, device=self.device, in_parallel=self._in_parallel
         )
-        self._rescorer = Rescorer(self._forward, self.weights.network, self.device)
+        network = self.weights.family if isinstance(self.weights, NetworkFile) else self.weights.network
+        self._rescorer = Rescorer(self._forward, network, self.device)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the prepared network, which no library hands to another process."""
@@ -119,7 +123,7 @@ class FaceDetector:
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         values = {**self.settings.model_dump(), **changes}
-        other.settings = validate_settings(DetectionSettings, values, source="FaceDetector")
+        other.settings = settle(validate_settings(DetectionSettings, values, source="FaceDetector"), self.weights)
         for name in _OF_THE_NETWORK:
             if getattr(other.settings, name) != getattr(self.settings, name):
                 raise SettingsError(f"{name}: asks for another network; make a detector with FaceDetector.load")
@@ -175,7 +179,7 @@ class FaceDetector:
 
     @property
     def _rescores(self) -> bool:
-        return self.settings.rescore and not self.settings.tta
+        return bool(self.settings.rescore) and not self.settings.tta
 
     def target_size(self, image: RgbImage) -> tuple[int, int]:
         """(height, width) at which an image goes through the network."""
@@ -185,13 +189,13 @@ class FaceDetector:
     def detect_resized(self, images: Sequence[RgbImage]) -> list[FaceDetections]:
         """Finds faces in images that have network size already; one batch, coordinates in its pixels."""
         settings = self.settings
-        network = self.weights.network.network
-        has_coarse_pass = settings.coarse_pass and not settings.tta and network in SHARED_SIDES
+        network = network_name(self.weights)
+        has_coarse_pass = bool(settings.coarse_pass) and not settings.tta
         faces, hinted = self._run_pass(images, with_hints=has_coarse_pass)
         shrunk = [shrink(images[index]) for index in hinted]
         for index, found in zip(hinted, self._run_pass(shrunk, with_hints=False)[0] if shrunk else [], strict=True):
             factor = shrink_factor(images[index])
-            sides = SHARED_SIDES[network]
+            sides = SHARED_SIDES.get(network)
             merged = merge_passes(
                 faces[index],
                 enlarge(found, factor),

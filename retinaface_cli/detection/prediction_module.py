@@ -26,6 +26,7 @@ from retinaface_cli.data.reading import (
 from retinaface_cli.data.sources import MemberBytes, Source, SourceItem, Work
 from retinaface_cli.detection.cpu import CallThreads, keep_freed_memory
 from retinaface_cli.detection.detector import FaceDetector
+from retinaface_cli.detection.network_files import NetworkFile
 from retinaface_cli.detection.results import RESULTS
 from retinaface_cli.detection.tally import PredictionTally
 from retinaface_cli.errors import RetinaFaceError
@@ -102,7 +103,7 @@ class PredictionModule(pl.LightningModule):
     def __init__(
         self,
         settings: InferSettings,
-        weights: LoadedWeights,
+        weights: LoadedWeights | NetworkFile,
         work: Work,
         *,
         open_output: Callable[[], OutputFolder],

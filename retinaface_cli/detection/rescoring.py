@@ -19,6 +19,7 @@ from torch import Tensor
 
 from retinaface_cli.data.preprocessing import RgbImage
 from retinaface_cli.detection.backends import ForwardPass
+from retinaface_cli.detection.network_files import Family
 from retinaface_cli.faces import FaceDetections, FloatArray
 from retinaface_cli.geometry.boxes import decode_boxes, pairwise_iou
 from retinaface_cli.model.networks.outputs import HeadOutputs, face_logits
@@ -78,7 +79,7 @@ class CutOut(NamedTuple):
 class Rescorer:
     """Scores faces of middling score by a second pass over each."""
 
-    def __init__(self, forward: ForwardPass, network: NetworkSettings, device: torch.device) -> None:
+    def __init__(self, forward: ForwardPass, network: NetworkSettings | Family, device: torch.device) -> None:
         """Takes the network, ready to run, with its settings and device."""
         self._forward = forward
         self._device = device

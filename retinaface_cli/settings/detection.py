@@ -47,12 +47,17 @@ _WITHOUT_EFFECT_ON_RESULTS = frozenset(
 """Fields of devices and speed; weights count by their content."""
 
 
-class DetectionSettings(Settings):
-    """How a network finds faces, in whatever command."""
+ScoreThreshold = Annotated[float, Field(ge=0, le=1)]
+NmsIouThreshold = Annotated[float, Field(ge=0, le=1)]
+KeepTopK = Annotated[int, Field(gt=0)]
+
+
+class WeightsSettings(Settings):
+    """Which network, and what old files do not say of it."""
 
     weights: Annotated[str, Option(short="-w", legacy=("--weight-path",))] = "mobilenet0.25"
-    """Weights file of any RetinaFace family (.safetensors, .ckpt, .pth, .tar, .zip), or the name of published weights;
-    mobilenet0.25 comes with the package."""
+    """Weights file of any RetinaFace family (.safetensors, .ckpt, .pth, .tar, .zip), a network of `export`, SCRFD or
+    YuNet (.onnx, .xml), or the name of published weights; mobilenet0.25 comes with the package."""
 
     preprocessing: Annotated[Literal["imagenet-rgb", "mean-bgr"] | None, Option(panel=_WEIGHTS_PANEL)] = None
     """How images were prepared when the weights were trained; empty: known files by their sha256, else by backbone."""
@@ -62,6 +67,10 @@ class DetectionSettings(Settings):
     ] = None
     """Anchor sizes of weights that were trained with others: pixels, a list a level, e.g. [[10,20],[32,64],[128,256]];
     empty: those in the checkpoint, else [[16,32],[64,128],[256,512]]."""
+
+
+class DetectionSettings(WeightsSettings):
+    """How a network finds faces, in whatever command."""
 
     max_size: Annotated[
         Annotated[int, Field(gt=0)] | None,
@@ -76,14 +85,12 @@ class DetectionSettings(Settings):
     upscale: Annotated[bool, Option(panel=DETECTION_PANEL)] = True
     """Whether images smaller than max_size are enlarged to it."""
 
-    score_threshold: Annotated[float, Option(legacy=("--confidence-threshold",), metavar="0-1")] = Field(
-        default=0.7, ge=0, le=1
-    )
+    score_threshold: Annotated[ScoreThreshold, Option(legacy=("--confidence-threshold",), metavar="0-1")] = 0.7
     """Only faces with a score above this are kept."""
 
-    nms_iou_threshold: Annotated[float, Option(panel=DETECTION_PANEL, legacy=("--nms-threshold",), metavar="0-1")] = (
-        Field(default=0.4, ge=0, le=1)
-    )
+    nms_iou_threshold: Annotated[
+        NmsIouThreshold, Option(panel=DETECTION_PANEL, legacy=("--nms-threshold",), metavar="0-1")
+    ] = 0.4
     """Overlap (IoU) above which the weaker of two boxes is dropped."""
 
     nms_inclusive: Annotated[bool, Option(panel=DETECTION_PANEL)] = False
@@ -91,16 +98,18 @@ class DetectionSettings(Settings):
 
     box_voting: Annotated[bool | None, Option(panel=DETECTION_PANEL)] = None
     """Whether a face gets the mean of all boxes and landmarks that the suppression takes for it, weighted by the cube
-    of their scores, instead of the best one; without effect with tta, which votes by itself; empty: yes, with
-    nms_inclusive no."""
+    of their scores, instead of the best one; without effect with tta, which votes by itself; empty: with
+    RetinaFace, but not with nms_inclusive."""
 
-    rescore: Annotated[bool, Option(panel=DETECTION_PANEL)] = True
+    rescore: Annotated[bool | None, Option(panel=DETECTION_PANEL)] = None
     """Whether faces with scores of .2 to .98 are cut out, go through the network again at a larger size, and are scored
-    by both passes. Without effect with tta, with other anchors than the usual ones, and with yunet."""
+    by both passes. Without effect with tta, and with other anchors than the usual ones, so with yunet; empty: with
+    RetinaFace."""
 
-    coarse_pass: Annotated[bool, Option(panel=DETECTION_PANEL)] = True
+    coarse_pass: Annotated[bool | None, Option(panel=DETECTION_PANEL)] = None
     """Whether images of more than 640 pixels go through the network a second time at 160 to 320 pixels, for faces
-    larger than the largest anchors (with yunet, larger than a tenth of the image). Without effect with tta."""
+    larger than the largest anchors (with yunet, larger than a tenth of the image). Without effect with tta; empty: with
+    RetinaFace and YuNet."""
 
     tta: Annotated[
         tuple[Literal["flip", "multiscale"], ...], BeforeValidator(wrap_single), Option(panel=DETECTION_PANEL)
@@ -113,7 +122,7 @@ class DetectionSettings(Settings):
     pre_nms_top_k: Annotated[int, Option(panel=DETECTION_PANEL, legacy=("--top-k",))] = Field(default=20_000, gt=0)
     """Number of best candidates that go into the suppression."""
 
-    keep_top_k: Annotated[int, Option(panel=DETECTION_PANEL)] = Field(default=750, gt=0)
+    keep_top_k: Annotated[KeepTopK, Option(panel=DETECTION_PANEL)] = 750
     """Largest number of faces in an image."""
 
     batch_size: Annotated[int | None, Option(short="-b")] = Field(default=None, gt=0)
@@ -136,7 +145,8 @@ class DetectionSettings(Settings):
     it, else 32."""
 
     backend: Annotated[Literal["auto", "torch", "openvino", "onnx"], Option(panel=DEVICE_PANEL)] = "auto"
-    """Library that runs the network; auto: on a CPU OpenVINO, or for 32 bits ONNX Runtime; else torch."""
+    """Library that runs the network; auto: on a CPU OpenVINO, or for 32 bits ONNX Runtime; else torch. An .onnx file
+    runs in ONNX Runtime or OpenVINO, an .xml in OpenVINO."""
 
     @property
     def test_scale(self) -> str:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from retinaface_cli.cli.app import _exit_on_termination, app, main
 from retinaface_cli.version import __version__
 
-COMMANDS = ("convert-labels", "train", "infer", "evaluate", "visualize")
+COMMANDS = ("convert-labels", "train", "infer", "evaluate", "export", "visualize")
 
 
 def retinaface(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -516,7 +516,7 @@ def test_evaluate_takes_the_best_box_unless_told_otherwise() -> None:
 
 
 def test_evaluate_checks_doubtful_faces_only_if_told_to_and_then_lets_weaker_scores_in() -> None:
-    def of(**given: Any) -> tuple[bool, float]:
+    def of(**given: Any) -> tuple[bool | None, float]:
         settings = EvaluateSettings(**given)
         return settings.rescore, settings.score_threshold
 

@@ -10,6 +10,7 @@ import pytest
 from retinaface_cli.detection.detector import FaceDetector
 from retinaface_cli.detection.weights import PACKAGED_NAME, resolve_weights
 from retinaface_cli.errors import CheckpointError
+from retinaface_cli.model.checkpoints.loading import load_weights
 from tests.conftest import REPOSITORY
 
 EXAMPLES = REPOSITORY / "examples" / "images"
@@ -18,7 +19,7 @@ EXAMPLES = REPOSITORY / "examples" / "images"
 def test_the_packaged_detector_is_small_and_says_how_it_was_made() -> None:
     path = resolve_weights(PACKAGED_NAME)
     assert path.stat().st_size <= 1_900_000
-    assert "MIT" in FaceDetector.load(PACKAGED_NAME, device="cpu").weights.training["start"]
+    assert "MIT" in load_weights(path).training["start"]
 
 
 def test_the_packaged_detector_finds_every_face_of_the_example_images_and_no_other() -> None:

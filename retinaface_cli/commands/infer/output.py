@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from retinaface_cli.data.reading import UnreadableImage
 from retinaface_cli.data.sources import Work
+from retinaface_cli.detection.network_files import NetworkFile
 from retinaface_cli.detection.results import Results
 from retinaface_cli.files.atomic import next_run_folder
 from retinaface_cli.files.outputs import OutputFolder
@@ -30,7 +31,7 @@ FORMAT_FILES: dict[PredictionFormat, str] = {
 }
 
 
-def open_output(settings: InferSettings, weights: LoadedWeights, protect: Sequence[Path]) -> OutputFolder:
+def open_output(settings: InferSettings, weights: LoadedWeights | NetworkFile, protect: Sequence[Path]) -> OutputFolder:
     """Makes the output folder ready for a run and notes in it what the run is; inputs in `protect` stay as they are.
 
     Raises:
@@ -51,7 +52,7 @@ def open_output(settings: InferSettings, weights: LoadedWeights, protect: Sequen
     return folder
 
 
-def describe_run(settings: InferSettings, weights: LoadedWeights) -> dict[str, Any]:
+def describe_run(settings: InferSettings, weights: LoadedWeights | NetworkFile) -> dict[str, Any]:
     """What decides the results of a run, as run.json holds it."""
     return {
         "version": __version__,

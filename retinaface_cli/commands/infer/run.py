@@ -20,11 +20,13 @@ from retinaface_cli.commands.infer.output import gather_results, open_output
 from retinaface_cli.commands.infer.progress import InferProgress
 from retinaface_cli.commands.infer.stopping import StopOnSignals
 from retinaface_cli.commands.processes import adopt_processes, started_processes
-from retinaface_cli.commands.weights import load_weights_with_progress
+from retinaface_cli.commands.weights import load_network_with_progress
 from retinaface_cli.data.reading import UnreadableImage
 from retinaface_cli.data.sources import InputStream, Source, Work, describe_left_out, find_sources
+from retinaface_cli.detection.network_files import NetworkFile, files_of
 from retinaface_cli.detection.prediction_module import PredictionModule
 from retinaface_cli.detection.results import Results
+from retinaface_cli.detection.stages import settle
 from retinaface_cli.errors import SettingsError, shown
 from retinaface_cli.settings.detection import InferSettings
 
@@ -92,9 +94,12 @@ def run(
     """
     console = console or Console(stderr=True)
     inputs = _find_inputs(settings, console) if sources is None else _Inputs(Work(sources), [], sources)
-    weights = load_weights_with_progress(settings, console=console)
+    weights = load_network_with_progress(settings, console=console)
+    settings = settle(settings, weights)
+    if isinstance(weights, NetworkFile) and settings.accelerator == "auto":
+        settings = settings.model_copy(update={"accelerator": "cpu"})
     work = inputs.work
-    protect = [*(source.path for source in inputs.sources), *map(Path, inputs.lists), weights.path]
+    protect = [*(source.path for source in inputs.sources), *map(Path, inputs.lists), *files_of(weights.path)]
     open_folder = partial(open_output, settings, weights, protect)
     module = PredictionModule(settings, weights, work, open_output=open_folder, protect=protect)
     stopping = StopOnSignals(module.stop_requested)

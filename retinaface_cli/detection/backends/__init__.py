@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from retinaface_cli.data.preprocessing import RgbImage
-from retinaface_cli.detection.backends.onnx import OnnxForward
-from retinaface_cli.detection.backends.openvino import OpenVinoForward
+from retinaface_cli.detection.backends.graph_forward import GraphForward
+from retinaface_cli.detection.backends.image_network import ImageNetwork
+from retinaface_cli.detection.backends.onnx import OnnxGraph
+from retinaface_cli.detection.backends.onnx_export import export_onnx
+from retinaface_cli.detection.backends.openvino import OpenVinoGraph, convert, read_model
 from retinaface_cli.detection.cpu import keep_prepared_operations, num_parallel_calls
-from retinaface_cli.errors import SettingsError
+from retinaface_cli.detection.network_files import Graph, NetworkFile
+from retinaface_cli.detection.network_files.own import family_of
+from retinaface_cli.errors import SettingsError, shown
 from retinaface_cli.model.checkpoints.loading import LoadedWeights
 from retinaface_cli.model.networks.inference import InferenceNetwork
 from retinaface_cli.model.networks.outputs import HeadOutputs
@@ -59,11 +65,11 @@ def resolve_backend(backend: Backend, device: torch.device, precision: Precision
     if backend == "torch" or (backend == "auto" and device.type != "cpu"):
         return "torch"
     if backend == "auto":
-        usable = [name for name in _CPU_PACKAGES if _is_installed(name) and (name != "onnx" or precision == "32")]
+        usable = [name for name in _CPU_PACKAGES if is_installed(name) and (name != "onnx" or precision == "32")]
         return next(iter(usable), "torch")
     if device.type != "cpu":
         raise SettingsError(f"backend {backend} runs on the CPU, not on {device.type}; take torch, or device cpu")
-    if not _is_installed(backend):
+    if not is_installed(backend):
         raise SettingsError(f"backend {backend} is not installed; get it with: pip install 'retinaface-cli[{backend}]'")
     return backend
 
@@ -81,17 +87,18 @@ def _has_native_bf16() -> bool:
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
-def _is_installed(backend: Backend) -> bool:
+def is_installed(backend: Backend) -> bool:
+    """Whether the package of a backend for the CPU is there."""
     return importlib.util.find_spec(_CPU_PACKAGES[backend]) is not None
 
 
 def build_forward_pass(
-    weights: LoadedWeights, settings: DetectionSettings, *, device: torch.device, in_parallel: bool
+    weights: LoadedWeights | NetworkFile, settings: DetectionSettings, *, device: torch.device, in_parallel: bool
 ) -> ForwardPass:
     """Makes the network of the weights ready to run.
 
     Args:
-        weights: of the network.
+        weights: of the network, or a file that a runtime opens.
         settings: their backend and precision; see resolve_precision for "auto".
         device: where it runs.
         in_parallel: whether several threads will call it at once, where the backend is faster so; the images then
@@ -102,13 +109,43 @@ def build_forward_pass(
     """
     if settings.precision == "16" and device.type == "cpu":
         raise SettingsError("precision 16 needs a GPU; on the CPU take 32 or bf16")
+    if isinstance(weights, NetworkFile):
+        return GraphForward(open_graph(weights.path, settings, in_parallel=in_parallel), weights.family)
     precision = resolve_precision(settings.precision, device, settings.backend)
     resolved = resolve_backend(settings.backend, device, precision)
+    if resolved == "torch":
+        return TorchForward(weights, device=device, precision=precision, in_parallel=in_parallel)
     if resolved == "openvino":
-        return OpenVinoForward(weights, precision=precision, in_parallel=in_parallel)
-    if resolved == "onnx":
-        return OnnxForward(weights, precision=precision, in_parallel=in_parallel)
-    return TorchForward(weights, device=device, precision=precision, in_parallel=in_parallel)
+        graph: Graph = OpenVinoGraph(convert(weights), precision=precision, in_parallel=in_parallel)
+    else:
+        graph = OnnxGraph(export_onnx(ImageNetwork(weights)), precision=precision, in_parallel=in_parallel)
+    return GraphForward(graph, family_of(weights.network))
+
+
+def open_graph(path: Path, settings: DetectionSettings, *, in_parallel: bool = False) -> Graph:
+    """Opens a network in an .onnx or .xml file, by default in the runtime that the file is made for.
+
+    Args:
+        path: of the file.
+        settings: their backend and precision.
+        in_parallel: see build_forward_pass.
+
+    Raises:
+        SettingsError: the backend does not run such files, is not installed, or does not compute in this precision.
+        CheckpointError: it cannot be opened.
+    """
+    usable: list[Backend] = ["openvino"] if path.suffix.lower() == ".xml" else ["onnx", "openvino"]
+    backend = settings.backend
+    if backend == "auto":
+        backend = next(filter(is_installed, usable), usable[0])
+    if backend not in usable:
+        raise SettingsError(f"{shown(path)}: is run by backend {' or '.join(usable)}, not by {backend}")
+    cpu = torch.device("cpu")
+    backend = resolve_backend(backend, cpu, settings.precision)
+    precision = resolve_precision(settings.precision, cpu, backend)
+    if backend == "onnx":
+        return OnnxGraph(path, precision=precision, in_parallel=in_parallel)
+    return OpenVinoGraph(read_model(path), precision=precision, in_parallel=in_parallel)
 
 
 class TorchForward:

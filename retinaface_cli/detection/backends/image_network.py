@@ -31,9 +31,9 @@ class ImageNetwork(nn.Module):
         return outputs
 
 
-def example_image() -> UInt8[Tensor, "1 H W 3"]:
-    """An image to go through the network once, so that its operations can be written down."""
-    return torch.zeros(1, 64, 96, 3, dtype=torch.uint8)
+def example_image(size: tuple[int, int] | None = None) -> UInt8[Tensor, "1 H W 3"]:
+    """An image of (height, width) to go through the network once, so that its operations can be written down."""
+    return torch.zeros(1, *(size or (64, 96)), 3, dtype=torch.uint8)
 
 
 def trace(weights: LoadedWeights) -> torch.jit.ScriptModule:

@@ -1,68 +1,63 @@
-"""The forward pass with ONNX Runtime, on the CPU."""
+"""Networks in ONNX Runtime, on the CPU."""
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from retinaface_cli.data.preprocessing import RgbImage
-from retinaface_cli.detection.backends.image_network import ImageNetwork, example_image
 from retinaface_cli.detection.cpu import num_parallel_calls, threads_a_call
-from retinaface_cli.errors import SettingsError
-from retinaface_cli.geometry.anchors import generate_anchors
-from retinaface_cli.model.checkpoints.loading import LoadedWeights
-from retinaface_cli.model.networks.outputs import HeadOutputs
+from retinaface_cli.detection.network_files.graph import AnyArray, Graph, TensorSpec
+from retinaface_cli.errors import CheckpointError, SettingsError, reason_of, shown
 
-_OPSET = 17
 _ERRORS_ONLY = 3
 
+_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 
-class OnnxForward:
-    """ONNX Runtime on the CPU: one image after another, as it is, on as many threads as torch has."""
 
-    prefers_few_shapes = False  # images go one by one
+class OnnxGraph(Graph):
+    """A graph in ONNX Runtime on the CPU, on as many threads as torch has."""
 
     description = "ONNX Runtime, 32"
 
-    def __init__(self, weights: LoadedWeights, *, precision: str, in_parallel: bool) -> None:
+    def __init__(self, model: Path | bytes, *, precision: str = "32", in_parallel: bool = False) -> None:
+        """Opens a graph.
+
+        Args:
+            model: an .onnx file, or its content.
+            precision: only "32".
+            in_parallel: whether several threads will run it at once.
+
+        Raises:
+            SettingsError: another precision.
+            CheckpointError: no file that the runtime can open.
+        """
         import onnxruntime
 
         if precision != "32":
             raise SettingsError(f"backend onnx computes in 32 bits, not in {precision}; take openvino or torch")
-        self._anchors = weights.network.anchors
         options = onnxruntime.SessionOptions()
         self.num_parallel = num_parallel_calls() if in_parallel else 1
         options.intra_op_num_threads = threads_a_call(self.num_parallel)
         options.log_severity_level = _ERRORS_ONLY
-        self._session = onnxruntime.InferenceSession(
-            export_onnx(weights), sess_options=options, providers=["CPUExecutionProvider"]
-        )
+        try:
+            self._session = onnxruntime.InferenceSession(
+                model if isinstance(model, bytes) else str(model),
+                sess_options=options,
+                providers=["CPUExecutionProvider"],
+            )
+        except Exception as error:  # the runtime has a dozen kinds, with no base of their own
+            name = "graph" if isinstance(model, bytes) else shown(model)
+            raise CheckpointError(f"{name}: ONNX Runtime cannot open it ({reason_of(error)})") from None
+        self.inputs = [_spec(one) for one in self._session.get_inputs()]
+        self.outputs = [_spec(one) for one in self._session.get_outputs()]
+        self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
 
-    def __call__(self, images: Sequence[RgbImage]) -> Iterator[tuple[HeadOutputs, Tensor]]:
-        """Runs the images; see ForwardPass."""
-        for image in images:
-            outputs = map(torch.from_numpy, self._session.run(None, {"images": image[None]}))
-            size = (image.shape[0], image.shape[1])
-            yield HeadOutputs(*outputs), generate_anchors(size, self._anchors.sizes, self._anchors.strides)
+    def run(self, array: AnyArray) -> list[AnyArray]:
+        """Runs the graph; see Graph."""
+        return list(self._session.run(None, {self.inputs[0].name: array}))
 
 
-def export_onnx(weights: LoadedWeights) -> bytes:
-    """The network as an ONNX file: RGB images (B, H, W, 3) uint8 of any size to the parts of HeadOutputs."""
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns of itself and of each size that is read
-        torch.onnx.export(
-            ImageNetwork(weights).eval(),
-            (example_image(),),
-            file,  # type: ignore[arg-type]
-            input_names=["images"],
-            output_names=list(HeadOutputs._fields),
-            dynamic_axes={"images": {0: "batch", 1: "height", 2: "width"}},
-            opset_version=_OPSET,
-            dynamo=False,  # the other exporter wants one more package
-        )
-    return file.getvalue()
+def _spec(tensor: object) -> TensorSpec:
+    """A tensor as ONNX Runtime describes it."""
+    name, shape, kind = (getattr(tensor, part) for part in ("name", "shape", "type"))
+    sizes = tuple(size if isinstance(size, int) and size >= 0 else None for size in shape or ())
+    return TensorSpec(name, sizes, _DTYPES.get(kind) or kind.removeprefix("tensor(").removesuffix(")"))

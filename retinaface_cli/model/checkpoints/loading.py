@@ -72,6 +72,10 @@ def load_weights(
     Raises:
         CheckpointError: the file cannot be used; the message says what was found and what was expected.
     """
+    if path.suffix.lower() in (".onnx", ".xml"):
+        raise CheckpointError(
+            f"{path}: a network made ready to run, for infer and evaluate; train and export take the weights it is of"
+        )
     content = read_weight_file(path)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     if "network" in content.metadata:

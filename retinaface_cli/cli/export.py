@@ -1,0 +1,27 @@
+"""`retinaface export`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+EXAMPLES = (
+    "retinaface export mobilenet0.25 -o face.onnx",
+    "retinaface export best.safetensors -o face.xml --half",
+    "retinaface export weights.pth -o face.onnx --end2end --size 480 640 --score-threshold 0.5",
+)
+
+
+def export(_ctx: typer.Context, given: dict[str, Any]) -> None:
+    """Write a network as an ONNX or OpenVINO file, for infer -w and for other programs.
+
+    Images go in as they are: uint8, RGB, (batch, height, width, 3). Raw heads come out, or with --end2end faces.
+
+    Before the file is written, what it computes is compared with torch.
+    """
+    from retinaface_cli.commands.export import run
+    from retinaface_cli.settings.base import validate_settings
+    from retinaface_cli.settings.export import ExportSettings
+
+    run(validate_settings(ExportSettings, given, source="export"))
