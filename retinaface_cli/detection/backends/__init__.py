@@ -81,6 +81,12 @@ def resolve_precision(precision: Precision, device: torch.device, backend: Backe
     return "bf16" if device.type == "cpu" and backend != "onnx" and _has_native_bf16() else "32"
 
 
+def _check_precision(precision: Precision, device: torch.device) -> None:
+    """Raises SettingsError where the device does not compute in this precision."""
+    if precision == "16" and device.type == "cpu":
+        raise SettingsError("precision 16 needs a GPU; on the CPU take 32 or bf16")
+
+
 def _has_native_bf16() -> bool:
     """Whether this CPU multiplies in bf16; "no" where torch is too old to tell."""
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
@@ -107,10 +113,9 @@ def build_forward_pass(
     Raises:
         SettingsError: the device cannot compute in this precision, or the backend is not there.
     """
-    if settings.precision == "16" and device.type == "cpu":
-        raise SettingsError("precision 16 needs a GPU; on the CPU take 32 or bf16")
     if isinstance(weights, NetworkFile):
         return GraphForward(open_graph(weights.path, settings, in_parallel=in_parallel), weights.family)
+    _check_precision(settings.precision, device)
     precision = resolve_precision(settings.precision, device, settings.backend)
     resolved = resolve_backend(settings.backend, device, precision)
     if resolved == "torch":
@@ -141,6 +146,7 @@ def open_graph(path: Path, settings: DetectionSettings, *, in_parallel: bool = F
     if backend not in usable:
         raise SettingsError(f"{shown(path)}: is run by backend {' or '.join(usable)}, not by {backend}")
     cpu = torch.device("cpu")
+    _check_precision(settings.precision, cpu)
     backend = resolve_backend(backend, cpu, settings.precision)
     precision = resolve_precision(settings.precision, cpu, backend)
     if backend == "onnx":
