@@ -167,11 +167,15 @@ def read_logits(outputs: HeadOutputs, anchors: Float[Tensor, "A 4"], boxes: Floa
         anchors: (cx, cy, w, h) that they refer to.
         boxes: of the face in each, xyxy in pixels.
     """
-    found = decode_boxes(outputs.box_deltas.float(), anchors.expand(len(boxes), -1, -1))  # (N, A, 4)
-    is_same = pairwise_iou(boxes[:, None], found)[:, 0] > _SAME_FACE_IOU  # (N, A)
     low, high = _LOGIT_RANGE
-    logits: FloatArray = torch.where(is_same, face_logits(outputs), low).amax(dim=1).clamp(low, high).cpu().numpy()
-    return logits
+    logits = face_logits(outputs)
+    owners, index = torch.nonzero(logits > low, as_tuple=True)  # few, so that what follows costs next to nothing
+    found = decode_boxes(outputs.box_deltas[owners, index].float(), anchors[index])
+    is_same = pairwise_iou(boxes[owners, None], found[:, None])[:, 0, 0] > _SAME_FACE_IOU
+    best = logits.new_full((len(boxes),), low)
+    best.scatter_reduce_(0, owners[is_same], logits[owners, index][is_same], "amax")
+    result: FloatArray = best.clamp(max=high).cpu().numpy()
+    return result
 
 
 def combine_scores(faces: FaceDetections, chosen: npt.NDArray[np.intp], logits: FloatArray) -> FaceDetections:
