@@ -12,7 +12,7 @@ from retinaface_cli.detection.network_files import NetworkFile
 from retinaface_cli.detection.stages import describe_unmeasured
 from retinaface_cli.detection.weights import PACKAGED_NAME, load_network, resolve_weights
 from retinaface_cli.model.checkpoints.loading import LoadedWeights
-from retinaface_cli.model.checkpoints.published import list_published
+from retinaface_cli.model.checkpoints.published import find_published, list_published
 from retinaface_cli.settings.detection import DetectionSettings
 
 
@@ -25,7 +25,9 @@ def load_network_with_progress(settings: DetectionSettings, *, console: Console)
     if "weights" not in settings.model_fields_set:
         console.print(f"weights: {PACKAGED_NAME}, which the package carries; -w takes others", highlight=False)
     weights = load_network(resolve_with_progress(settings.weights, console=console), settings)
-    for note in filter(None, [*weights.notes, describe_unmeasured(weights)]):
+    for note in filter(
+        None, [_describe_hash(settings.weights, weights.sha256), *weights.notes, describe_unmeasured(weights)]
+    ):
         console.print(note, highlight=False, markup=False)
     return weights
 
@@ -37,8 +39,16 @@ def resolve_with_progress(name_or_path: str, *, console: Console) -> Path:
         task = progress.add_task(f"fetching {name_or_path}", visible=False, total=None)
         return resolve_weights(
             name_or_path,
-            on_progress=lambda done, total: progress.update(task, completed=done, total=total, visible=True),
+            on_progress=lambda done, total: progress.update(task, completed=done, total=total or None, visible=True),
         )
+
+
+def _describe_hash(name: str, sha256: str) -> str | None:
+    """That nobody has said what the sha256 of published weights is; None where it was checked."""
+    published = find_published(name)
+    if published is None or published.sha256 is not None:
+        return None
+    return f"{name}: its sha256 is not published; found {sha256}, family and backbone are right"
 
 
 def print_published_weights(console: Console) -> None:

@@ -8,14 +8,14 @@ from pathlib import Path, PurePosixPath
 
 from retinaface_cli.detection.backends import open_graph
 from retinaface_cli.detection.backends.graph_forward import fixed_size
+from retinaface_cli.detection.downloads import ProgressCallback, fetch_weights, load_named
 from retinaface_cli.detection.network_files import NetworkFile, files_of, recognise
 from retinaface_cli.errors import CheckpointError, SettingsError, shown
 from retinaface_cli.files.addresses import is_address, open_anywhere, path_of
 from retinaface_cli.files.atomic import atomic_path
 from retinaface_cli.files.reading import open_regular
-from retinaface_cli.model.checkpoints.http_download import ProgressCallback
 from retinaface_cli.model.checkpoints.loading import LoadedWeights, load_weights
-from retinaface_cli.model.checkpoints.published import cache_folder, fetch_weights, list_published
+from retinaface_cli.model.checkpoints.published import cache_folder, find_published, list_published
 from retinaface_cli.settings.detection import DetectionSettings
 
 PACKAGED_NAME = "mobilenet0.25"
@@ -91,10 +91,11 @@ def resolve_weights(name_or_path: str, *, on_progress: ProgressCallback | None =
         return path
     if name_or_path == PACKAGED_NAME:
         return _PACKAGED_PATH
-    names = [PACKAGED_NAME, *(weights.name for weights in list_published())]
-    if name_or_path in names[1:]:
-        return fetch_weights(name_or_path, on_progress=on_progress)
-    raise CheckpointError(f"{name_or_path}: no such file, and no published weights of that name: {', '.join(names)}")
+    weights = find_published(name_or_path)
+    if weights is not None:
+        return fetch_weights(weights, on_progress=on_progress)
+    names = ", ".join([PACKAGED_NAME, *(weights.name for weights in list_published())])
+    raise CheckpointError(f"{name_or_path}: no such file, and no published weights of that name: {names}")
 
 
 def _fetch_address(address: str) -> Path:
@@ -102,10 +103,9 @@ def _fetch_address(address: str) -> Path:
     name = f"{hashlib.sha256(address.encode()).hexdigest()[:16]}-{PurePosixPath(path_of(address)).name}"
     path = cache_folder() / "addresses" / name
     if not path.exists():
-        with (
-            open_anywhere(address, error=CheckpointError) as remote,
-            atomic_path(path) as temporary,
-            temporary.open("wb") as file,
-        ):
-            shutil.copyfileobj(remote, file, 1 << 20)
+        with atomic_path(path) as temporary:
+            with open_anywhere(address, error=CheckpointError) as remote, temporary.open("wb") as file:
+                shutil.copyfileobj(remote, file, 1 << 20)
+            if path.suffix.lower() not in _GRAPH_ENDINGS:
+                load_named(temporary, address)
     return path

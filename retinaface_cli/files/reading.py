@@ -87,11 +87,14 @@ def read_bytes(
         error: it cannot be read, or holds more.
     """
     with open_regular(path, error=error) as file:
-        if os.fstat(file.fileno()).st_size > max_bytes:
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
             raise error(_too_large(path, max_bytes))
         if unpack:
             return _unpacked(file, path, max_bytes=max_bytes, error=error).read()
-        data = file.read(max_bytes + 1)
+        data = file.read(size + 1)  # at once, and not with a buffer for max_bytes
+        if data is not None and len(data) > size:  # it grows, or its system does not tell its size
+            data += file.read(max_bytes - size)
         if data is None or len(data) > max_bytes:  # None: nothing yet, in a file that is not on a disk
             raise error(_too_large(path, max_bytes))
         return data

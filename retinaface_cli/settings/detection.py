@@ -66,7 +66,7 @@ class WeightsSettings(Settings):
         AnchorSettings | None, BeforeValidator(_read_anchors), Option(panel=_WEIGHTS_PANEL, metavar="SIZES")
     ] = None
     """Anchor sizes of weights that were trained with others: pixels, a list a level, e.g. [[10,20],[32,64],[128,256]];
-    empty: those in the checkpoint, else [[16,32],[64,128],[256,512]]."""
+    empty: those that the file carries or that are known of it, else [[16,32],[64,128],[256,512]] is assumed."""
 
 
 class DetectionSettings(WeightsSettings):

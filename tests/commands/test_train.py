@@ -337,7 +337,7 @@ def test_a_fast_dev_run_writes_nothing(config: Path, capsys: pytest.CaptureFixtu
         ({"data.train": [{"labels": "no.json"}]}, RetinaFaceError, r"no\.json"),
         ({"trainer.accelerator": "gpu"}, SettingsError, r"there is no GPU .*--accelerator cpu"),
         ({"trainer.precision": "16"}, SettingsError, r"16 needs a GPU; on the CPU take 32 or bf16"),
-        ({"backbone_weights": "no.tar"}, CheckpointError, r"no\.tar: no such file"),
+        ({"backbone_weights": "no.tar"}, CheckpointError, r"no\.tar: cannot be read \(No such file"),
         ({"weights": "no.ckpt"}, CheckpointError, r"no\.ckpt: no such file"),
         ({"augmentation.extra": [{"name": "CLAHEE"}]}, SettingsError, r"CLAHEE"),
         ({"validation.wider_ground_truth": "no"}, RetinaFaceError, r"no"),

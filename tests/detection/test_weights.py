@@ -61,4 +61,7 @@ def test_weights_at_an_address_are_copied_into_the_cache_once(tmp_path: Path, mo
     assert resolve_weights("memory://weights/w.safetensors") == path
     with pytest.raises(CheckpointError, match=r"memory://weights/other.pth: no such file"):
         resolve_weights("memory://weights/other.pth")
+    memory.pipe("/weights/page.pth", b"<html>Log in to the network</html>")
+    with pytest.raises(CheckpointError, match=r"^memory://weights/page.pth: is a web page, not weights"):
+        resolve_weights("memory://weights/page.pth")
     assert [file.name for file in (tmp_path / "addresses").iterdir()] == [path.name]

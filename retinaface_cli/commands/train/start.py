@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from retinaface_cli.detection.weights import resolve_weights
 from retinaface_cli.errors import CheckpointError, SettingsError
-from retinaface_cli.model.checkpoints.files import read_weight_file
+from retinaface_cli.model.checkpoints.files import read_training_state, read_weight_file
 from retinaface_cli.model.checkpoints.loading import LoadedWeights, load_imagenet_backbone, load_weights, read_network
 from retinaface_cli.model.networks import build_network
 from retinaface_cli.model.networks.outputs import FaceNetwork
@@ -80,9 +79,10 @@ def restart(settings: TrainSettings, checkpoint: Path) -> Start:
         SettingsError: a setting differs that the checkpoint fixes.
     """
     metadata = read_weight_file(checkpoint).metadata
-    if "network" not in metadata or "step" not in metadata.get("training", {}):
+    training = metadata.get("training")
+    if "network" not in metadata or not isinstance(training, dict) or not {"step", "epoch"} <= training.keys():
         raise CheckpointError(f"{checkpoint}: is no training checkpoint of retinaface; to start from its weights: -w")
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    content = read_training_state(checkpoint)
     missing = [key for key in _STATE_KEYS if not content.get(key)]
     if missing:
         raise CheckpointError(
@@ -100,7 +100,6 @@ def restart(settings: TrainSettings, checkpoint: Path) -> Start:
             f"--resume {checkpoint}: cannot change {'; '.join(fixed)}; to start a fresh run from its weights: "
             f"-w {checkpoint} without --resume"
         )
-    training = metadata["training"]
     notes = [f"goes on after step {training['step']}, in epoch {training['epoch']}, from {checkpoint}"]
     notes += [f"changed since: {key}: {before[key]} -> {now[key]}" for key in changed]
     return Start(build_network(network), resolved, tuple(notes), training["step"])
@@ -159,10 +158,10 @@ def _describe_differences(before: NetworkSettings, after: NetworkSettings) -> li
     """What the config changes that weights do not show by their shapes."""
     notes = []
     if before.anchors != after.anchors:
-        notes.append(f"anchors differ: {before.anchors.sizes} in the checkpoint, {after.anchors.sizes} from now on")
+        notes.append(f"anchors differ: {before.anchors.sizes} so far, {after.anchors.sizes} from now on")
     if before.preprocessing != after.preprocessing:
         notes.append(
-            f"preprocessing differs: {_describe(before)} in the checkpoint, {_describe(after)} from now on; "
+            f"preprocessing differs: {_describe(before)} so far, {_describe(after)} from now on; "
             "leave network.preprocessing out unless you mean it"
         )
     return notes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from retinaface_cli.errors import CheckpointError
+from retinaface_cli.errors import CheckpointError, SettingsError, shown
 from retinaface_cli.files.atomic import atomic_path
 from retinaface_cli.model.checkpoints.files import WeightFile, read_weight_file, write_weight_file
-from retinaface_cli.model.checkpoints.legacy_keys import detect_backbone, detect_family, rename_key
-from retinaface_cli.model.checkpoints.published import cache_folder, preprocessing_by_sha256
+from retinaface_cli.model.checkpoints.legacy_keys import detect_backbone, detect_family, plain_names, rename_key
+from retinaface_cli.model.checkpoints.published import KNOWN_ANCHORS, cache_folder, preprocessing_by_sha256
 from retinaface_cli.model.checkpoints.yunet_weights import FAMILY as YUNET_FAMILY
 from retinaface_cli.model.checkpoints.yunet_weights import convert_yunet, is_yunet
 from retinaface_cli.model.networks import build_network
@@ -67,7 +66,7 @@ def load_weights(
         path: see files.read_weight_file for the containers.
         preprocessing: a name in PREPROCESSINGS; for old files, which do not say. None: known files by their
             sha256, others by the habit of their backbone, with a note.
-        anchors: for old files with other anchors than the usual ones, which cannot be seen from the weights.
+        anchors: for old files, which do not say. None: known files by their sha256, others the usual ones, with a note.
 
     Raises:
         CheckpointError: the file cannot be used; the message says what was found and what was expected.
@@ -77,12 +76,9 @@ def load_weights(
             f"{path}: a network made ready to run, for infer and evaluate; train and export take the weights it is of"
         )
     content = read_weight_file(path)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     if "network" in content.metadata:
-        return _load_own(path, content, sha256, preprocessing=preprocessing, anchors=anchors)
-    if is_yunet(content.tensors):
-        return _load_yunet(path, content, sha256, preprocessing=preprocessing, anchors=anchors)
-    return _load_legacy(path, content, sha256, preprocessing=preprocessing, anchors=anchors)
+        return _load_own(path, content, preprocessing=preprocessing, anchors=anchors)
+    return _load_legacy(path, content, preprocessing=preprocessing, anchors=anchors)
 
 
 def save_weights(
@@ -129,8 +125,8 @@ def load_imagenet_backbone(backbone: str, path: Path | None = None) -> dict[str,
         return pretrained_state(name, path, cached=cache_folder() / f"{name}.safetensors")
     source = BACKBONES[backbone].imagenet_weights
     if path is not None:
-        tensors = read_weight_file(path).tensors
-        named = {_with_backbone(rename_key(key)): value for key, value in tensors.items()}
+        tensors, _ = plain_names(read_weight_file(path).tensors, source=shown(path))
+        named = {rename_key(key): value for key, value in tensors.items()}
     elif source is None:
         raise CheckpointError(
             f"{backbone}: ImageNet start weights come from a file (for mobilenet0.25 mobilenetV1X0.25_pretrain.tar); "
@@ -138,39 +134,37 @@ def load_imagenet_backbone(backbone: str, path: Path | None = None) -> dict[str,
         )
     else:
         try:
-            tensors = source.get_state_dict(progress=False, check_hash=True)
+            named = source.get_state_dict(progress=False, check_hash=True)
         except (OSError, RuntimeError) as error:
             raise CheckpointError(
                 f"{backbone}: cannot fetch {source.url} ({error}); fetch it by hand and name the file"
             ) from None
-        named = {_with_backbone(key): value for key, value in tensors.items()}
-    wanted = {f"backbone.{key}" for key in BACKBONES[backbone].build().state_dict()}
-    state = {key: value for key, value in named.items() if key in wanted}
-    _check_fit(state, {key: None for key in wanted}, source=str(path or backbone))
-    return {key.removeprefix("backbone."): value.float() for key, value in state.items() if value.is_floating_point()}
+    with torch.device("meta"):
+        weights = BACKBONES[backbone].build().state_dict()
+    wanted = {key: value for key, value in weights.items() if not key.endswith("num_batches_tracked")}
+    state = {key.removeprefix("backbone."): value for key, value in named.items()}
+    return _fitted({key: state[key] for key in wanted if key in state}, wanted, source=shown(path or backbone))
 
 
-def _with_backbone(key: str) -> str:
-    return key if key.startswith("backbone.") else f"backbone.{key}"
-
-
-def read_network(values: Mapping[str, Any], *, source: str) -> NetworkSettings:
+def read_network(values: Any, *, source: str) -> NetworkSettings:
     """The network of a file that this tool wrote, also version 0.1, which could have a further level of stride 4.
 
     Raises:
-        CheckpointError: it has that level.
-        SettingsError: the values are not those of a network.
+        CheckpointError: it has that level, or the values are not those of a network.
     """
-    if 4 in values.get("anchors", {}).get("strides", ()):
-        raise CheckpointError(
-            f"{source}: has a level of stride 4, which only version 0.1 computes; train again, or take other weights"
-        )
-    known = {name: value for name, value in values.items() if name != "fine_channels"}
-    return validate_settings(NetworkSettings, known, source=source)
+    try:
+        if 4 in values["anchors"]["strides"]:
+            raise CheckpointError(
+                f"{source}: has a level of stride 4, which only version 0.1 computes; train again, or take others"
+            )
+        known = {name: value for name, value in values.items() if name != "fine_channels"}
+        return validate_settings(NetworkSettings, known, source=source)
+    except (SettingsError, AttributeError, LookupError, TypeError) as error:
+        raise CheckpointError(f"{source}: does not describe a network: {shown(str(error))}") from None
 
 
 def _load_own(
-    path: Path, content: WeightFile, sha256: str, *, preprocessing: str | None, anchors: AnchorSettings | None
+    path: Path, content: WeightFile, *, preprocessing: str | None, anchors: AnchorSettings | None
 ) -> LoadedWeights:
     """A .safetensors or .ckpt that this tool wrote; it says itself what it is."""
     if preprocessing is not None or anchors is not None:
@@ -178,99 +172,116 @@ def _load_own(
             f"{path}: carries its own preprocessing and anchors; leave --preprocessing and --anchors out"
         )
     metadata = content.metadata
-    network = read_network(metadata["network"], source=str(path))
-    prefix = metadata.get("weights_prefix", "")
+    network = read_network(metadata["network"], source=shown(path))
+    prefix, training = str(metadata.get("weights_prefix", "")), metadata.get("training")
     state = {key.removeprefix(prefix): value for key, value in content.tensors.items() if key.startswith(prefix)}
     return LoadedWeights(
         path=path,
         network=network,
-        state=_fitted(state, network, source=str(path)),
+        state=_fitted(state, _state_of(network, source=shown(path)), source=shown(path)),
         family="retinaface-cli",
-        sha256=sha256,
-        training=metadata.get("training", {}),
+        sha256=content.sha256,
+        training=training if isinstance(training, dict) else {},
     )
 
 
 def _load_legacy(
-    path: Path, content: WeightFile, sha256: str, *, preprocessing: str | None, anchors: AnchorSettings | None
+    path: Path, content: WeightFile, *, preprocessing: str | None, anchors: AnchorSettings | None
 ) -> LoadedWeights:
     """A file of one of the older implementations, recognised by names and shapes."""
-    state = {rename_key(key): value for key, value in content.tensors.items()}
-    backbone = detect_backbone(state, source=str(path))
-    lateral = state.get("pyramid.lateral.0.0.weight")
-    if lateral is None:
-        raise CheckpointError(
-            f"{path}: a bare {backbone} backbone; expected a whole RetinaFace network (fpn, ssh, heads)"
-        )
-    known = preprocessing_by_sha256(sha256)
-    notes = []
-    name = preprocessing or known
-    if name is None:
-        name = BACKBONES[backbone].preprocessing
-        other = next(key for key in PREPROCESSINGS if key != name)
-        notes.append(
-            f"{path.name}: the file does not say how its images were prepared; assuming {name}, the habit of "
-            f"{backbone} checkpoints. If faces are missed, try --preprocessing {other}"
-        )
-    network = NetworkSettings(
-        backbone=backbone,
-        out_channels=lateral.shape[0],
-        anchors=anchors or AnchorSettings(),
-        preprocessing=PREPROCESSINGS[name],
-    )
+    source = shown(path)
+    tensors, notes = plain_names(content.tensors, source=source)
+    if is_yunet(tensors):
+        if preprocessing is not None or anchors is not None:
+            raise CheckpointError(f"{source}: YuNet has its own preprocessing and anchors; leave both options out")
+        network, family = NetworkSettings(network="yunet"), YUNET_FAMILY
+        state = convert_yunet(tensors, source=source)
+    else:
+        state, family = {rename_key(key): value for key, value in tensors.items()}, detect_family(content.tensors)
+        name = preprocessing or preprocessing_by_sha256(content.sha256)
+        network = _describe_legacy(state, name, anchors or KNOWN_ANCHORS.get(content.sha256), source=source)
+        if preprocessing_by_sha256(content.sha256) is None:
+            notes += _assumptions(network, is_preprocessing_assumed=name is None, are_anchors_assumed=anchors is None)
     return LoadedWeights(
         path=path,
         network=network,
-        state=_fitted(state, network, source=str(path)),
-        family=detect_family(list(content.tensors)),
-        sha256=sha256,
-        notes=tuple(notes),
+        state=_fitted(state, _state_of(network, source=source), source=source),
+        family=family,
+        sha256=content.sha256,
+        notes=(*content.notes, *(f"{path.name}: {note}" for note in notes)),
     )
 
 
-def _load_yunet(
-    path: Path, content: WeightFile, sha256: str, *, preprocessing: str | None, anchors: AnchorSettings | None
-) -> LoadedWeights:
-    """A YuNet as it is published; all of them have the same anchors, and were trained on pixels as they are."""
-    if preprocessing is not None or anchors is not None:
-        raise CheckpointError(f"{path}: YuNet has its own preprocessing and anchors; leave both options out")
-    network = NetworkSettings(network="yunet")
-    state = convert_yunet(content.tensors, source=str(path))
-    fitted = _fitted(state, network, source=str(path))
-    return LoadedWeights(path=path, network=network, state=fitted, family=YUNET_FAMILY, sha256=sha256)
+def _describe_legacy(
+    state: Mapping[str, Tensor], preprocessing: str | None, anchors: AnchorSettings | None, *, source: str
+) -> NetworkSettings:
+    """The network that weights by our names belong to; what is None is as usual."""
+    backbone = detect_backbone(state, source=source)
+    lateral = state.get("pyramid.lateral.0.0.weight")
+    if lateral is None:
+        raise CheckpointError(f"{source}: a bare {backbone} backbone; expected a whole RetinaFace network")
+    if not lateral.ndim or not lateral.shape[0] or lateral.shape[0] % 4:
+        raise CheckpointError(f"{source}: a pyramid of shape {tuple(lateral.shape)}; expected a multiple of 4 channels")
+    return NetworkSettings(
+        backbone=backbone,
+        out_channels=lateral.shape[0],
+        anchors=anchors or AnchorSettings(),
+        preprocessing=PREPROCESSINGS[preprocessing or BACKBONES[backbone].preprocessing],
+    )
 
 
-def _fitted(state: Mapping[str, Tensor], network: NetworkSettings, *, source: str) -> dict[str, Tensor]:
-    """The state as float32, after checking that it is what the network wants."""
-    with torch.device("meta"):
-        wanted = build_network(network).state_dict()
-    counters = {key: torch.zeros((), dtype=torch.long) for key in wanted if key.endswith("num_batches_tracked")}
-    _check_fit(state, {key: value.shape for key, value in wanted.items()}, source=source)
-    fitted = {key: state[key].float() if key not in counters else state.get(key, counters[key]) for key in wanted}
-    broken = [key for key, value in fitted.items() if value.is_floating_point() and not bool(value.isfinite().all())]
+def _assumptions(network: NetworkSettings, *, is_preprocessing_assumed: bool, are_anchors_assumed: bool) -> list[str]:
+    """What a legacy file does not say and was assumed, in sentences."""
+    notes = []
+    if is_preprocessing_assumed:
+        assumed = BACKBONES[network.backbone].preprocessing
+        other = next(key for key in PREPROCESSINGS if key != assumed)
+        notes.append(
+            f"the file does not say how its images were prepared; assuming {assumed}, the habit of "
+            f"{network.backbone} checkpoints. If faces are missed, try --preprocessing {other}"
+        )
+    if are_anchors_assumed:
+        notes.append(
+            "the file does not say its anchors; assuming [[16,32],[64,128],[256,512]]. If boxes have the wrong size, "
+            'it may be of the 1MB family: --anchors "[[10,20],[32,64],[128,256]]"'
+        )
+    return notes
+
+
+def _state_of(network: NetworkSettings, *, source: str) -> dict[str, Tensor]:
+    """Names and shapes of the network's weights, without memory for them."""
+    try:
+        with torch.device("meta"):
+            return build_network(network).state_dict()
+    except (RuntimeError, ValueError, TypeError, OverflowError) as error:
+        raise CheckpointError(f"{source}: no network can be built as it is described ({shown(str(error))})") from None
+
+
+def _fitted(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], *, source: str) -> dict[str, Tensor]:
+    """The state as float32, after checking that it is what the network wants; counters start at 0."""
+    counters = {key for key in wanted if key.endswith("num_batches_tracked")}
+    shapes = [key for key in wanted if key in state and state[key].shape != wanted[key].shape]
+    problems = {
+        "missing": [key for key in wanted if key not in state and key not in counters],
+        "unexpected": [key for key in state if key not in wanted],
+        "of another shape": [f"{key} {tuple(state[key].shape)}, wanted {tuple(wanted[key].shape)}" for key in shapes],
+    }
+    texts = [f"{len(keys)} {problem}: {_listed(keys)}" for problem, keys in problems.items() if keys]
+    if texts:
+        raise CheckpointError(f"{source}: the weights do not fit the network: " + "; ".join(texts))
+    others = [f"{key} ({state[key].dtype})" for key in wanted.keys() - counters if not state[key].is_floating_point()]
+    if others:
+        raise CheckpointError(f"{source}: weights that are not floating-point numbers: {_listed(others)}")
+    fitted = {key: torch.zeros((), dtype=torch.long) if key in counters else state[key].float() for key in wanted}
+    broken = [key for key, value in fitted.items() if not (value.sum().isfinite() or value.isfinite().all())]
     if broken:
         raise CheckpointError(f"{source}: weights that are not finite numbers in {_listed(broken)}")
+    negative = [key for key, value in fitted.items() if key.endswith("running_var") and bool((value < 0).any())]
+    if negative:
+        raise CheckpointError(f"{source}: variances below 0 in {_listed(negative)}")
     return fitted
-
-
-def _check_fit(state: Mapping[str, Tensor], wanted: Mapping[str, torch.Size | None], *, source: str) -> None:
-    """Compares names and shapes; num_batches_tracked may be missing."""
-    missing = [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
-    unexpected = [key for key in state if key not in wanted]
-    shapes = [
-        f"{key} {tuple(state[key].shape)}, wanted {tuple(shape)}"
-        for key, shape in wanted.items()
-        if shape is not None and key in state and state[key].shape != shape
-    ]
-    problems = [
-        f"{len(keys)} {what}: {_listed(keys)}"
-        for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-        if keys
-    ]
-    if problems:
-        raise CheckpointError(f"{source}: the weights do not fit the network: " + "; ".join(problems))
 
 
 def _listed(keys: list[str]) -> str:
     rest = len(keys) - _NUM_LISTED
-    return ", ".join(keys[:_NUM_LISTED]) + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join(map(shown, keys[:_NUM_LISTED])) + (f" and {rest} more" if rest > 0 else "")

@@ -6,12 +6,14 @@ PUBLISHED is the table of them all; a new one is one entry.
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from retinaface_cli.errors import CheckpointError
-from retinaface_cli.model.checkpoints.http_download import ProgressCallback, download, sha256_of
+import pooch
+
+from retinaface_cli.model.checkpoints.legacy_keys import BIUBUG6, YAKHYO
+from retinaface_cli.model.checkpoints.yunet_weights import FAMILY as YUNET
+from retinaface_cli.settings.network import AnchorSettings
 
 CACHE_VARIABLE = "RETINAFACE_CACHE"
 MIRROR_VARIABLE = "RETINAFACE_WEIGHTS_MIRROR"
@@ -54,6 +56,11 @@ class PublishedWeights:
     def file_name(self) -> str:
         """The file's name at its publisher and in the cache folder."""
         return self.url.rpartition("/")[2]
+
+    @property
+    def family(self) -> str:
+        """Whose names its weights have, as LoadedWeights.family says."""
+        return {_YAKHYO: YAKHYO, _YUNET: YUNET}.get(self.url.rpartition("/")[0], BIUBUG6)
 
     @property
     def address(self) -> str:
@@ -168,6 +175,13 @@ _OTHER_KNOWN_FILES = {
 }
 """sha256 -> preprocessing of files that are about but not offered by name."""
 
+KNOWN_ANCHORS = {
+    "ed6fa7d45a5179f03cb5ce82c73b0c6711372968e53782e88395acee88d319e1": AnchorSettings(
+        sizes=((10, 20), (32, 64), (128, 256))
+    )
+}
+"""sha256 -> anchors of known files that have other than the usual ones."""
+
 
 def list_published() -> tuple[PublishedWeights, ...]:
     """All published weights, small networks first."""
@@ -185,56 +199,7 @@ def preprocessing_by_sha256(sha256: str) -> str | None:
     return next(published, _OTHER_KNOWN_FILES.get(sha256))
 
 
-def fetch_weights(name: str, *, on_progress: ProgressCallback | None = None) -> Path:
-    """The file of published weights, downloaded into the cache folder unless it is there already.
-
-    A download that was cut off goes on where it stopped; two processes never write to the same file.
-
-    Args:
-        name: a name in PUBLISHED.
-        on_progress: called with the bytes so far and in all (None if the server does not say) while it downloads.
-
-    Raises:
-        CheckpointError: no such name, no connection, a file that is not what was published, or no place to write.
-            The message says how to fetch the file by hand.
-    """
-    weights = find_published(name)
-    if weights is None:
-        known = ", ".join(entry.name for entry in PUBLISHED)
-        raise CheckpointError(f"{name}: no published weights of that name; known: {known}")
-    path = weights.path
-    if path.is_file():
-        _check_cached(weights)
-        return path
-    try:
-        return download(weights.address, path, sha256=weights.sha256, on_progress=on_progress)
-    except CheckpointError as error:
-        raise CheckpointError(
-            f"{name}: {error}\nto fetch it by hand, download {weights.url}\nand put it at {path}"
-        ) from None
-
-
 def cache_folder() -> Path:
     """The folder for downloaded weights: RETINAFACE_CACHE, or the user's cache folder of the platform."""
     chosen = os.environ.get(CACHE_VARIABLE)
-    if chosen:
-        return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "retinaface-cli"
-
-
-def _check_cached(weights: PublishedWeights) -> None:
-    """Refuses a cached file, perhaps put there by hand, that is not the published one."""
-    if weights.sha256 is None:
-        return
-    found = sha256_of(weights.path)
-    if found != weights.sha256:
-        raise CheckpointError(
-            f"{weights.path}: not the published file of {weights.name}: sha256 {found}, wanted {weights.sha256}; "
-            f"delete it to download it again, or give your own file by its path"
-        )
+    return Path(chosen).expanduser() if chosen else Path(pooch.os_cache("retinaface-cli"))

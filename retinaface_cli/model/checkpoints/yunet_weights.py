@@ -51,6 +51,8 @@ def convert_yunet(tensors: Mapping[str, Tensor], *, source: str) -> dict[str, Te
                     joined = torch.cat([tensors[f"{part}.{kind}"] for part in parts])
                 except KeyError as error:
                     raise CheckpointError(f"{source}: a YuNet without {error.args[0]}; fetch it again") from None
+                except RuntimeError:
+                    raise CheckpointError(f"{source}: a YuNet with heads of unequal shapes; fetch it again") from None
                 state[f"heads.{level}.{_LAYERS[layer]}.{kind}"] = joined
         _adopt_decoding(state, f"heads.{level}.{_LAYERS['conv2']}", source=source)
     return state
@@ -79,7 +81,7 @@ def _adopt_decoding(state: dict[str, Tensor], layer: str, *, source: str) -> Non
     factor = torch.tensor([1.0, 1, center, center, size, size, *[center] * points], dtype=torch.float64)
     shift = torch.tensor([0.0, 0, 0.5, 0.5, 0, 0, *[0.5] * points], dtype=torch.float64)
     weight, bias = (state[f"{layer}.{kind}"].double() for kind in ("weight", "bias"))
-    if len(weight) != len(factor) or len(bias) != len(factor):
-        raise CheckpointError(f"{source}: a YuNet with {len(weight)} values a cell; expected {len(factor)}")
+    if weight.shape[:1] != factor.shape or weight.ndim != 4 or bias.shape != factor.shape:
+        raise CheckpointError(f"{source}: a YuNet with {tuple(weight.shape)} values a cell; expected {len(factor)}")
     state[f"{layer}.weight"] = (weight * factor.reshape(-1, 1, 1, 1)).float()
     state[f"{layer}.bias"] = ((bias - shift) * factor).float()
