@@ -6,6 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from retinaface_cli.cli.options import Outcome
+from retinaface_cli.commands.console import CommandConsole
+
 EXAMPLES = (
     "retinaface convert-labels wider/ train.json --split train",
     "retinaface convert-labels label.txt out.json --images images/ --holdout 0.1",
@@ -17,9 +20,10 @@ EXAMPLES = (
 def convert_labels(
     ctx: typer.Context,
     given: dict[str, Any],
+    console: CommandConsole,
     *,
     dry_run: Annotated[bool, typer.Option("-n", "--dry-run", help="Write no labels: all paths are sources.")] = False,
-) -> None:
+) -> Outcome:
     """Turn labels of any known format into those that train and evaluate read, and tell what is in them.
 
     Every face is checked: boxes are clipped to the image, what cannot be right is corrected or marked, counted, and
@@ -34,4 +38,4 @@ def convert_labels(
 
     if not dry_run:
         given |= {"sources": paths[:-1], "output": paths[-1]}
-    run(validate_settings(ConversionSettings, given, source="options"))
+    return Outcome(run(validate_settings(ConversionSettings, given, source="options"), console=console))

@@ -6,7 +6,8 @@ from typing import Any
 
 import typer
 
-from retinaface_cli.cli.options import Fp16
+from retinaface_cli.cli.options import Fp16, Outcome
+from retinaface_cli.commands.console import CommandConsole
 
 EXAMPLES = (
     "retinaface evaluate --predictions out/ --labels wider/ground_truth",
@@ -17,7 +18,9 @@ EXAMPLES = (
 )
 
 
-def evaluate(ctx: typer.Context, given: dict[str, Any], *, fp16: Fp16 = False) -> None:
+def evaluate(
+    ctx: typer.Context, given: dict[str, Any], console: CommandConsole, *, fp16: Fp16 = False
+) -> Outcome | None:
     """Score detections against true faces: AP as WIDER FACE, COCO and VOC have it, and landmark errors."""
     from retinaface_cli.commands.evaluate import run as command
     from retinaface_cli.settings.base import validate_settings
@@ -32,6 +35,7 @@ def evaluate(ctx: typer.Context, given: dict[str, Any], *, fp16: Fp16 = False) -
         if newest is None:
             print(ctx.get_help())
             print("There is no training run under runs/train to score; name predictions or weights, and labels.")
-            return
+            return None
         given["training"] = newest
-    command.run(validate_settings(EvaluateSettings, given, source="evaluate"))
+    report = command.run(validate_settings(EvaluateSettings, given, source="evaluate"), console=console)
+    return None if report is None else Outcome({"folder": str(report.output), **report.content})

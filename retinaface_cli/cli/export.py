@@ -6,6 +6,9 @@ from typing import Any
 
 import typer
 
+from retinaface_cli.cli.options import Outcome
+from retinaface_cli.commands.console import CommandConsole
+
 EXAMPLES = (
     "retinaface export mobilenet0.25 -o face.onnx",
     "retinaface export best.safetensors -o face.xml --half",
@@ -13,7 +16,7 @@ EXAMPLES = (
 )
 
 
-def export(_ctx: typer.Context, given: dict[str, Any]) -> None:
+def export(_ctx: typer.Context, given: dict[str, Any], console: CommandConsole) -> Outcome:
     """Write a network as an ONNX or OpenVINO file, for infer -w and for other programs.
 
     Images go in as they are: uint8, RGB, (batch, height, width, 3). Raw heads come out, or with --end2end faces.
@@ -24,4 +27,8 @@ def export(_ctx: typer.Context, given: dict[str, Any]) -> None:
     from retinaface_cli.settings.base import validate_settings
     from retinaface_cli.settings.export import ExportSettings
 
-    run(validate_settings(ExportSettings, given, source="export"))
+    settings = validate_settings(ExportSettings, given, source="export")
+    difference = run(settings, console=console)
+    files = [{"path": str(file), "bytes": file.stat().st_size} for file in settings.files]
+    facts = {"folder": str(settings.files[0].parent), "files": files}
+    return Outcome({**facts, "difference": {"score": difference.score, "pixels": difference.pixels}})

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from retinaface_cli.cli.options import Fp16
+from retinaface_cli.cli.options import Fp16, Outcome
+from retinaface_cli.commands.console import CommandConsole
 
 EXAMPLES = (
     "retinaface infer photos/ --visualize",
@@ -24,6 +25,7 @@ _UNUSED = {
 def infer(
     ctx: typer.Context,
     given: dict[str, Any],
+    console: CommandConsole,
     *,
     config: Annotated[
         str,
@@ -44,18 +46,15 @@ def infer(
     world_size: Annotated[int | None, typer.Option(hidden=True)] = None,
     local_rank: Annotated[int | None, typer.Option(hidden=True)] = None,
     vis_thres: Annotated[float | None, typer.Option(hidden=True)] = None,
-) -> None:
+) -> Outcome | None:
     """Find the faces of images and videos: boxes, scores and five landmarks, as JSON and, if wished, drawn."""
-    from rich.console import Console
-
     from retinaface_cli.commands.infer import run as command
     from retinaface_cli.commands.infer.options import describe_run, resolve_settings
     from retinaface_cli.commands.weights import print_published_weights
 
     if list_weights:
-        print_published_weights(Console())
-        return
-    console = Console(stderr=True)
+        print_published_weights(console.results)
+        return None
     unused = {"world_size": world_size, "local_rank": local_rank, "vis_thres": vis_thres}
     for name, value in unused.items():
         if value is not None:
@@ -71,8 +70,7 @@ def infer(
         raise typer.BadParameter("name images, folders or videos", ctx=ctx, param_hint="INPUTS")
     if print_config:
         print(describe_run(settings))
-        return
+        return None
     report = command.run(settings, console=console)
     code = 1 if settings.strict and report.failures and report.is_first else report.exit_code
-    if code:
-        raise typer.Exit(code)
+    return Outcome(report.describe() if report.is_first else None, code)

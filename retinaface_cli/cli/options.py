@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
+import traceback
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import GenericAlias, NoneType
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
@@ -13,14 +15,27 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from retinaface_cli.errors import shown
-from retinaface_cli.settings.base import Option, Settings, find_models
+from retinaface_cli.errors import RetinaFaceError, shown
+from retinaface_cli.settings.base import Option, Settings, find_models, validate_settings
+from retinaface_cli.settings.messages import MessageSettings
 
 Fp16 = Annotated[bool, typer.Option("--fp16", hidden=True)]
 """The older spelling of --precision 16."""
 
 _METAVARS = {int: "N", float: "NUMBER", Path: "PATH"}
 _WORDS = re.compile(r"\b[a-z]+(_[a-z]+)+\b")
+
+
+class Outcome(NamedTuple):
+    """What came of a command.
+
+    Attributes:
+        facts: JSON values: folder, counts, figures; None in all processes of a run but the first.
+        exit_code: of the process.
+    """
+
+    facts: Mapping[str, Any] | None
+    exit_code: int = 0
 
 
 class SettingOption(NamedTuple):
@@ -55,7 +70,7 @@ def list_options(schema: type[Settings], prefix: str = "") -> Iterator[SettingOp
 
 def add_command(
     app: typer.Typer,
-    function: Callable[..., None],
+    function: Callable[..., Outcome | None],
     schema: type[Settings],
     examples: tuple[str, ...],
     *,
@@ -66,23 +81,32 @@ def add_command(
 
     Args:
         app: gets the command, under the name of the function and with its docstring as help.
-        function: called with the context, the settings that were given (by dotted key), and its own options.
+        function: called with the context, the settings that were given (by dotted key), the console, and its own
+            options; it returns what --json prints and the exit code, or None.
         schema: settings of the command.
         examples: command lines that stand below the help.
         without: settings that are no options.
         command_options: of typer.Typer.command.
     """
     options = [option for option in list_options(schema) if option.key not in without]
-    context, _, *own = inspect.signature(function, eval_str=True).parameters.values()
+    messages = list(list_options(MessageSettings))
+    context, _, _, *own = inspect.signature(function, eval_str=True).parameters.values()
 
     def command(**values: Any) -> None:
         """Calls the function; the docstring becomes that of the function, which is the help."""
         ctx = values[context.name]
         given = {one.key: values[one.parameter] for one in options if _is_given(ctx, one.parameter)}
-        function(ctx, given, **{parameter.name: values[parameter.name] for parameter in own})
+        said = {one.key: values[one.parameter] for one in messages}
+        bound = partial(function, ctx, given, **{parameter.name: values[parameter.name] for parameter in own})
+        _call(bound, validate_settings(MessageSettings, said, source="options"))
 
-    names = {option.key: option.long_name for option in options}
-    parameters = [context, *(_make_parameter(option, names) for option in options), *own]
+    names = {option.key: option.long_name for option in [*options, *messages]}
+    parameters = [
+        context,
+        *(_make_parameter(option, names) for option in options),
+        *own,
+        *(_make_parameter(option, names) for option in messages),
+    ]
     command.__name__, command.__doc__ = function.__name__, function.__doc__
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -95,6 +119,26 @@ def add_command(
         context_settings={"token_normalize_func": lambda token: legacy.get(dashed(token), dashed(token))},
         **command_options,
     )(command)
+
+
+def _call(function: Callable[..., Outcome | None], messages: MessageSettings) -> None:
+    """Runs a command with its console; prints the object of --json, and where an error came up with --verbose."""
+    from retinaface_cli.commands.console import CommandConsole
+
+    try:
+        outcome = function(console=CommandConsole(messages))
+    except (RetinaFaceError, OSError):
+        if messages.verbose:
+            traceback.print_exc()
+        raise
+    if outcome is None:
+        return
+    if messages.json_output and outcome.facts is not None:
+        from retinaface_cli.files.atomic import json_bytes
+
+        print(json_bytes(outcome.facts).decode(), end="", flush=True)
+    if outcome.exit_code:
+        raise typer.Exit(outcome.exit_code)
 
 
 def dashed(token: str) -> str:
@@ -125,6 +169,8 @@ def _make_parameter(one: SettingOption, names: Mapping[str, str]) -> inspect.Par
     mark: Any
     if option.is_argument:
         mark = typer.Argument(metavar=option.metavar or one.key.upper(), **shared)
+    elif option.is_flag:
+        mark = typer.Option(*filter(None, [option.short]), one.long_name, **shared)
     elif is_switch:
         mark = typer.Option(*filter(None, [option.short]), f"{one.long_name}/--no-{one.long_name[2:]}", **shared)
     else:
@@ -136,11 +182,11 @@ def _make_parameter(one: SettingOption, names: Mapping[str, str]) -> inspect.Par
 
 def _text_type(annotation: Any) -> Any:
     """The type in which values come from the command line: a text, a list, or as many texts as a tuple has items."""
-    for part in (annotation, *get_args(annotation)):
-        if get_origin(part) is tuple:
-            items = get_args(part)
-            return list[str] if Ellipsis in items else GenericAlias(tuple, (str,) * len(items))
-    return str
+    parts = [annotation] if get_origin(annotation) is tuple else [p for p in get_args(annotation) if p is not NoneType]
+    if len(parts) != 1 or get_origin(parts[0]) is not tuple:
+        return str
+    items = get_args(parts[0])
+    return list[str] if Ellipsis in items else GenericAlias(tuple, (str,) * len(items))
 
 
 def _make_check(field: FieldInfo, default: object) -> Callable[[Any], Any]:

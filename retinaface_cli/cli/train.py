@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from retinaface_cli.cli.options import Fp16
+from retinaface_cli.cli.options import Fp16, Outcome
+from retinaface_cli.commands.console import CommandConsole
 
 EXAMPLES = (
     "retinaface train --init-config custom",
@@ -33,6 +34,7 @@ class TrainCommand(TyperCommand):
 def train(
     _ctx: typer.Context,
     given: dict[str, Any],
+    console: CommandConsole,
     *,
     config: Annotated[
         str | None,
@@ -75,13 +77,13 @@ def train(
         bool, typer.Option("--print-config", help="Print all settings in force, with comments, and exit.")
     ] = False,
     fp16: Fp16 = False,
-) -> None:
+) -> Outcome | None:
     """Train a face detector on WIDER FACE or on your own faces, or fine-tune a published one."""
     if init_config is not None:
         from retinaface_cli.commands.train.options import write_starter_config
 
-        write_starter_config(init_config, config or config_path)
-        return
+        write_starter_config(init_config, config or config_path, console=console.lines)
+        return None
     from retinaface_cli.commands.train.options import resolve_request
 
     if fp16:
@@ -91,7 +93,7 @@ def train(
         from retinaface_cli.commands.train.options import describe_config
 
         print(describe_config(request), end="")
-        return
+        return None
     from retinaface_cli.commands.train import run as command
 
-    command.run(request)
+    return Outcome(command.run(request, console=console.lines))

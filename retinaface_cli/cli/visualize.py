@@ -6,6 +6,9 @@ from typing import Any
 
 import typer
 
+from retinaface_cli.cli.options import Outcome
+from retinaface_cli.commands.console import CommandConsole
+
 EXAMPLES = (
     "retinaface visualize photos/ --predictions runs/infer/1",
     "retinaface visualize WIDER_val/images --labels wider_face_val_bbx_gt.txt --predictions out/predictions.json "
@@ -14,12 +17,11 @@ EXAMPLES = (
 )
 
 
-def visualize(_ctx: typer.Context, given: dict[str, Any]) -> None:
+def visualize(_ctx: typer.Context, given: dict[str, Any], console: CommandConsole) -> Outcome:
     """Draw true faces, detected faces or both on images, make contact sheets of them, or hide the faces."""
     from retinaface_cli.commands.visualize.run import run
     from retinaface_cli.settings.base import validate_settings
     from retinaface_cli.settings.visualization import VisualizeSettings
 
-    report = run(validate_settings(VisualizeSettings, given, source="visualize"))
-    if report.exit_code:
-        raise typer.Exit(report.exit_code)
+    report = run(validate_settings(VisualizeSettings, given, source="visualize"), console=console)
+    return Outcome(report.describe(), report.exit_code)

@@ -52,6 +52,7 @@ class Option:
         panel: heading in the help; empty: among the most used options.
         metavar: what stands for the value in the help; empty: it follows from the type.
         is_argument: whether it is given by its place, without a name.
+        is_flag: whether a switch can only be turned on, and has no --no-... form.
     """
 
     short: str = ""
@@ -60,6 +61,7 @@ class Option:
     panel: str = ""
     metavar: str = ""
     is_argument: bool = False
+    is_flag: bool = False
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field
 from typer.testing import CliRunner
 
 from retinaface_cli.cli.options import add_command, list_options
+from retinaface_cli.commands.console import CommandConsole
 from retinaface_cli.settings.base import Option, Settings
 from retinaface_cli.settings.detection import InferSettings
 from retinaface_cli.settings.evaluation import EvaluateSettings
@@ -71,12 +72,14 @@ def called() -> list[dict[str, Any]]:
 
 @pytest.fixture
 def app(called: list[dict[str, Any]]) -> typer.Typer:
-    def sample(_ctx: typer.Context, given: dict[str, Any], *, config: str = "") -> None:
+    def sample(_ctx: typer.Context, given: dict[str, Any], console: CommandConsole, *, config: str = "") -> None:
         """Do something."""
         called.append({**given, "config": config})
+        assert not console.is_verbose
 
-    def other(_ctx: typer.Context, given: dict[str, Any]) -> None:
+    def other(_ctx: typer.Context, given: dict[str, Any], console: CommandConsole) -> None:
         """Do something else."""
+        assert not (given and console.is_verbose)
 
     made = typer.Typer(rich_markup_mode="rich")
     add_command(made, sample, SampleSettings, ("sample a -o out",))

@@ -23,7 +23,7 @@ def requests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[TrainReque
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "c.yaml").write_text("data: {train: [{labels: a.json}]}\noptimizer: {lr: 0.5}\n")
     asked: list[TrainRequest] = []
-    monkeypatch.setattr(train, "run", asked.append)
+    monkeypatch.setattr(train, "run", lambda request, **_: asked.append(request))
     return asked
 
 

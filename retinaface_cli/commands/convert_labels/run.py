@@ -7,10 +7,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
+from retinaface_cli.commands.console import results_of, track
 from retinaface_cli.commands.convert_labels.report import print_findings, print_statistics, statistics_to_json
 from retinaface_cli.errors import LabelFormatError, shown
 from retinaface_cli.files.output_files import check_folder, check_outputs, write_file
@@ -22,15 +24,23 @@ from retinaface_cli.settings.conversion import ConversionSettings
 from retinaface_cli.settings.network import AnchorSettings
 
 
-def run(settings: ConversionSettings) -> None:
+def run(settings: ConversionSettings, *, console: Console | None = None) -> dict[str, Any]:
     """Does all that the settings ask for, and prints the summary.
+
+    Args:
+        settings: what to do.
+        console: of the command; None: notes go to standard error, all else to standard output.
+
+    Returns:
+        What was written, and all figures, as JSON values.
 
     Raises:
         RetinaFaceError: a source cannot be read, or an output not be written; nothing is written then.
     """
-    console = Console(highlight=False)
+    notes = console or Console(stderr=True, highlight=False)
+    console = results_of(notes)
     to_format = _check_outputs(settings)
-    table = _read_sources(settings, console)
+    table = _read_sources(settings, console, notes)
     if settings.subset is not None:
         picked = pick_subset(table, settings.subset, seed=settings.seed)
         console.print(f"Picked {len(picked):,} of {len(table):,} images (--subset, seed {settings.seed})")
@@ -47,6 +57,11 @@ def run(settings: ConversionSettings) -> None:
     print_statistics(statistics, anchor_sizes, console)
     console.print()
     _print_outputs(table, outputs, to_format, settings, console)
+    written = [
+        {"path": str(path), "format": to_format, "num_images": len(part), "num_faces": len(part.boxes)}
+        for path, part in outputs.items()
+    ]
+    return {"outputs": written, **statistics_to_json(statistics, table.findings)}
 
 
 def _check_outputs(settings: ConversionSettings) -> str | None:
@@ -77,10 +92,10 @@ def _output_paths(settings: ConversionSettings) -> list[Path]:
     return [settings.output, held] if settings.holdout else [settings.output]
 
 
-def _read_sources(settings: ConversionSettings, console: Console) -> FaceTable:
+def _read_sources(settings: ConversionSettings, console: Console, notes: Console) -> FaceTable:
     """Reads and merges all sources; says of each what it was taken for."""
     tables = []
-    for source in settings.sources:
+    for source in track(notes, "reading", settings.sources, total=len(settings.sources)):
         table = read_labels(
             source,
             format_name=settings.from_format,

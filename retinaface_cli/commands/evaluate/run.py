@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from retinaface_cli.commands.console import say
+from retinaface_cli.commands.console import listed, results_of, say
 from retinaface_cli.commands.evaluate.predictions import Candidate, make_candidate, read_run_file
 from retinaface_cli.commands.evaluate.process import SideTask
 from retinaface_cli.commands.evaluate.report import draw_curves, make_report
@@ -38,19 +37,17 @@ PAGE_FILE = "report.html"
 WORST_FILE = "worst.jpg"
 DETECTIONS_FOLDER = "detections"
 
-_MAX_NOTED = 5
 _MIN_SHOWN = 24
 """Images on the page, those with most mistakes first, where there are that many."""
-_PLAIN_WIDTH = 120
-"""Characters a line of the table where it does not go to a terminal."""
 
 
 @dataclass(frozen=True, eq=False)
 class EvaluateReport:
-    """What was scored, and in which folder the results are."""
+    """What was scored, in which folder the results are, and the content of report.json."""
 
     output: Path
     scores: tuple[Scores, ...]
+    content: Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +73,8 @@ def run(settings: EvaluateSettings, *, console: Console | None = None) -> Evalua
         RetinaFaceError: labels, predictions, weights or images that cannot be used; any note if strict.
     """
     started = time.monotonic()
-    console = console or Console(stderr=True, quiet=not is_first_process())
+    console = console or Console(stderr=True)
+    console.quiet = console.quiet or not is_first_process()
     _check_output(settings)
     output = settings.output
     if settings.predictions:
@@ -107,10 +105,10 @@ def run(settings: EvaluateSettings, *, console: Console | None = None) -> Evalua
         seconds = time.monotonic() - started
         report = make_report(scores, material.truth, settings=settings, seconds=seconds)
         folder.write_json(root / REPORT_FILE, report, indent=True)
-    result_console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+    result_console = results_of(console)
     print_scores(result_console, scores)
     say(result_console, f"\nresults: {root} ({', '.join(files)})")
-    return EvaluateReport(root, scores)
+    return EvaluateReport(root, scores, report)
 
 
 def _check_output(settings: EvaluateSettings) -> None:
@@ -232,10 +230,11 @@ def _note(console: Console, notes: Sequence[str], *, strict: bool) -> None:
     """Prints notes; raises LabelFormatError instead if strict."""
     if strict and notes:
         raise LabelFormatError("\n".join(notes))
-    for note in notes[:_MAX_NOTED]:
+    few = listed(console, notes)
+    for note in few:
         say(console, f"note         {note}")
-    if len(notes) > _MAX_NOTED:
-        say(console, f"note         and {len(notes) - _MAX_NOTED} more in {REPORT_FILE}")
+    if len(notes) > len(few):
+        say(console, f"note         and {len(notes) - len(few)} more in {REPORT_FILE}")
 
 
 def _score(material: _Material, settings: EvaluateSettings, folder: OutputFolder) -> tuple[Scores, ...]:

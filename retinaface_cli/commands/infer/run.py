@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
-from retinaface_cli.commands.console import say
+from retinaface_cli.commands.console import say, say_failures
 from retinaface_cli.commands.infer.gallery import write_gallery
 from retinaface_cli.commands.infer.output import gather_results, open_output
 from retinaface_cli.commands.infer.progress import InferProgress
@@ -29,8 +30,6 @@ from retinaface_cli.detection.results import Results
 from retinaface_cli.detection.stages import settle
 from retinaface_cli.errors import SettingsError, shown
 from retinaface_cli.settings.detection import InferSettings
-
-_MAX_LISTED_FAILURES = 5
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,21 @@ class InferReport:
     signal_number: int
     is_first: bool
     num_missing: int = 0
+
+    def describe(self) -> dict[str, Any]:
+        """The report as JSON values; of the failures those that are kept in memory."""
+        return {
+            "folder": str(self.output),
+            "num_images": self.num_images,
+            "num_faces": self.num_faces,
+            "num_done_before": self.num_done_before,
+            "num_failures": self.num_failures,
+            "num_missing": self.num_missing,
+            "failures": [{"name": shown(one.name), "reason": one.reason} for one in self.failures],
+            "seconds": round(self.seconds, 2),
+            "network": self.network,
+            "interrupted": self.interrupted,
+        }
 
     @property
     def exit_code(self) -> int:
@@ -210,10 +224,8 @@ def _print_summary(report: InferReport, console: Console) -> None:
     if report.num_done_before:
         line += f"; {report.num_done_before} were done before"
     say(console, line)
-    if report.failures:
-        say(console, f"{report.num_failures} could not be read, see {report.output / 'errors.json'}:")
-        for failure in report.failures[:_MAX_LISTED_FAILURES]:
-            say(console, f"  {shown(failure.name)}: {failure.reason}")
+    heading = f"{report.num_failures} could not be read, see {report.output / 'errors.json'}:"
+    say_failures(console, heading, report.failures)
     if report.interrupted:
         say(console, f"stopped before the end; go on with --output {report.output} --resume")
     elif report.num_missing:

@@ -98,12 +98,13 @@ def _read_settings(checkpoint: Path) -> dict[str, Any]:
     return settings
 
 
-def write_starter_config(name: str, path: str | None) -> None:
+def write_starter_config(name: str, path: str | None, *, console: Console | None = None) -> None:
     """Writes a commented config that trains after its paths are put in.
 
     Args:
         name: one of PRESETS.
         path: of the file; None: NAME.yaml in the working folder.
+        console: for what is said; None: standard output.
 
     Raises:
         SettingsError: no such starter, or the file exists.
@@ -114,7 +115,8 @@ def write_starter_config(name: str, path: str | None) -> None:
     if target.exists():
         raise SettingsError(f"{target}: exists; name another file: retinaface train NEW.yaml --init-config {name}")
     write_text_atomic(target, starter_config(name))
-    Console().print(f"{target} written; put your paths in, then: retinaface train {target}", soft_wrap=True)
+    console = console or Console()
+    console.print(f"{target} written; put your paths in, then: retinaface train {target}", soft_wrap=True)
 
 
 def describe_config(request: TrainRequest) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
 import sys
@@ -75,14 +76,24 @@ class _Run:
         return None if self.checkpoints is None else self.checkpoints.folder
 
 
-def run(request: TrainRequest) -> None:
+def run(request: TrainRequest, *, console: Console | None = None) -> dict[str, Any] | None:
     """Trains a network.
+
+    Args:
+        request: what to do.
+        console: for all that is said; None: standard output.
+
+    Returns:
+        Folder, weights and what report.json says of the outcome; None where nothing was written, and in all processes
+        but the first.
 
     Raises:
         RetinaFaceError: something that the user can put right; all that can be known is checked before the first step.
         SystemExit: a signal stopped the training; its status is 128 and the number of the signal.
     """
-    console = Console(quiet=not is_first_process(), highlight=False, soft_wrap=True)
+    console = console or Console(highlight=False, soft_wrap=True)
+    console.soft_wrap = True
+    console.quiet = console.quiet or not is_first_process()
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     print_notes(console, request.notes, source=request.source)
@@ -101,6 +112,13 @@ def run(request: TrainRequest) -> None:
         prepared = _prepare(request, start, data)
         print_start(console, start, folder=prepared.folder)
         _train(prepared, console)
+    if prepared.checkpoints is None or not is_first_process():
+        return None
+    folder = prepared.checkpoints.folder
+    report = json.loads(folder.report.read_text(encoding="utf-8"))
+    outcome = {name: report[name] for name in ("status", "stopped", "best", "duration_seconds")}
+    figures = prepared.checkpoints.start_figures
+    return {"folder": str(folder.path), "weights": str(folder.best_weights), **outcome, "start_figures": figures}
 
 
 def _adopt_processes(request: TrainRequest) -> TrainRequest:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -80,6 +80,16 @@ class VisualizeReport:
     num_labels: int
     num_predictions: int
     failures: tuple[Failure, ...]
+
+    def describe(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return {
+            "folder": str(self.output),
+            "num_images": self.num_images,
+            "num_labels": self.num_labels,
+            "num_predictions": self.num_predictions,
+            "failures": [failure._asdict() for failure in self.failures],
+        }
 
     @property
     def exit_code(self) -> int:
