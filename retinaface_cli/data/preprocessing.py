@@ -28,7 +28,7 @@ _JPEG_START = b"\xff\xd8"
 _JPEG_END = b"\xff\xd9"
 
 
-def load_rgb(path: Path, *, reduction: int = 1) -> RgbImage:
+def load_rgb(path: str | Path, *, reduction: int = 1) -> RgbImage:
     """Reads an image as (H, W, 3) uint8 RGB, upright by its EXIF orientation.
 
     Grey, palette, RGBA, CMYK and 16-bit images are converted; transparency is dropped.
@@ -40,7 +40,7 @@ def load_rgb(path: Path, *, reduction: int = 1) -> RgbImage:
     Raises:
         ImageReadError: missing, empty, truncated, no image, too large, a folder, or not permitted.
     """
-    return decode_rgb(read_image_bytes(path), name=shown(path), reduction=reduction)
+    return decode_rgb(read_image_bytes(Path(path)), name=shown(path), reduction=reduction)
 
 
 def decode_rgb(data: bytes, *, name: str, reduction: int = 1) -> RgbImage:

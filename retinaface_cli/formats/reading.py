@@ -45,11 +45,11 @@ _PREDICTION_FILES = ("predictions.json", "predictions.jsonl", "predictions.csv")
 
 
 def read_labels(
-    path: Path,
+    path: str | Path,
     *,
     format_name: str | None = None,
     split: str | None = None,
-    images: Path | None = None,
+    images: str | Path | None = None,
     classes: Sequence[str] = (),
     invalid: InvalidPolicy = "ignore",
     min_size: float = 0.0,
@@ -75,8 +75,8 @@ def read_labels(
     """
     with _without_garbage_collection():
         table = _read_and_check(
-            path,
-            ReadingOptions(split, images, tuple(classes)),
+            Path(path),
+            ReadingOptions(split, None if images is None else Path(images), tuple(classes)),
             format_name,
             invalid=invalid,
             min_size=min_size,
@@ -135,7 +135,7 @@ def _place_images(
 
 
 def read_predictions(
-    path: Path, *, images: Path | None = None, category_ids: Callable[[], Sequence[int | str]] = tuple
+    path: str | Path, *, images: Path | None = None, category_ids: Callable[[], Sequence[int | str]] = tuple
 ) -> FaceTable:
     """Reads the predictions of a detector: ours, COCO results, CSV, WIDER or YOLO text files.
 
@@ -153,6 +153,7 @@ def read_predictions(
     Raises:
         LabelFormatError: with the place; nothing is dropped in silence.
     """
+    path = Path(path)
     if not exists(path):
         raise LabelFormatError(f"{path}: no such file or folder of predictions")
     options = ReadingOptions(images=images, with_scores=True, category_ids=category_ids)

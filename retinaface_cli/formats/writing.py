@@ -125,7 +125,7 @@ def format_of_output(path: Path) -> str:
 
 
 def write_labels(
-    outputs: Mapping[Path, FaceTable] | Path,
+    outputs: Mapping[Path, FaceTable] | str | Path,
     table: FaceTable | None = None,
     *,
     format_name: str | None = None,
@@ -144,7 +144,7 @@ def write_labels(
     Raises:
         RetinaFaceError: the format cannot be told or cannot hold these labels, or it cannot be written.
     """
-    wanted = outputs if isinstance(outputs, Mapping) else {outputs: table or _no_images()}
+    wanted = outputs if isinstance(outputs, Mapping) else {Path(outputs): table or _no_images()}
     sources = list(protect)
     with ExitStack() as stack:
         for path, labels in wanted.items():

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
-from retinaface_cli.commands.evaluate.predictions import Candidate
+from retinaface_cli.commands.evaluate.predictions import Candidate, make_candidate
 from retinaface_cli.commands.evaluate.process import SideTask
-from retinaface_cli.commands.evaluate.truth import GroundTruth
+from retinaface_cli.commands.evaluate.truth import GroundTruth, read_truth
 from retinaface_cli.errors import SettingsError
 from retinaface_cli.evaluation.average_precision import AveragePrecisionReport, score_ap50
 from retinaface_cli.evaluation.breakdown import GroupResult, evaluate_groups
@@ -18,6 +20,7 @@ from retinaface_cli.evaluation.coco import CocoReport, evaluate_coco
 from retinaface_cli.evaluation.landmarks import LandmarkReport, landmark_errors, score_landmarks
 from retinaface_cli.evaluation.matching import FaceMatches, find_near_faces
 from retinaface_cli.evaluation.wider_face import IOU_THRESHOLD, PIXEL_BORDER, WiderFaceReport, score_wider_face
+from retinaface_cli.formats import FaceTable, read_predictions
 from retinaface_cli.settings.evaluation import Protocol
 
 ALL_PROTOCOLS: tuple[Protocol, ...] = ("wider", "coco", "ap50", "landmarks")
@@ -126,6 +129,28 @@ def start_scores(
         matches=matches,
     )
     return ScoresInProgress(ready, groups, coco)
+
+
+def evaluate_wider(predictions: str | Path | FaceTable, labels: str | Path) -> WiderFaceReport:
+    """AP by WIDER FACE's protocol, for Python programs.
+
+    What may be wrong with labels or predictions is a UserWarning.
+
+    Args:
+        predictions: any that `retinaface evaluate --predictions` reads, or a table with scores.
+        labels: WIDER FACE's ground_truth folder, which gives easy, medium and hard, or any labels, which give all.
+
+    Raises:
+        LabelFormatError: either cannot be understood, or they have no image in common.
+    """
+    truth = read_truth(Path(labels))
+    table = predictions if isinstance(predictions, FaceTable) else read_predictions(predictions)
+    name = "predictions" if table is predictions else str(predictions)
+    candidate = make_candidate(table, truth, name=name, run={})
+    for note in (*truth.notes, *candidate.notes):
+        warnings.warn(note, stacklevel=2)
+    matches = find_near_faces(truth.faces, candidate.faces, iou_threshold=IOU_THRESHOLD).match(border=PIXEL_BORDER)
+    return score_wider_face(matches, subsets=truth.subsets)
 
 
 def find_worst(scores: Scores, count: int) -> list[ImageMistakes]:

@@ -8,14 +8,16 @@ import signal
 import sys
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from rich.console import Console
 
 from retinaface_cli.commands.processes import adopt_processes, started_processes
-from retinaface_cli.commands.train.options import TrainRequest
+from retinaface_cli.commands.train.options import TrainRequest, resolve_request
 from retinaface_cli.commands.train.report import (
     explain_error,
     print_data,
@@ -74,6 +76,23 @@ class _Run:
     def folder(self) -> RunFolder | None:
         """Where everything goes; None where nothing is written."""
         return None if self.checkpoints is None else self.checkpoints.folder
+
+
+def train(config: str | Path, settings: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+    """Trains a network as `retinaface train` does, for Python programs.
+
+    Args:
+        config: YAML file of settings.
+        settings: other values by dotted key, e.g. {"optimizer.lr": 0.01}.
+
+    Returns:
+        See run.
+
+    Raises:
+        RetinaFaceError: something that the user can put right.
+        SystemExit: a signal stopped the training.
+    """
+    return run(resolve_request(settings or {}, config=str(config)))
 
 
 def run(request: TrainRequest, *, console: Console | None = None) -> dict[str, Any] | None:
