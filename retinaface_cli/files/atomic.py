@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
-import tempfile
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,25 +16,62 @@ from typing import Any
 import orjson
 
 from retinaface_cli.errors import RetinaFaceError
+from retinaface_cli.files.names import FORMER_SUFFIX, TEMPORARY_PREFIX, temporary_path, temporary_prefix
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Gives a temporary path beside `path` (same suffix) that becomes `path` when the block ends without an error.
 
-    Parent folders are made. On an error the temporary file is removed and what stood at `path` stays as it was.
+    Parent folders are made. On an error the temporary file is removed and what stood at `path` stays as it was. What a
+    killed process left behind for the same path goes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    remove_leftovers(path.parent, prefix=temporary_prefix(path))
+    with locked_temporary(path) as temporary:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
+        sync_file(temporary)
         temporary.replace(path)
-    except BaseException:
+
+
+@contextmanager
+def locked_temporary(path: Path) -> Iterator[Path]:
+    """An empty temporary file beside `path`, which remove_leftovers leaves alone while the block runs; then it goes."""
+    temporary = temporary_path(path, path.suffix)
+    lock = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        lock_handle(lock)
+        yield temporary
+    finally:
+        os.close(lock)
         temporary.unlink(missing_ok=True)
-        raise
+
+
+def remove_leftovers(folder: Path, *, prefix: str = TEMPORARY_PREFIX) -> None:
+    """Removes the temporary files and folders that killed processes left in a folder."""
+    for leftover in folder.glob(f"{prefix}*"):
+        is_former = leftover.name.endswith(FORMER_SUFFIX)
+        if is_former or leftover.is_symlink() or not (leftover.is_file() or leftover.is_dir()):
+            continue
+        with contextlib.suppress(OSError):  # in use by a living process, or gone
+            lock = os.open(leftover, os.O_RDONLY)
+            try:
+                lock_handle(lock)
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            finally:
+                os.close(lock)
+
+
+def lock_handle(handle: int) -> None:
+    """Marks a temporary file or folder as in use for as long as the process lives.
+
+    Raises:
+        OSError: another process uses it; or one cannot tell, on Windows, and it stays.
+    """
+    if sys.platform != "win32":
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def write_text_atomic(path: Path, text: str) -> None:
@@ -53,13 +92,6 @@ def next_run_folder(parent: Path) -> Path:
             continue
         return folder
     raise RetinaFaceError(f"{parent}: no free run folder; name one with --output")
-
-
-def _umask() -> int:
-    """The process's file mode mask (there is no way to read it without setting it)."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def give_name(temporary: Path, path: Path, *, replace: bool) -> None:

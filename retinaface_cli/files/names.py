@@ -16,6 +16,12 @@ UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 UNPRINTABLE_NAME = "its name holds control characters or is not UTF-8"
 
+TEMPORARY_PREFIX = f"{RESERVED}-tmp-"
+"""What the names of all temporary files and folders begin with."""
+
+FORMER_SUFFIX = ".old"
+"""Ending of a folder that is about to be replaced."""
+
 _MAX_COMPONENT_BYTES = 240
 _MAX_NAME_BYTES = 1000
 _MARKED = re.compile("~[0-9a-f]{16}$")
@@ -84,4 +90,4 @@ def temporary_path(path: Path, suffix: str) -> Path:
 
 def temporary_prefix(path: Path) -> str:
     """What all temporary names for a path begin with, in every process."""
-    return f"{RESERVED}-tmp-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}-"
+    return f"{TEMPORARY_PREFIX}{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}-"

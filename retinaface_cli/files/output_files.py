@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from retinaface_cli.errors import OutputError, reason_of, shown
-from retinaface_cli.files.atomic import give_name, sync_file
+from retinaface_cli.files.atomic import give_name, lock_handle, locked_temporary, remove_leftovers, sync_file
 from retinaface_cli.files.manifest import FOLDER, Manifest, fingerprint, header, real_path, remove_listed
-from retinaface_cli.files.names import temporary_path, temporary_prefix
+from retinaface_cli.files.names import FORMER_SUFFIX, temporary_path, temporary_prefix
 
 
 def check_outputs(paths: Sequence[Path], *, force: bool = False, protect: Iterable[Path] = ()) -> None:
@@ -51,19 +51,13 @@ def write_file(path: Path, *, force: bool = False, protect: Iterable[Path] = ())
         OutputError: see check_outputs; or it cannot be written.
     """
     check_outputs([path], force=force, protect=protect)
-    temporary = temporary_path(path, path.suffix)
     with _reported(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _clean(path)
-        lock = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        try:
-            _lock(lock)
+        with locked_temporary(path) as temporary:
             yield temporary
             sync_file(temporary)
             give_name(temporary, path, replace=force and path.is_file())
-        finally:
-            os.close(lock)
-            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -88,10 +82,10 @@ def write_folder(path: Path, *, force: bool = False, protect: Iterable[Path] = (
         temporary.mkdir()
         lock = os.open(temporary, os.O_RDONLY)
         try:
-            _lock(lock)
+            lock_handle(lock)
             yield temporary
             _add_manifest(temporary)
-            before = temporary.with_name(f"{temporary.name}.old")
+            before = temporary.with_name(temporary.name + FORMER_SUFFIX)
             if path.is_dir():
                 path.rename(before)
             temporary.rename(path)
@@ -177,34 +171,12 @@ def _remove_former(folder: Path) -> None:
 
 def _clean(path: Path) -> None:
     """Removes the leftovers of killed processes for a path; a folder that was only half replaced comes back."""
-    for leftover in path.parent.glob(f"{temporary_prefix(path)}*"):
-        if leftover.name.endswith(".old"):
-            if path.exists():
-                _remove_former(leftover)
-            else:
-                leftover.rename(path)
-            continue
-        if leftover.is_symlink() or not (leftover.is_file() or leftover.is_dir()):
-            continue
-        with contextlib.suppress(OSError):  # in use by a living process, or gone
-            lock = os.open(leftover, os.O_RDONLY)
-            try:
-                _lock(lock)
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-            finally:
-                os.close(lock)
-
-
-def _lock(handle: int) -> None:
-    """Marks a temporary file or folder as in use for as long as the process lives.
-
-    Raises:
-        OSError: another process uses it; or one cannot tell, on Windows, and it stays.
-    """
-    if sys.platform != "win32":
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    for former in path.parent.glob(f"{temporary_prefix(path)}*{FORMER_SUFFIX}"):
+        if path.exists():
+            _remove_former(former)
+        else:
+            former.rename(path)
+    remove_leftovers(path.parent, prefix=temporary_prefix(path))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from retinaface_cli.errors import SettingsError
+from retinaface_cli.errors import SettingsError, reason_of, shown
 from retinaface_cli.settings.base import assign
 from retinaface_cli.settings.data import AUGMENTATIONS
 
@@ -132,17 +132,28 @@ def translate_legacy_config(legacy: Mapping[str, Any], *, source: str) -> tuple[
         The new values (data paths may be missing, see add_paths_from_environment) and what became of each legacy key.
 
     Raises:
-        SettingsError: an optimizer, scheduler, backbone or transform that has no counterpart.
+        SettingsError: an optimizer, scheduler, backbone or transform that has no counterpart, or a value of a kind that
+            no such config has.
     """
     translation = _Translation(legacy, source=source)
-    translation.choose()
-    translation.rename()
-    translation.translate_scheduler()
-    translation.translate_trainer()
-    translation.translate_sizes()
-    translation.translate_augmentation()
-    translation.translate_paths()
-    translation.leave_out()
+    steps = (
+        translation.choose,
+        translation.rename,
+        translation.translate_scheduler,
+        translation.translate_trainer,
+        translation.translate_sizes,
+        translation.translate_augmentation,
+        translation.translate_paths,
+        translation.leave_out,
+    )
+    for step in steps:
+        try:
+            step()
+        except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
+            raise SettingsError(
+                f"{shown(source)}: a value is of another kind than configs of ternaus/retinaface have "
+                f"({step.__name__.replace('_', ' ')}: {reason_of(error)})"
+            ) from None
     return translation.values, tuple(translation.notes)
 
 

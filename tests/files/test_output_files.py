@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from retinaface_cli.errors import OutputError
+from retinaface_cli.files.atomic import locked_temporary, remove_leftovers, write_text_atomic
 from retinaface_cli.files.manifest import FOLDER
 from retinaface_cli.files.output_files import check_outputs, write_file, write_folder
 
@@ -204,3 +205,22 @@ def test_a_folder_that_was_only_half_replaced_when_the_process_was_killed_comes_
     assert _names(tmp_path / "yolo") == ["a"]
     _write_folder(tmp_path / "yolo", "c", force=True)
     assert _names(tmp_path) == ["yolo", "yolo/c"]
+
+
+def test_a_file_written_whole_clears_what_a_killed_process_left_for_it(tmp_path: Path) -> None:
+    script = (
+        "import os, pathlib, sys\nfrom retinaface_cli.files.atomic import atomic_path\n"
+        "with atomic_path(pathlib.Path(sys.argv[1])) as path: os.kill(os.getpid(), 9)\n"
+    )
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / ".last.mine.ckpt").write_text("the user's")
+    subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+    assert len(list(path.parent.iterdir())) == 2
+    write_text_atomic(path, "whole")
+    assert sorted(child.name for child in path.parent.iterdir()) == [".last.mine.ckpt", "last.ckpt"]
+    subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+    with locked_temporary(path) as living:
+        remove_leftovers(path.parent)
+        assert living.exists()
+        assert len(list(path.parent.iterdir())) == 3

@@ -187,3 +187,20 @@ def test_each_key_of_a_legacy_config_has_one_note_at_most(tmp_path: Path) -> Non
         assert len(noted) == 1
         assert "known" not in noted[0].text
         assert noted[0].kind == ("mapped" if legacy.get("train_annotation_path") == str(labels) else "unused")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"image_size": [None, None]},
+        {"image_size": []},
+        {
+            "train_aug": {
+                "transform": {"__class_fullname__": "Normalize", "mean": ["a"], "std": [1.0], "max_pixel_value": 255}
+            }
+        },
+    ],
+)
+def test_values_of_another_kind_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=r"old\.yaml: a value is of another kind than configs of ternaus"):
+        translate_legacy_config({**_old(), **values}, source="old.yaml")

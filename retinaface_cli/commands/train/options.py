@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from retinaface_cli.errors import CheckpointError, SettingsError
-from retinaface_cli.files.atomic import write_text_atomic
+from retinaface_cli.files.output_files import write_file
 from retinaface_cli.model.checkpoints.files import read_weight_file
 from retinaface_cli.settings.base import assign, parse_assignments, read_yaml, validate_settings
 from retinaface_cli.settings.documentation import render_settings
@@ -112,9 +113,10 @@ def write_starter_config(name: str, path: str | None, *, console: Console | None
     if name not in PRESETS:
         raise SettingsError(f"--init-config {name}: known: {', '.join(PRESETS)}")
     target = Path(path or f"{name}.yaml")
-    if target.exists():
+    if os.path.lexists(target):
         raise SettingsError(f"{target}: exists; name another file: retinaface train NEW.yaml --init-config {name}")
-    write_text_atomic(target, starter_config(name))
+    with write_file(target) as temporary:
+        temporary.write_text(starter_config(name), encoding="utf-8")
     console = console or Console()
     console.print(f"{target} written; put your paths in, then: retinaface train {target}", soft_wrap=True)
 

@@ -31,7 +31,7 @@ from retinaface_cli.commands.train.trainer import build_callbacks, build_trainer
 from retinaface_cli.data.datamodule import FaceDataModule
 from retinaface_cli.data.images import TrainingData, load_training_data
 from retinaface_cli.errors import SettingsError
-from retinaface_cli.files.atomic import write_text_atomic
+from retinaface_cli.files.atomic import remove_leftovers, write_text_atomic
 from retinaface_cli.settings.documentation import render_settings
 from retinaface_cli.settings.training import TrainSettings
 from retinaface_cli.training.callbacks.checkpoints import RunCheckpoints
@@ -178,6 +178,8 @@ def _prepare(request: TrainRequest, start: Start, data: TrainingData) -> _Run:
         settings.loggers, folder=folder, experiment_name=settings.experiment_name, resume_step=start.step
     )
     if is_first_process():
+        for place in (folder.path, folder.checkpoints):
+            remove_leftovers(place)
         heading = f"All settings of this run, from {request.source}"
         write_text_atomic(folder.config, render_settings(settings, heading=heading))
         write_report(folder.report, status="running", facts=facts)
