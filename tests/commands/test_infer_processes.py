@@ -19,7 +19,9 @@ from tests.commands.test_infer import command, environment
 from tests.data.test_shards import write_tar
 from tests.detection.test_detector import noise, write_random_weights
 
-NUM_SHARDS, NUM_IMAGES = 12, 25
+NUM_SHARDS, NUM_IMAGES = 12, 12
+LARGE = ("--max-size", "640")
+"""Makes a run take long enough to be killed in its middle."""
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +78,7 @@ def children_of(process: subprocess.Popen[str]) -> list[int]:
 def unbroken(tmp_path_factory: pytest.TempPathFactory, shards: Path, weights: Path) -> dict[str, list[Any]]:
     """The rows of a run of one process."""
     output = tmp_path_factory.mktemp("unbroken") / "out"
-    run_to_end(shards, weights, output)
+    run_to_end(shards, weights, output, *LARGE)
     rows = rows_of(output)
     assert [len(part) for part in rows.values()] == [NUM_IMAGES] * NUM_SHARDS
     return rows
@@ -88,18 +90,17 @@ def test_a_killed_process_ends_the_others_with_a_message_and_the_run_goes_on(
     tmp_path: Path, shards: Path, weights: Path, unbroken: dict[str, list[Any]]
 ) -> None:
     output = tmp_path / "out"
-    process = start(shards, weights, output, "--devices", "2")
+    process = start(shards, weights, output, "--devices", "2", *LARGE)
     wait_for_parts(output, 2, process)
     (child,) = (pid for pid in children_of(process) if b"infer" in Path(f"/proc/{pid}/cmdline").read_bytes())
     os.kill(child, signal.SIGKILL)
     killed_at = time.monotonic()
     _, printed = process.communicate(timeout=120)
     assert time.monotonic() - killed_at < 60
-    if process.returncode != 0:  # else the first process has done the rest before it missed the other
-        assert "error: another process" in printed
-        assert "--resume" in printed
+    assert process.returncode == 1
+    assert "error: another process" in printed
     assert all(unbroken[name] == rows for name, rows in rows_of(output).items())
-    printed = run_to_end(shards, weights, output, "--resume", "--devices", "3")
+    printed = run_to_end(shards, weights, output, "--resume", "--devices", "3", *LARGE)
     assert rows_of(output) == unbroken
 
 
@@ -110,22 +111,21 @@ def test_ten_kills_at_random_moments_lose_and_double_nothing(
 ) -> None:
     output = tmp_path / "out"
     chance = random.Random(num_processes)
-    started = 0.0
+    num_killed = 0
     for _ in range(10):
-        process = start(shards, weights, output, "--resume", "--devices", "2")
-        deadline = time.monotonic() + (started or 60)
+        process = start(shards, weights, output, "--resume", "--devices", "2", *LARGE)
+        deadline = time.monotonic() + 120
         while not list((output / ".retinaface").glob("work/*/part-*")):  # begins to work
             assert process.poll() is None
-            assert time.monotonic() < deadline + 60
+            assert time.monotonic() < deadline
             time.sleep(0.02)
-        time.sleep(chance.uniform(0, 0.6))
+        time.sleep(chance.uniform(0, 1))
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        rows = rows_of(output)
-        assert all(unbroken[name] == part for name, part in rows.items())
-        if len(rows) == NUM_SHARDS:
-            break
-    run_to_end(shards, weights, output, "--resume", "--devices", str(num_processes))
+        num_killed += process.returncode == -signal.SIGKILL
+        assert all(unbroken[name] == part for name, part in rows_of(output).items())
+    assert num_killed > 5  # the work may have been done before
+    run_to_end(shards, weights, output, "--resume", "--devices", str(num_processes), *LARGE)
     assert rows_of(output) == unbroken
 
 
