@@ -58,7 +58,7 @@ add_command(
     no_args_is_help=True,
 )
 add_command(app, infer.infer, InferSettings, infer.EXAMPLES, no_args_is_help=True)
-add_command(app, train.train, TrainSettings, train.EXAMPLES, no_args_is_help=True, cls=train.TrainCommand)
+add_command(app, train.train, TrainSettings, train.EXAMPLES, no_args_is_help=True, command_class=train.TrainCommand)
 add_command(app, evaluate.evaluate, EvaluateSettings, evaluate.EXAMPLES)
 add_command(app, export.export, ExportSettings, export.EXAMPLES, no_args_is_help=True)
 add_command(app, visualize.visualize, VisualizeSettings, visualize.EXAMPLES, no_args_is_help=True)

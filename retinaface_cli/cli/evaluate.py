@@ -14,7 +14,7 @@ EXAMPLES = (
     "retinaface evaluate -w best.safetensors --images val/ --labels val.json --scale 640",
     "retinaface evaluate --predictions a.json --predictions b.json --labels val.json --worst 12",
     "retinaface evaluate runs/train/mine/config.yaml",
-    "retinaface evaluate (the newest training run)",
+    "retinaface evaluate    # the newest training run",
 )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from retinaface_cli.cli.help import HELP_PANEL
 from retinaface_cli.cli.options import Fp16, Outcome
 from retinaface_cli.commands.console import CommandConsole
 
@@ -33,12 +34,25 @@ def infer(
             "-c",
             "--config",
             show_default=False,
+            rich_help_panel=HELP_PANEL,
             help="YAML file of these settings (options go before it), or a config of ternaus/retinaface.",
         ),
     ] = "",
-    list_weights: Annotated[bool, typer.Option("--list-weights", help="Print the published weights and exit.")] = False,
+    list_weights: Annotated[
+        bool,
+        typer.Option(
+            "--list-weights",
+            rich_help_panel=HELP_PANEL,
+            help="Print the published weights and exit.",
+        ),
+    ] = False,
     print_config: Annotated[
-        bool, typer.Option("--print-config", help="Print all settings in force and the number of images, and exit.")
+        bool,
+        typer.Option(
+            "--print-config",
+            rich_help_panel=HELP_PANEL,
+            help="Print all settings in force and the number of images, and exit.",
+        ),
     ] = False,
     fp16: Fp16 = False,
     origin_size: Annotated[bool, typer.Option("--origin-size", hidden=True)] = False,

@@ -15,6 +15,7 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from retinaface_cli.cli.help import HelpfulCommand
 from retinaface_cli.errors import RetinaFaceError, shown
 from retinaface_cli.settings.base import Option, Settings, find_models, validate_settings
 from retinaface_cli.settings.messages import MessageSettings
@@ -75,6 +76,7 @@ def add_command(
     examples: tuple[str, ...],
     *,
     without: tuple[str, ...] = (),
+    command_class: type[HelpfulCommand] = HelpfulCommand,
     **command_options: Any,
 ) -> None:
     """Adds a command whose options are the settings of a schema and the keyword parameters of a function.
@@ -86,6 +88,7 @@ def add_command(
         schema: settings of the command.
         examples: command lines that stand below the help.
         without: settings that are no options.
+        command_class: of the command.
         command_options: of typer.Typer.command.
     """
     options = [option for option in list_options(schema) if option.key not in without]
@@ -115,7 +118,7 @@ def add_command(
         for name in one.option.legacy:
             legacy[name.strip("-")] = (one.long_name if name.startswith("--") else one.option.short).strip("-")
     app.command(
-        epilog="Examples: " + " | ".join(f"[bold]{_escape(example)}[/bold]" for example in examples),
+        cls=type("Command", (command_class,), {"examples": examples}),
         context_settings={"token_normalize_func": lambda token: legacy.get(dashed(token), dashed(token))},
         **command_options,
     )(command)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
+from retinaface_cli.cli.help import HELP_PANEL, HelpfulCommand
 from retinaface_cli.cli.options import Fp16, Outcome
 from retinaface_cli.commands.console import CommandConsole
 
@@ -18,7 +18,7 @@ EXAMPLES = (
 )
 
 
-class TrainCommand(TyperCommand):
+class TrainCommand(HelpfulCommand):
     """Lets --resume stand without a value, which means `last`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -74,7 +74,10 @@ def train(
         ),
     ] = None,
     print_config: Annotated[
-        bool, typer.Option("--print-config", help="Print all settings in force, with comments, and exit.")
+        bool,
+        typer.Option(
+            "--print-config", rich_help_panel=HELP_PANEL, help="Print all settings in force, with comments, and exit."
+        ),
     ] = False,
     fp16: Fp16 = False,
 ) -> Outcome | None:

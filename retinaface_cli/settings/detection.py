@@ -125,7 +125,7 @@ class DetectionSettings(WeightsSettings):
     keep_top_k: Annotated[KeepTopK, Option(panel=DETECTION_PANEL)] = 750
     """Largest number of faces in an image."""
 
-    batch_size: Annotated[int | None, Option(short="-b")] = Field(default=None, gt=0)
+    batch_size: Annotated[int | None, Option(short="-b", panel=DEVICE_PANEL)] = Field(default=None, gt=0)
     """Images that go through the network at once; empty: 1 on the CPU, 8 on a GPU."""
 
     num_workers: Annotated[int | None, Option(short="-j", panel=DEVICE_PANEL)] = Field(default=None, ge=0)

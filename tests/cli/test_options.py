@@ -137,12 +137,21 @@ def test_what_a_setting_refuses_is_bad_usage(app: typer.Typer, arguments: list[s
 def test_the_help_says_type_default_and_what_empty_means(app: typer.Typer) -> None:
     lines = [" ".join(line.strip(" │").split()) for line in run(app, "--help").splitlines()]
     text = " ".join(lines)
-    assert "--output -o PATH Folder for the results, see --top-k [a]. [default: (runs/1, 2, ...)]" in text
+    assert "-o, --output PATH Folder for the results, see --top-k [a]. [default: (runs/1, 2, ...)]" in text
     assert "--kind a|b Which kind. [default: a]" in text
     assert "--top-k N How many. [default: 7]" in text
     assert "[default: (as the kind says)]" in text
     assert "--top " not in text and "hidden" not in text
-    assert "Examples: sample a -o out" in text
+    assert "Examples sample a -o out" in text
+
+
+@pytest.mark.parametrize("columns", [60, 80, 140])
+def test_the_help_fits_its_terminal_and_cuts_no_name_off(app: typer.Typer, columns: int) -> None:
+    result = CliRunner(env={"COLUMNS": str(columns), "TERM": "dumb"}).invoke(app, ["sample", "--help"])
+    assert max(map(len, result.output.splitlines())) <= columns
+    assert "…" not in result.output
+    for name in ("--output PATH", "--[no-]vote", "--kind a|b", "--json", "--help"):
+        assert name in result.output
 
 
 def test_a_default_is_changed_in_one_class_only() -> None:
