@@ -31,12 +31,13 @@ PLAIN = DetectionSettings(
 )
 
 Rows = npt.NDArray[np.float32]
-"""(N, 5) x1, y1, x2, y2, score."""
+"""(N, 5 or 15) x1, y1, x2, y2, score, and perhaps x and y of five points."""
 
 
 def find_unmatched(rows: Rows, others: Rows) -> list[Rows]:
-    """The rows of at least MIN_SCORE that have no other within .1 px a side and .001 in score."""
-    tolerance = np.array([0.1, 0.1, 0.1, 0.1, 1e-3])
+    """The rows of at least MIN_SCORE that have no other within .1 px a coordinate and .001 in score."""
+    tolerance = np.full(rows.shape[1], 0.1)
+    tolerance[4] = 1e-3
     strong = rows[rows[:, 4] >= MIN_SCORE]
     return [row for row in strong if not (np.abs(others - row) <= tolerance).all(axis=1).any()]
 
