@@ -10,7 +10,9 @@ import onnx
 import onnxruntime
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from retinaface_cli.cli.app import app
 from retinaface_cli.commands import export
 from retinaface_cli.commands.export import run
 from retinaface_cli.detection.backends.onnx import OnnxGraph
@@ -103,6 +105,14 @@ def test_the_file_says_what_it_is(tmp_path: Path) -> None:
     assert json.loads(found["classes"]) == ["background", "face"]
     assert json.loads(found["anchors"])["sizes"] == [[16.0, 32.0], [64.0, 128.0], [256.0, 512.0]]
     assert json.loads(found["variances"]) == [0.1, 0.2]
+
+
+def test_the_size_is_given_as_two_numbers(weights: Path, tmp_path: Path) -> None:
+    output = tmp_path / "face.onnx"
+    for given, code in ((["64", "96"], 0), (["64", "x"], 2), (["64"], 2)):
+        result = CliRunner().invoke(app, ["export", str(weights), "-f", "-o", str(output), "--size", *given])
+        assert result.exit_code == code
+    assert OnnxGraph(output).inputs[0].shape == (None, 64, 96, 3)
 
 
 def test_the_licence_of_unknown_weights_is_unknown_unless_given(weights: Path, tmp_path: Path) -> None:

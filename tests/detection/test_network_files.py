@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,11 @@ def test_faces_do_not_depend_on_the_company(tmp_path: Path, write: Any) -> None:
     for image, found in zip(images, detector.detect_batch(images), strict=True):
         np.testing.assert_array_equal(found.boxes, detector.detect(image).boxes)
     assert [len(found) for found in detector.detect_batch(images)] == [1, 1, 0]
+
+
+def test_a_detector_of_a_file_goes_to_other_processes(tmp_path: Path) -> None:
+    detector = FaceDetector.load(write_scrfd(tmp_path / "det.onnx"), score_threshold=0.5)
+    assert_face(pickle.loads(pickle.dumps(detector)).detect(red_cell(96, 160, row=2, column=3)), SCRFD_BOX, SCRFD_SCORE)
 
 
 def test_stages_that_were_not_measured_are_off_unless_given(tmp_path: Path) -> None:
