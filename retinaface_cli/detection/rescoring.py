@@ -60,7 +60,7 @@ class _CropSize(NamedTuple):
 
 _SMALL_FACE = _CropSize(56, 128, offset=1.0)
 _OTHER_FACE = _CropSize(112, 192, offset=1.4)
-"""Measured, see examples/model_card.md. The offset is what rids images without faces of false positives; faces make up
+"""Measured, see weights/README.md. The offset is what rids images without faces of false positives; faces make up
 for it by what the second pass adds."""
 
 
