@@ -21,9 +21,10 @@ class MeasuredStages(NamedTuple):
 
 MEASURED: dict[str, MeasuredStages] = {
     "retinaface": MeasuredStages(rescore=True, coarse_pass=True, box_voting=True),
-    "yunet": MeasuredStages(rescore=False, coarse_pass=True, box_voting=False),
+    "yunet": MeasuredStages(rescore=False, coarse_pass=True, box_voting=True),
 }
-"""By the name of the network; for others nothing was."""
+"""By the name of the network; for others nothing was. With box voting, YuNet's AP on 325 images of WIDER FACE train at
+640 pixels goes from .908 to .912 at an IoU of .5, and from .659 to .662 at .75. Its coarse pass: see SHARED_SIDES."""
 
 _NOT_MEASURED = MeasuredStages(rescore=False, coarse_pass=False, box_voting=False)
 

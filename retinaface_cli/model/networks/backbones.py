@@ -118,13 +118,22 @@ class ResNet(nn.Module):
 
 def pointwise_depthwise(in_channels: int, out_channels: int, *, is_last: bool = False) -> nn.Sequential:
     """YuNet's unit: 1x1 convolution, then 3x3 convolution a channel and, unless is_last, BatchNorm and ReLU."""
-    layers: list[nn.Module] = [
-        nn.Conv2d(in_channels, out_channels, 1),
-        nn.Conv2d(out_channels, out_channels, 3, padding=1, groups=out_channels),
-    ]
-    if not is_last:
-        layers += [nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers)
+    pointwise = nn.Conv2d(in_channels, out_channels, 1)
+    depthwise = nn.Conv2d(out_channels, out_channels, 3, padding=1, groups=out_channels)
+    if is_last:
+        return nn.Sequential(pointwise, depthwise)
+    return nn.Sequential(pointwise, *_normalized(depthwise))
+
+
+def _normalized(convolution: nn.Conv2d) -> tuple[nn.Module, ...]:
+    """A convolution, BatchNorm and ReLU.
+
+    The convolution's bias is not learned: BatchNorm takes it out again, and has one of its own. With BatchNorm frozen
+    it would learn many times as fast as all else, for its gradient is divided by deviations that are small.
+    """
+    assert convolution.bias is not None
+    convolution.bias.requires_grad_(False)
+    return convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU(inplace=True)
 
 
 class YuNetBackbone(nn.Module):
@@ -136,7 +145,7 @@ class YuNetBackbone(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         unit = pointwise_depthwise
-        stem = (nn.Conv2d(3, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU(inplace=True), unit(16, 16))
+        stem = (*_normalized(nn.Conv2d(3, 16, 3, 2, 1)), unit(16, 16))
         stages = (nn.Sequential(unit(channels, channels), unit(channels, 64)) for channels in (16, 64, 64, 64, 64))
         self.stages = nn.ModuleList([nn.Sequential(*stem), *stages])
         self.pool = nn.MaxPool2d(2)
