@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any, Literal
 
@@ -50,8 +51,8 @@ class AnchorSettings(Settings):
             raise ValueError("the network has three levels, of strides 8, 16 and 32: give three tuples of sizes")
         if not all(self.sizes):
             raise ValueError("every level must have an anchor size")
-        if any(size <= 0 for level in self.sizes for size in level):
-            raise ValueError("anchor sizes must be above 0 pixels")
+        if not all(0 < size < math.inf for level in self.sizes for size in level):
+            raise ValueError("anchor sizes must be above 0 pixels, and finite")
         return self
 
     @property
@@ -74,8 +75,8 @@ class PreprocessingSettings(Settings):
 
     @model_validator(mode="after")
     def _check_std(self) -> PreprocessingSettings:
-        if min(self.std) <= 0:
-            raise ValueError("std must be above 0")
+        if not all(0 < value < math.inf for value in self.std) or not all(map(math.isfinite, self.mean)):
+            raise ValueError("std must be above 0, mean and std finite")
         return self
 
     @property

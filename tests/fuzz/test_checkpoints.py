@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import itertools
+import math
 import pickle
 import random
 import zipfile
@@ -174,6 +175,11 @@ STRUCTURES: dict[str, Callable[[], Any]] = {
     "metadata without values": lambda: {"retinaface": {"network": None}, "state_dict": legacy_state()},
     "anchors that are none": lambda: own_with(network={"anchors": {"strides": 5}}),
     "network that is too large": lambda: own_with(network=NETWORK.model_dump(mode="json") | {"out_channels": 1 << 50}),
+    "anchors that are not finite": lambda: own_with(
+        network=changed_network(anchors={"sizes": [[8], [math.nan], [32]]})
+    ),
+    "mean that is not finite": lambda: own_with(network=changed_network(preprocessing={"mean": [math.nan, 0, 0]})),
+    "std that is not finite": lambda: own_with(network=changed_network(preprocessing={"std": [math.nan, 1, 1]})),
     "network of text": lambda: own_with(network="mobilenet0.25"),
     "prefix that is none": lambda: own_with(network=NETWORK.model_dump(mode="json"), weights_prefix=[1]),
     "training that is none": lambda: own_with(network=NETWORK.model_dump(mode="json"), training=7),
@@ -194,6 +200,11 @@ for _layer, _kind in itertools.product((1, 2), ("weight", "bias")):
     STRUCTURES |= {f"{kind} for {_key}": with_odd_yunet(_key, value) for kind, value in ODD_TENSORS.items()}
 for _key in (STEM, HEAD, "body.stage1.0.1.running_var", "body.stage1.0.1.num_batches_tracked"):
     STRUCTURES |= {f"{kind} for {_key}": with_odd_tensor(_key, value) for kind, value in ODD_TENSORS.items()}
+
+
+def changed_network(**groups: dict[str, Any]) -> dict[str, Any]:
+    network = NETWORK.model_dump(mode="json")
+    return network | {name: network[name] | group for name, group in groups.items()}
 
 
 def own_with(**metadata: Any) -> dict[str, Any]:

@@ -441,6 +441,40 @@ def test_the_shared_weights_are_recognised(shared: Path) -> None:
         assert "stage1.0.0.weight" in load_imagenet_backbone("mobilenet0.25", shared / "weights" / name)
 
 
+@pytest.mark.shared
+def test_the_anchors_of_the_1mb_family_are_known_for_its_file_and_assumed_for_a_copy(
+    shared: Path, tmp_path: Path
+) -> None:
+    path = shared / "weights" / "one_mb_family_mobilenet0.25.pth"
+    known = load_weights(path)
+    assert known.network.anchors.sizes == ((10, 20), (32, 64), (128, 256))
+    assert not known.notes
+    torch.save(read_weight_file(path).tensors, tmp_path / "copy.pth")
+    copied = load_weights(tmp_path / "copy.pth")
+    assert copied.network.anchors == AnchorSettings()
+    assert "does not say its anchors; assuming [[16,32],[64,128],[256,512]]" in copied.notes[-1]
+    assert '--anchors "[[10,20],[32,64],[128,256]]"' in copied.notes[-1]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"anchors": {"sizes": [[8], [float("nan")], [32]], "strides": [8, 16, 32]}},
+        {"preprocessing": {"mean": [float("nan"), 0, 0]}},
+        {"preprocessing": {"std": [1, 1, float("inf")]}},
+        {"out_channels": 1 << 50},
+        {"backbone": "resnet9"},
+    ],
+)
+def test_own_files_that_describe_no_network_are_refused(
+    tmp_path: Path, state: dict[str, Tensor], changes: dict[str, Any]
+) -> None:
+    content = {"network": NETWORK.model_dump(mode="json") | changes}
+    torch.save({"state_dict": state, "retinaface": content}, tmp_path / "own.ckpt")
+    with pytest.raises(CheckpointError, match=r"own.ckpt: (does not describe a network|no network can be built)"):
+        load_weights(tmp_path / "own.ckpt")
+
+
 def test_the_metadata_is_plain_json(tmp_path: Path, state: dict[str, Tensor]) -> None:
     path = tmp_path / "own.safetensors"
     save_weights(path, state, network=NETWORK, training={"note": "by hand"})
