@@ -331,6 +331,11 @@ def test_a_part_is_done_or_absent_and_made_again_where_its_images_changed(
     report = infer(images, weights, out, resume=True, **options)
     assert (report.num_images, report.num_done_before) == (2, 3)
     assert rows_of(out)["part-00000.jsonl.gz"][0]["width"] == 60
+    (images / "b" / "x.jpg").unlink()
+    (images / "b" / "ü y.png").unlink()
+    report = infer(images, weights, out, resume=True, **options)
+    assert list(rows_of(out)) == ["part-00000.jsonl.gz", "part-00001.jsonl.gz"]
+    assert len(read_predictions(out)) == 3
     with pytest.raises(OutputError, match="part_size was 2, is 3"):
         infer(images, weights, out, resume=True, save="parts", part_size=3)
 

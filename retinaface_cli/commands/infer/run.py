@@ -40,7 +40,7 @@ class InferReport:
         output: the folder with the results.
         num_images: images and video frames done in this run.
         num_faces: found in them.
-        num_done_before: images and videos that an earlier run had done.
+        num_done_before: images, videos and shards that an earlier run had done.
         failures: what could not be read; of results in parts the first few.
         num_failures: all of them.
         seconds: from the first image to the last.
@@ -149,6 +149,9 @@ def run(
 def _finish(report: InferReport, results: Results, work: Work, console: Console) -> InferReport:
     """Gathers the results of all processes, and tells how the run went."""
     settings = results.settings
+    if not report.interrupted:
+        results.folder.refresh()
+        results.remove_rest(work)
     gathered = gather_results(results, work, report.failures)
     if settings.html and not report.interrupted:
         write_gallery(results, gathered.table, list(work.list_sources()), console)

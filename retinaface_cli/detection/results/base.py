@@ -63,6 +63,9 @@ class Results(ABC):
     def count_missing(self, work: Work, failures: Iterable[UnreadableImage]) -> int:
         """How much could be read and has no results; images and videos, or parts."""
 
+    def remove_rest(self, work: Work) -> None:  # noqa: B027
+        """Removes results of an earlier run that would be taken for those of this one, which has come to its end."""
+
     @abstractmethod
     def write_errors(self, work: Work, failures: Iterable[UnreadableImage]) -> None:
         """Writes errors.json, where anything could not be read."""

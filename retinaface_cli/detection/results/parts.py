@@ -99,6 +99,14 @@ class PartResults(Results):
         """Parts without results."""
         return sum(not self.folder.is_listed(self.path(number)) for number in range(work.num_parts))
 
+    def remove_rest(self, work: Work) -> None:
+        """Removes the parts that an earlier run of more inputs has behind the last one."""
+        number = work.num_parts
+        while self.folder.is_listed(self.path(number)):
+            self.folder.remove(self.path(number))
+            self.folder.remove(self._errors_path(number))
+            number += 1
+
     def read_back(self, work: Work) -> FaceTable:
         """The detections of all parts that are there."""
         paths = [path for path in map(self.path, range(work.num_parts)) if self.folder.is_listed(path)]
