@@ -19,9 +19,14 @@ from retinaface_cli.model.checkpoints.published import cache_folder, find_publis
 from retinaface_cli.settings.detection import DetectionSettings
 
 PACKAGED_NAME = "mobilenet0.25"
-"""The detector that the package carries."""
+"""The detector that is taken where none is named."""
 
-_PACKAGED_PATH = Path(__file__).resolve().parent.parent / "weights" / "mobilenet0.25.safetensors"
+PACKAGED_LICENCES = {PACKAGED_NAME: "MIT", "yunet": "Apache-2.0"}
+"""The detectors that the package carries, by name."""
+
+_PACKAGED_PATHS = {
+    name: Path(__file__).resolve().parent.parent / "weights" / f"{name}.safetensors" for name in PACKAGED_LICENCES
+}
 
 _GRAPH_ENDINGS = (".onnx", ".xml")
 
@@ -69,8 +74,9 @@ def read_network_file(path: Path, settings: DetectionSettings) -> NetworkFile:
 def licence_of(weights: LoadedWeights) -> str:
     """Licence of weights, as far as it is known: those in the package, and published ones."""
     known = {entry.sha256: entry.licence for entry in list_published() if entry.sha256 is not None}
-    if weights.path == _PACKAGED_PATH:
-        return "MIT"
+    for name, path in _PACKAGED_PATHS.items():
+        if weights.path == path:
+            return PACKAGED_LICENCES[name]
     return known.get(weights.sha256, "unknown; ask whoever trained the weights")
 
 
@@ -89,12 +95,12 @@ def resolve_weights(name_or_path: str, *, on_progress: ProgressCallback | None =
     path = Path(name_or_path).expanduser()
     if path.exists():
         return path
-    if name_or_path == PACKAGED_NAME:
-        return _PACKAGED_PATH
+    if name_or_path in _PACKAGED_PATHS:
+        return _PACKAGED_PATHS[name_or_path]
     weights = find_published(name_or_path)
     if weights is not None:
         return fetch_weights(weights, on_progress=on_progress)
-    names = ", ".join([PACKAGED_NAME, *(weights.name for weights in list_published())])
+    names = ", ".join([*_PACKAGED_PATHS, *(weights.name for weights in list_published())])
     raise CheckpointError(f"{name_or_path}: no such file, and no published weights of that name: {names}")
 
 

@@ -57,7 +57,7 @@ class WeightsSettings(Settings):
 
     weights: Annotated[str, Option(short="-w", legacy=("--weight-path",))] = "mobilenet0.25"
     """Weights file of any RetinaFace family (.safetensors, .ckpt, .pth, .tar, .zip), a network of `export`, SCRFD or
-    YuNet (.onnx, .xml), or the name of published weights; mobilenet0.25 comes with the package."""
+    YuNet (.onnx, .xml), or the name of published weights; mobilenet0.25 and yunet come with the package."""
 
     preprocessing: Annotated[Literal["imagenet-rgb", "mean-bgr"] | None, Option(panel=_WEIGHTS_PANEL)] = None
     """How images were prepared when the weights were trained; empty: known files by their sha256, else by backbone."""

@@ -22,7 +22,8 @@ class ExportSettings(WeightsSettings):
     """Which weights become which file."""
 
     weights: Annotated[str, Option(is_argument=True)] = "mobilenet0.25"
-    """Weights file of any RetinaFace family, or the name of published weights; mobilenet0.25 comes with the package."""
+    """Weights file of any RetinaFace family, or the name of published weights; mobilenet0.25 and yunet come with the
+    package."""
 
     output: Annotated[Path | None, Option(short="-o", metavar="FILE.onnx|FILE.xml")] = None
     """File to write: .onnx, or .xml for OpenVINO, with a .bin beside it."""

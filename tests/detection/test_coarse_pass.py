@@ -112,6 +112,20 @@ def test_the_coarse_pass_is_for_large_images_whose_largest_anchors_see_a_face() 
 
 
 @pytest.mark.parametrize("name", ["astronaut.jpg", "grace_hopper.jpg"])
+@pytest.mark.parametrize("max_size", [640, 1600])
+def test_a_portrait_is_one_face_with_yunet_too(name: str, max_size: int) -> None:
+    original = load_rgb(EXAMPLES / name)
+    factor = 4096 / max(original.shape)
+    image = cv2.resize(original, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    found = FaceDetector.load("yunet", device="cpu", max_size=max_size).detect(image)
+    expected = FaceDetector.load("yunet", device="cpu", max_size=960).detect(original)
+    assert len(found) == len(expected) == 1
+    assert found.scores[0] > 0.9
+    width = expected.boxes[0, 2] - expected.boxes[0, 0]
+    assert np.abs(found.boxes[0] / factor - expected.boxes[0]).max() < 0.1 * width
+
+
+@pytest.mark.parametrize("name", ["astronaut.jpg", "grace_hopper.jpg"])
 @pytest.mark.parametrize("max_size", [640, 1600, None])
 def test_a_portrait_is_one_face_at_every_network_size(name: str, max_size: int | None) -> None:
     original = load_rgb(EXAMPLES / name)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from retinaface_cli.detection.detector import FaceDetector
-from retinaface_cli.detection.weights import PACKAGED_NAME, resolve_weights
+from retinaface_cli.detection.weights import PACKAGED_NAME, licence_of, resolve_weights
 from retinaface_cli.errors import CheckpointError
 from retinaface_cli.model.checkpoints.loading import load_weights
 from tests.conftest import REPOSITORY
@@ -16,14 +16,24 @@ from tests.conftest import REPOSITORY
 EXAMPLES = REPOSITORY / "examples" / "images"
 
 
-def test_the_packaged_detector_is_small_and_says_how_it_was_made() -> None:
-    path = resolve_weights(PACKAGED_NAME)
-    assert path.stat().st_size <= 1_900_000
-    assert "MIT" in load_weights(path).training["start"]
+@pytest.mark.parametrize(("name", "max_bytes"), [(PACKAGED_NAME, 1_900_000), ("yunet", 200_000)])
+def test_the_packaged_detectors_are_small_and_say_how_they_were_made(name: str, max_bytes: int) -> None:
+    path = resolve_weights(name)
+    assert path.stat().st_size <= max_bytes
+    weights = load_weights(path)
+    assert licence_of(weights) in weights.training["start"]
+    assert weights.training["recipe"].startswith(f"retinaface train examples/configs/packaged_{name}.yaml")
 
 
-def test_the_packaged_detector_finds_every_face_of_the_example_images_and_no_other() -> None:
-    detector = FaceDetector.load(PACKAGED_NAME, device="cpu", max_size=960)
+def test_the_licence_of_packaged_weights_by_others_is_in_the_package() -> None:
+    text = (REPOSITORY / "LICENSE").read_text(encoding="utf-8")
+    for part in ("yunet.safetensors", "Shiqi Yu", "Apache License", "END OF TERMS AND CONDITIONS"):
+        assert part in text
+
+
+@pytest.mark.parametrize("name", [PACKAGED_NAME, "yunet"])
+def test_the_packaged_detectors_find_every_face_of_the_example_images_and_no_other(name: str) -> None:
+    detector = FaceDetector.load(name, device="cpu", max_size=960)
     labels = json.loads((EXAMPLES / "labels.json").read_text(encoding="utf-8"))
     assert sum(len(image["annotations"]) for image in labels) == 82
     for image in labels:
