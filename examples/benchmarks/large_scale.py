@@ -5,11 +5,10 @@
 
 `shards` makes tar shards of JPEG images of 256 pixels and runs `infer --max-size 256 --save parts` over them, and after
 it a bare loop over a part of the same images in one process: reading the tar, decoding, the same detector one image
-after the other. It prints images a second of both, resident memory in the second and in the last tenth of the run, and
-the largest and smallest number of open files after the first tenth. `list` prints the seconds from the start of the
-command until its first part is there, and the largest resident memory within so many seconds; both for a list of 1,000
-names, too, which is what the libraries take. Linux alone: the figures
-come from /proc.
+after the other. It prints images a second of both, resident memory in the second and in the last tenth of the run (from
+the first part on), and the largest and smallest number of open files after the first tenth. `list` prints the seconds
+from the start of the command until its first part is there, and the largest resident memory within so many seconds;
+both for a list of 1,000 names, too, which is what the libraries take. Linux alone: the figures come from /proc.
 """
 
 from __future__ import annotations
@@ -105,12 +104,12 @@ def measure_shards(options: argparse.Namespace, folder: Path) -> dict[str, float
     shards.mkdir()
     make_shards(shards, num_images=options.num_images, num_shards=options.num_shards)
     process = run_infer([str(shards)], folder / "out", options.weights)
-    samples = list(watch(process))
+    parts = folder / "out" / "parts"
+    samples = [sample for sample in watch(process) if parts.is_dir() and any(parts.iterdir())]
     assert process.wait() == 0
-    first = next(path.stat().st_mtime for path in sorted((folder / "out" / "parts").iterdir()))
-    times = sorted(path.stat().st_mtime for path in (folder / "out" / "parts").iterdir())
+    times = sorted(path.stat().st_mtime for path in parts.iterdir())
     per_shard = options.num_images / options.num_shards
-    speed = per_shard * (len(times) - 1) / (times[-1] - first)
+    speed = per_shard * (len(times) - 1) / (times[-1] - times[0])
     tenth = len(samples) // 10
     bare = run_bare_loop(shards, options.weights, num_images=min(options.num_images // 10, 5000))
     return {
@@ -119,8 +118,8 @@ def measure_shards(options: argparse.Namespace, folder: Path) -> dict[str, float
         "ratio": speed / bare,
         "megabytes_second_tenth": statistics.mean(sample.megabytes for sample in samples[tenth : 2 * tenth]),
         "megabytes_last_tenth": statistics.mean(sample.megabytes for sample in samples[-tenth:]),
-        "fewest_files": min(sample.num_files for sample in samples[tenth:-2]),
-        "most_files": max(sample.num_files for sample in samples[tenth:-2]),
+        "fewest_files": min(sample.num_files for sample in samples[tenth:-4]),
+        "most_files": max(sample.num_files for sample in samples[tenth:-4]),
     }
 
 
