@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Protocol, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from retinaface_cli.errors import shown
 from retinaface_cli.settings.messages import MessageSettings
@@ -99,6 +98,8 @@ class ProgressBar:
 
     def __init__(self, console: Console, description: str, *, total: int | None) -> None:
         """Makes a bar; without a total it shows no time left."""
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # slow
+
         self._console = console
         self._description = description
         self._total = total

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,10 @@ from retinaface_cli.errors import ImageReadError, OutputError, shown
 from retinaface_cli.files.reading import open_regular
 
 _DEFAULT_FRAME_RATE = 25.0
+
+_STREAM_SCHEMES = ("rtsp://", "rtsps://", "rtmp://", "udp://", "srt://")
+_MAX_CAMERA_DIGITS = 3
+_PASSWORD = re.compile(r"//[^/@]*@")
 
 _HEAD_BYTES = 20
 """Enough for the first line of a play list; containers begin with other bytes, but for AVI's letters RIFF."""
@@ -63,6 +68,62 @@ def frame_rate(path: Path) -> float:
         return capture.get(cv2.CAP_PROP_FPS) or _DEFAULT_FRAME_RATE
     finally:
         capture.release()
+
+
+def is_stream(name: str) -> bool:
+    """Whether an input is the number of a camera, or the address of a stream of video."""
+    if name.isascii() and name.isdecimal():
+        return len(name) <= _MAX_CAMERA_DIGITS and not Path(name).exists()
+    return name.lower().startswith(_STREAM_SCHEMES)
+
+
+class Stream:
+    """A camera or network stream; a context manager.
+
+    Attributes:
+        name: for messages; without the password of an address.
+        frame_rate: frames a second, as stated.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Opens the camera of a number, or the stream of an address.
+
+        Raises:
+            ImageReadError: it cannot be opened.
+        """
+        is_camera = name.isdecimal()
+        self.name = f"camera {name}" if is_camera else shown(_PASSWORD.sub("//...@", name))
+        level = cv2.utils.logging.getLogLevel()
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # of each way to open it that fails
+        try:
+            self._capture = cv2.VideoCapture(int(name) if is_camera else name)
+        finally:
+            cv2.utils.logging.setLogLevel(level)
+        if not self._capture.isOpened():
+            advice = "is one connected, and does no other program use it?" if is_camera else "check address and network"
+            raise ImageReadError(f"{self.name}: cannot be opened; {advice}")
+        self.frame_rate = self._capture.get(cv2.CAP_PROP_FPS) or _DEFAULT_FRAME_RATE
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._capture.release()
+
+    def frames(self) -> Iterator[RgbImage]:
+        """The frames as they come, (H, W, 3) uint8 RGB each, until the stream ends.
+
+        Raises:
+            ImageReadError: not one comes.
+        """
+        read, frame = self._capture.read()
+        if not read:
+            raise ImageReadError(f"{self.name}: gives no image")
+        while read:
+            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)  # type: ignore[misc]
+            read, frame = self._capture.read()
 
 
 class VideoWriter:

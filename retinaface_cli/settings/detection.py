@@ -172,7 +172,8 @@ class InferSettings(DetectionSettings):
 
     inputs: Annotated[tuple[str, ...], BeforeValidator(wrap_single), Option(is_argument=True)] = ()
     """Images, videos, tar shards ('s/{000..999}.tar'), folders (with all below), globs, @list.txt, all of these at
-    addresses (s3://, https://, ...), or - for paths on standard input."""
+    addresses (s3://, https://, ...), or - for paths on standard input; or alone the number of a camera (0) or the
+    address of a stream (rtsp://...)."""
 
     output: Annotated[Path | None, Option(short="-o", legacy=("--output-path",))] = None
     """Folder for the results; empty: runs/infer/1, 2, 3, ..."""

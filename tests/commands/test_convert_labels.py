@@ -232,3 +232,9 @@ def test_the_labels_read_back_are_the_labels_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(first.boxes, second.boxes)
     np.testing.assert_array_equal(first.landmarks, second.landmarks)
     assert (tmp_path / "b.txt").read_text() == source.read_text()
+
+
+def test_sources_and_output_in_the_wrong_order_are_told_apart_before_anything_is_to_be_replaced(tmp_path: Path) -> None:
+    labels = write_text(tmp_path / "labels.json", "[]")
+    with pytest.raises(LabelFormatError, match=r"new\.json: no such file or folder; sources come first"):
+        convert(tmp_path / "new.json", output=labels)

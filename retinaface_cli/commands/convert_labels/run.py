@@ -70,6 +70,9 @@ def _check_outputs(settings: ConversionSettings) -> str | None:
     Raises:
         RetinaFaceError: the format cannot be told; an output is a source, is named twice, or exists.
     """
+    for source in settings.sources:
+        if not source.exists():
+            raise LabelFormatError(f"{shown(source)}: no such file or folder; sources come first, what is written last")
     to_format = None
     if settings.output is not None:
         to_format = settings.to_format or format_of_output(settings.output)

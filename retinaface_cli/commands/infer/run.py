@@ -20,10 +20,12 @@ from retinaface_cli.commands.infer.gallery import write_gallery
 from retinaface_cli.commands.infer.output import gather_results, open_output
 from retinaface_cli.commands.infer.progress import InferProgress
 from retinaface_cli.commands.infer.stopping import StopOnSignals
+from retinaface_cli.commands.infer.stream import detect_stream
 from retinaface_cli.commands.processes import adopt_processes, started_processes
 from retinaface_cli.commands.weights import load_network_with_progress
 from retinaface_cli.data.reading import UnreadableImage
 from retinaface_cli.data.sources import InputStream, Source, Work, describe_left_out, find_sources
+from retinaface_cli.data.video import is_stream
 from retinaface_cli.detection.network_files import NetworkFile, files_of
 from retinaface_cli.detection.prediction_module import PredictionModule
 from retinaface_cli.detection.results import Results
@@ -107,6 +109,8 @@ def run(
         RetinaFaceError: nothing to look at, weights or output folder that cannot be used, no such device.
     """
     console = console or Console(stderr=True)
+    if sources is None and any(map(is_stream, settings.inputs)):
+        return _run_stream(settings, console)
     inputs = _find_inputs(settings, console) if sources is None else _Inputs(Work(sources), [], sources)
     weights = load_network_with_progress(settings, console=console)
     settings = settle(settings, weights)
@@ -143,6 +147,28 @@ def run(
     if trainer.is_global_zero:
         report = _finish(report, module.results, work, console)
     module.results.folder.close()
+    return report
+
+
+def _run_stream(settings: InferSettings, console: Console) -> InferReport:
+    """Runs over the frames of a camera or stream, which is the only input."""
+    if len(settings.inputs) != 1:
+        raise SettingsError(f"{shown(settings.inputs)}: a camera or stream is read alone; name it as the only input")
+    output, tally, seconds, network = detect_stream(settings, console)
+    report = InferReport(
+        output=output,
+        num_images=tally.num_images,
+        num_faces=tally.num_faces,
+        num_done_before=0,
+        failures=(),
+        num_failures=0,
+        seconds=seconds,
+        network=network,
+        interrupted=False,
+        signal_number=signal.SIGTERM,
+        is_first=True,
+    )
+    _print_summary(report, console)
     return report
 
 
@@ -217,7 +243,9 @@ def _make_trainer(settings: InferSettings, callbacks: list[pl.Callback]) -> pl.T
             callbacks=callbacks,
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
-        raise SettingsError(f"accelerator {settings.accelerator}, devices {settings.devices}: {error}") from None
+        advice = "--accelerator cpu runs on the processor" if settings.accelerator != "cpu" else "name fewer devices"
+        message = f"accelerator {settings.accelerator}, devices {settings.devices}: {str(error).rstrip('.!')}; {advice}"
+        raise SettingsError(message) from None
 
 
 def _print_summary(report: InferReport, console: Console) -> None:
