@@ -11,7 +11,7 @@ from urllib.request import url2pathname
 
 import pooch
 
-from retinaface_cli.errors import CheckpointError, reason_of
+from retinaface_cli.errors import CheckpointError, reason_of, shown
 from retinaface_cli.model.checkpoints.loading import LoadedWeights, load_weights
 from retinaface_cli.model.checkpoints.published import PublishedWeights
 
@@ -38,6 +38,7 @@ def fetch_weights(weights: PublishedWeights, *, on_progress: ProgressCallback | 
         except CheckpointError as error:
             raise CheckpointError(f"{error}; delete it to download it again") from None
         return path
+    pooch.get_logger().setLevel("WARNING")  # what it says is said here
     try:
         pooch.retrieve(
             weights.address,
@@ -48,10 +49,16 @@ def fetch_weights(weights: PublishedWeights, *, on_progress: ProgressCallback | 
         )
     except (CheckpointError, OSError, ValueError) as error:  # as which those of requests count
         raise CheckpointError(
-            f"{weights.name}: cannot be fetched from {weights.address} ({reason_of(error)}); nothing was kept\n"
+            f"{weights.name}: cannot be fetched from {weights.address} ({_reason_of(error)}); nothing was kept\n"
             f"to fetch it by hand, download {weights.url}\nand put it at {path}"
         ) from None
     return path
+
+
+def _reason_of(error: Exception) -> str:
+    """Why a download failed; of a connection that failed the last of the reasons that requests joins."""
+    text = str(error)
+    return shown(text.rpartition("): ")[2].rstrip(")").rstrip("\"'")) if "Caused by" in text else reason_of(error)
 
 
 class _CheckingDownloader:

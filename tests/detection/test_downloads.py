@@ -115,7 +115,9 @@ def entry_of(name: str) -> PublishedWeights:
     return entry
 
 
-def test_a_file_comes_whole_and_is_not_fetched_twice(server: WeightServer, cache: Path) -> None:
+def test_a_file_comes_whole_and_is_not_fetched_twice(
+    server: WeightServer, cache: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     seen: list[tuple[int, int]] = []
     path = resolve_weights(KNOWN, on_progress=lambda done, total: seen.append((done, total)))
     assert path == cache / "retinaface_mv1_0.25.pth"
@@ -125,6 +127,7 @@ def test_a_file_comes_whole_and_is_not_fetched_twice(server: WeightServer, cache
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     assert resolve_weights(KNOWN) == path
     assert server.num_requests == 1
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("name", [KNOWN, UNKNOWN])
@@ -212,6 +215,8 @@ def test_without_a_server_the_error_says_what_to_fetch_and_where_to_put_it(
         resolve_weights(KNOWN)
     lines = str(caught.value).splitlines()
     assert lines[0].startswith(f"{KNOWN}: cannot be fetched from http://127.0.0.1:1/retinaface_mv1_0.25.pth (")
+    assert lines[0].endswith("Connection refused); nothing was kept")
+    assert len(lines[0]) < 200
     url = "https://github.com/yakhyo/retinaface-pytorch/releases/download/v0.0.1/retinaface_mv1_0.25.pth"
     path = cache / "retinaface_mv1_0.25.pth"
     assert lines[1:] == [f"to fetch it by hand, download {url}", f"and put it at {path}"]
