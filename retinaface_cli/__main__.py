@@ -1,6 +1,16 @@
-"""`python -m retinaface_cli`: the same as the console script `retinaface`."""
+"""The console script `retinaface`, and `python -m retinaface_cli`."""
 
-from retinaface_cli.cli.app import main
+import sys
+
+
+def main() -> None:
+    """Runs the command line; Ctrl-C ends it without a traceback while it is being loaded, too."""
+    try:
+        from retinaface_cli.cli.app import main as run
+    except KeyboardInterrupt:
+        sys.exit(130)
+    run()
+
 
 if __name__ == "__main__":
     main()

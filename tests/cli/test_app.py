@@ -132,3 +132,17 @@ def test_a_forked_process_is_ended_without_running_what_the_main_process_puts_aw
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ZeroDivisionError):
         exit_status(monkeypatch, ZeroDivisionError())
+
+
+def test_ctrl_c_while_the_program_is_loaded_ends_it_without_a_traceback() -> None:
+    code = (
+        "import sys\n"
+        "class Interruption:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'retinaface_cli.cli.app': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interruption())\n"
+        "from retinaface_cli.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
