@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -23,6 +24,7 @@ from retinaface_cli.version import __version__
 
 _HELP = "Find faces and their five landmarks with RetinaFace networks, and train, score and show them."
 _MAX_LINE = 2000
+_ADVICE_WHEN_FULL = "; make room, then run the command again, with --resume where it has that"
 
 app = typer.Typer(
     name="retinaface",
@@ -73,8 +75,9 @@ def main() -> None:
     try:
         app()
     except (RetinaFaceError, OSError) as error:
+        is_full = os.strerror(errno.ENOSPC) in str(error)
         for line in str(error).split("\n"):
-            print(f"error: {shown(line, max_length=_MAX_LINE)}", file=sys.stderr)
+            print(f"error: {shown(line, max_length=_MAX_LINE)}{_ADVICE_WHEN_FULL * is_full}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -106,6 +106,7 @@ def test_what_the_system_refuses_is_one_line_without_control_characters(
     message = capsys.readouterr().err
     assert message.startswith("error: [Errno 28] No space left on device")
     assert "\x1b" not in message and message.count("\n") == 1
+    assert "make room, then run the command again" in message
 
 
 def test_an_interruption_and_a_termination_have_their_own_status(monkeypatch: pytest.MonkeyPatch) -> None:
