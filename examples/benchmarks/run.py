@@ -1,0 +1,179 @@
+"""How fast `infer` is on this machine: everything in one run, each figure the median of several turns.
+
+    python examples/benchmarks/run.py IMAGES [-w mobilenet0.25 -w yunet_n] [--turns 3] [-o RESULTS.md]
+
+IMAGES is a folder of images of many sizes, such as WIDER FACE val. Per network and backend, in milliseconds an image at
+original size, one image at a time, threshold .02, 32 bits:
+
+* new shape: the forward pass alone, on an image whose shape the backend has not had before;
+* forward: the same, on shapes that it has had;
+* infer, rescored: whole `infer` without and with rescoring, from the first image to the last file;
+* 640, batch 8: whole `infer --max-size 640 -b 8`;
+* memory: the most that the process of `infer` held, in MB.
+
+Y is the network as trained in torch, NCHW, float32. All of a turn is measured before the next begins.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from retinaface_cli.commands.infer.run import run
+from retinaface_cli.data.preprocessing import RgbImage, load_rgb
+from retinaface_cli.data.sources import find_sources
+from retinaface_cli.detection.backends import build_forward_pass
+from retinaface_cli.detection.weights import resolve_weights
+from retinaface_cli.model.checkpoints.loading import load_weights
+from retinaface_cli.settings.base import validate_settings
+from retinaface_cli.settings.detection import DetectionSettings, InferSettings
+from retinaface_cli.version import __version__
+
+BACKENDS = ("torch", "onnx", "openvino")
+Figures = dict[str, float]
+
+
+def read_all(images: str) -> list[RgbImage]:
+    return [load_rgb(source.path) for source in find_sources([images]).sources]
+
+
+def seconds_of(function: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
+
+
+@torch.inference_mode()
+def time_plain(images: str, weights: str) -> Figures:
+    """The forward passes of the network as trained."""
+    network = load_weights(resolve_weights(weights)).build()
+    tensors = [torch.from_numpy(image).permute(2, 0, 1).float().contiguous()[None] for image in read_all(images)]
+    return {"Y": 1e3 * statistics.mean(seconds_of(lambda x=x: network(x)) for x in tensors)}
+
+
+@torch.inference_mode()
+def time_forward(images: str, weights: str, backend: str) -> Figures:
+    """The forward passes of a backend, on new shapes and on those that it has had."""
+    settings = DetectionSettings.model_validate({"weights": weights, "backend": backend, "precision": "32"})
+    loaded = load_weights(resolve_weights(weights))
+    forward = build_forward_pass(loaded, settings, device=torch.device("cpu"), in_parallel=False)
+    read = read_all(images)
+    is_new = [image.shape not in {one.shape for one in read[:index]} for index, image in enumerate(read)]
+    first = [seconds_of(lambda image=image: list(forward([image]))) for image in read]
+    again = [seconds_of(lambda image=image: list(forward([image]))) for image in read]
+    new = [seconds for seconds, new in zip(first, is_new, strict=True) if new]
+    return {"new shape": 1e3 * statistics.mean(new), "forward": 1e3 * statistics.mean(again)}
+
+
+def time_infer(images: str, weights: str, backend: str, name: str, **options: Any) -> Figures:
+    """A whole run, and the most memory that the process held."""
+    with tempfile.TemporaryDirectory() as folder:
+        values = {
+            "inputs": [images],
+            "weights": weights,
+            "output": f"{folder}/out",
+            "accelerator": "cpu",
+            "backend": backend,
+            "precision": "32",
+            "score_threshold": 0.02,
+            "coarse_pass": False,
+            **options,
+        }
+        report = run(validate_settings(InferSettings, values, source="benchmark"), console=Console(quiet=True))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {name: 1e3 * report.seconds / report.num_images, "memory": peak}
+
+
+def time_start(images: str, weights: str) -> Figures:
+    """`retinaface infer` on one image, as a user starts it."""
+    first = find_sources([images]).sources[0].path
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "retinaface_cli", "infer", str(first), "-w", weights, "-o", f"{folder}/out"]
+        return {"one image from the start, s": seconds_of(lambda: subprocess.run(command, check=True, stderr=-3))}
+
+
+def in_own_process(function: Callable[..., Figures], *arguments: Any, **options: Any) -> Figures:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(function, *arguments, **options).result()
+
+
+def measure_turn(images: str, weights: str, figures: dict[str, dict[str, list[float]]]) -> None:
+    """Adds one value to each figure of each backend."""
+
+    def add(row: str, values: Figures) -> None:
+        for name, value in values.items():
+            figures[row][name].append(value)
+
+    add("", in_own_process(time_plain, images, weights))
+    add("", time_start(images, weights))
+    for backend in BACKENDS:
+        add(backend, in_own_process(time_forward, images, weights, backend))
+        original = {"max_size": "original", "batch_size": 1}
+        small = {"max_size": 640, "batch_size": 8, "rescore": False}
+        add(backend, in_own_process(time_infer, images, weights, backend, "infer", rescore=False, **original))
+        add(backend, in_own_process(time_infer, images, weights, backend, "rescored", rescore=True, **original))
+        add(backend, in_own_process(time_infer, images, weights, backend, "640, batch 8", **small))
+
+
+def describe(weights: str, figures: dict[str, dict[str, list[float]]]) -> str:
+    """The figures of a network as a table in Markdown."""
+    medians = {row: {name: statistics.median(values) for name, values in of.items()} for row, of in figures.items()}
+    y = medians[""]["Y"]
+    start = medians[""]["one image from the start, s"]
+    names = ("new shape", "forward", "infer", "rescored", "640, batch 8", "memory")
+    lines = [
+        f"## {weights}\n",
+        f"Y {y:.1f} ms an image; `infer` of one image from its start {start:.1f} s.\n",
+        f"| backend | {' | '.join(names)} | infer / forward | infer / Y | rescored / infer |",
+        f"|---|{'---|' * (len(names) + 3)}",
+    ]
+    for backend in BACKENDS:
+        row = medians[backend]
+        ratios = row["infer"] / row["forward"], row["infer"] / y, row["rescored"] / row["infer"]
+        cells = [f"{row[name]:.0f}" if name == "memory" else f"{row[name]:.1f}" for name in names]
+        lines.append(f"| {backend} | {' | '.join(cells)} | {' | '.join(f'{ratio:.2f}' for ratio in ratios)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images")
+    parser.add_argument("-w", "--weights", action="append")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+    capability = torch.backends.cpu.get_cpu_capability()
+    num_images = len(find_sources([options.images]).sources)
+    text = (
+        f"{num_images} images, medians of {options.turns} turns, retinaface-cli {__version__}, "
+        f"torch {torch.__version__}, "
+        f"{os.cpu_count()} cores ({capability}), {platform.system()}; milliseconds an image.\n"
+    )
+    for weights in options.weights or ["mobilenet0.25"]:
+        figures: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for _ in range(options.turns):
+            measure_turn(options.images, weights, figures)
+        text += "\n" + describe(weights, figures)
+    print(text)
+    if options.output is not None:
+        options.output.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
