@@ -14,7 +14,6 @@ from torch import Tensor
 
 CENTER_VARIANCE = 0.1
 SIZE_VARIANCE = 0.2
-_LOG2_E = math.log2(math.e)
 _MAX_LOG_SCALE = 20.0
 """Bound on log(width / anchor width) in decoding, so that a wild output gives a huge box and not infinity."""
 
@@ -66,8 +65,8 @@ def decode_boxes(box_deltas: Float[Tensor, "*N 4"], anchors: Float[Tensor, "*N 4
     """Network output for the anchors (cxcywh) to boxes (xyxy); the inverse of encode_boxes."""
     centers = anchors[..., :2] + CENTER_VARIANCE * box_deltas[..., :2] * anchors[..., 2:]
     log_scales = (SIZE_VARIANCE * box_deltas[..., 2:]).clamp(max=_MAX_LOG_SCALE)
-    # exp2: torch deals exp out to its threads from 2048 numbers on, and waits milliseconds for one that is busy
-    sizes = anchors[..., 2:] * torch.exp2(_LOG2_E * log_scales)
+    # pow: torch deals exp out to its threads from 2048 numbers on, and waits milliseconds for one that is busy
+    sizes = anchors[..., 2:] * torch.pow(math.e, log_scales)
     return cxcywh_to_xyxy(torch.cat([centers, sizes], dim=-1))
 
 
