@@ -13,7 +13,7 @@ from retinaface_cli.faces import NUM_LANDMARKS
 from retinaface_cli.formats.class_names import choose_face_classes, landmark_index
 from retinaface_cli.formats.reader import Point, ReadingOptions, SourceHead, TableBuilder, walk_files
 from retinaface_cli.formats.table import FaceTable
-from retinaface_cli.formats.text import as_float, as_name, as_size, read_head, read_json, shorten
+from retinaface_cli.formats.text import as_float, as_name, as_size, read_json, shorten
 
 _BOX_SHAPES = ("rectangle", "polygon", "circle")
 
@@ -42,7 +42,7 @@ class _Shape:
 def recognizes_labelme(source: SourceHead) -> bool:
     """A JSON file with shapes, or a folder of such files."""
     if source.is_folder:
-        return any(_has_shapes(read_head(file)) for file in source.files_with(".json")[:3])
+        return any(map(_has_shapes, source.heads_with(".json", b"{")))
     return _has_shapes(source.head)
 
 
@@ -51,30 +51,32 @@ def _has_shapes(head: bytes) -> bool:
 
 
 def read_labelme(path: Path, options: ReadingOptions) -> FaceTable:
-    """Reads one labelme file or all of a folder; other JSON files in it are left out.
+    """Reads one labelme file or all of a folder; broken and other JSON files in it are left out and counted.
 
     Raises:
-        LabelFormatError: with the place.
+        LabelFormatError: with the place; no file can be read.
     """
     files = list(walk_files(path, ".json")) if path.is_dir() else [path]
     builder = TableBuilder()
     contents = []
     for file in files:
-        content = read_json(file)
-        if isinstance(content, dict) and isinstance(content.get("shapes"), list):
-            contents.append((file, content))
-        elif path.is_dir():
-            builder.note("JSON file without shapes, left out", "dropped", str(file))
+        with builder.label_file():
+            content = read_json(file)
+            if isinstance(content, dict) and isinstance(content.get("shapes"), list):
+                contents.append((file, content, _read_shapes(content, file)))
+            elif path.is_dir():
+                builder.note("JSON file without shapes, left out", "dropped", str(file))
     if not contents:
+        builder.check_any_read()
         raise LabelFormatError(f"{path}: expected labelme .json files with a list of shapes, found none")
-    shapes = [_read_shapes(content, file) for file, content in contents]
-    labels = sorted({shape.label for group in shapes for shape in group if shape.kind in _BOX_SHAPES})
+    labels = sorted({shape.label for *_, shapes in contents for shape in shapes if shape.kind in _BOX_SHAPES})
     chosen = choose_face_classes(labels, options, str(path), builder)
     base = path if path.is_dir() else path.parent
-    for (file, content), group in zip(contents, shapes, strict=True):
-        size = as_size(content.get("imageHeight"), content.get("imageWidth"), str(file))
-        builder.add_image(_image_name(file, content, base), file, size=size)
-        _add_faces(builder, group, chosen)
+    for file, content, shapes in contents:
+        with builder.label_file():
+            size = as_size(content.get("imageHeight"), content.get("imageWidth"), str(file))
+            builder.add_image(_image_name(file, content, base), file, size=size)
+            _add_faces(builder, shapes, chosen)
     return builder.build("labelme", is_order_known=False)
 
 

@@ -26,7 +26,7 @@ from retinaface_cli.formats.reader import (
     walk_files,
 )
 from retinaface_cli.formats.table import FaceTable
-from retinaface_cli.formats.text import as_name, as_size, parse_number, read_head, read_text, read_utf8, shorten
+from retinaface_cli.formats.text import as_name, as_size, parse_number, read_text, read_utf8, shorten
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _MARKS = ("truncated", "occluded", "blur")
@@ -37,36 +37,43 @@ _POSES = {"frontal": 0.0, "left": 1.0, "right": 2.0, "rear": 3.0}
 def recognizes_voc(source: SourceHead) -> bool:
     """An XML file with <annotation>, or a folder of XML files."""
     if source.is_folder:
-        return any(b"<annotation>" in read_head(file)[:4096] for file in source.files_with(".xml")[:3])
+        return any(b"<annotation>" in head[:4096] for head in source.heads_with(".xml", b"<"))
     return b"<annotation>" in source.head[:4096] or b"<annotation " in source.head[:4096]
 
 
 def read_voc(path: Path, options: ReadingOptions) -> FaceTable:
     """Reads one XML file, a folder of them, or a whole VOC data set with `Annotations`, `JPEGImages`, `ImageSets`.
 
+    Broken files of a folder are left out and counted.
+
     Raises:
-        LabelFormatError: with file and line.
+        LabelFormatError: with file and line; no file can be read.
     """
     builder = TableBuilder()
     roots = []
+    names: set[str] = set()
     for file in _find_files(path, options.split):
-        root = _parse(file)
-        if root.tag == "annotation":
-            roots.append((file, root))
-        elif path.is_dir():
-            builder.note(f"XML file with <{root.tag[:40]}> in place of <annotation>, left out", "dropped", str(file))
-        else:
-            raise LabelFormatError(f"{file}:1: expected <annotation>, got <{root.tag[:40]}>")
+        with builder.label_file():
+            root = _parse(file)
+            if root.tag == "annotation":
+                names.update([_text(item, "name", file) for item in root.iter("object")])
+                roots.append((file, root))
+            elif path.is_dir():
+                reason = f"XML file with <{root.tag[:40]}> in place of <annotation>, left out"
+                builder.note(reason, "dropped", str(file))
+            else:
+                raise LabelFormatError(f"{file}:1: expected <annotation>, got <{root.tag[:40]}>")
     if not roots:
+        builder.check_any_read()
         raise LabelFormatError(f"{path}: expected .xml files with <annotation>, found none")
-    names = sorted({_text(item, "name", file) for file, root in roots for item in root.iter("object")})
-    chosen = choose_face_classes(names, options, str(path), builder)
+    chosen = choose_face_classes(sorted(names), options, str(path), builder)
     base = path if path.is_dir() else path.parent
     bases = (base, base.parent) if base.name.lower() == "annotations" else (base,)
     folders = (inner / name for inner in bases for name in ("JPEGImages", "images"))
     images = next((folder for folder in folders if folder.is_dir()), None)
     for file, root in roots:
-        _add_image(builder, file, root, name=_image_name(file, root, base, images), chosen=chosen)
+        with builder.label_file():
+            _add_image(builder, file, root, name=_image_name(file, root, base, images), chosen=chosen)
     return builder.build("voc", image_root=images)
 
 

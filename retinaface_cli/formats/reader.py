@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import NUM_LANDMARKS
 from retinaface_cli.files.listing import IMAGE_SUFFIXES, FoundFile, walk_folder
 from retinaface_cli.formats.table import Action, FaceTable, Finding, merge_findings
-from retinaface_cli.formats.text import read_head
+from retinaface_cli.formats.text import read_head, try_read_head
 
 SPLITS = ("train", "val", "test")
 """Parts of a data set, by the names that --split takes."""
@@ -23,6 +25,8 @@ SPLIT_NAMES = {"train": ("train",), "val": ("val", "valid", "validation"), "test
 """What folders and files of each part are called."""
 
 _MAX_ENTRIES = 20_000
+_MAX_PROBED = 200
+_NUM_HEADS = 3
 
 Point = tuple[float, float]
 
@@ -103,6 +107,11 @@ class SourceHead:
         """Those of the files that have the ending."""
         return [file for file in self.files if file.name.lower().endswith(suffix)]
 
+    def heads_with(self, suffix: str, start: bytes) -> Iterator[bytes]:
+        """How a few of them begin, of those that can be read and begin as such a file does."""
+        heads = map(try_read_head, self.files_with(suffix)[:_MAX_PROBED])
+        return islice((head for head in heads if head.startswith(start)), _NUM_HEADS)
+
 
 @dataclass(frozen=True)
 class LabelReader:
@@ -149,6 +158,45 @@ class TableBuilder:
         self._lines: list[int] = []
         self._attributes: dict[str, dict[int, float]] = {}
         self._findings: list[Finding] = []
+        self._first_error: LabelFormatError | None = None
+        self._num_broken = 0
+        self._has_read_file = False
+
+    @contextmanager
+    def label_file(self) -> Iterator[None]:
+        """Reads one label file of a set that has a file an image; a broken one is left out and counted.
+
+        What the block has added goes again. Broken predictions are an error, and labels if no file of them can be read.
+        """
+        of_images: tuple[list[Any], ...] = (self._images, self._num_faces)
+        of_faces: tuple[list[Any], ...] = (self._boxes, self._points, self._scores, self._ignore, self._lines)
+        lists = of_images + of_faces
+        lengths = [len(values) for values in lists]
+        earlier, self._findings = self._findings, []
+        try:
+            yield
+        except LabelFormatError as error:
+            if self._with_scores:
+                raise
+            for values in self._attributes.values():
+                for face in range(lengths[2], len(self._boxes)):
+                    values.pop(face, None)
+            self._attributes = {name: values for name, values in self._attributes.items() if values}
+            for gathered, length in zip(lists, lengths, strict=True):
+                del gathered[length:]
+            reason = "label file that cannot be read, left out with its image"
+            self._findings = [Finding(reason, "dropped", 1, (str(error),))]
+            self._first_error = self._first_error or error
+            self._num_broken += 1
+        self._has_read_file |= len(self._images) > lengths[0]
+        self._findings = _merge_many(earlier + self._findings)
+
+    def check_any_read(self) -> None:
+        """Raises LabelFormatError if label files were left out and none was read."""
+        if self._first_error is None or self._has_read_file:
+            return
+        more = f"; none of the {self._num_broken:,} label files can be read" if self._num_broken > 1 else ""
+        raise LabelFormatError(f"{self._first_error}{more}")
 
     def add_image(self, name: str, source: Path, *, size: tuple[int, int] = (0, 0), image_id: int | str = "") -> None:
         """Adds an image that was read from a file; its size is (height, width), 0 where unknown."""
@@ -178,10 +226,8 @@ class TableBuilder:
 
     def note(self, reason: str, action: Action, place: str) -> None:
         """Counts one fault at one place."""
-        finding = Finding(reason, action, 1, (place,))
-        if len(self._findings) > 1000:
-            self._findings = list(merge_findings(self._findings))
-        self._findings.append(finding)
+        self._findings.append(Finding(reason, action, 1, (place,)))
+        self._findings = _merge_many(self._findings)
 
     def build(
         self,
@@ -191,7 +237,12 @@ class TableBuilder:
         is_order_known: bool = True,
         image_root: Path | None = None,
     ) -> FaceTable:
-        """The table of all that was added."""
+        """The table of all that was added.
+
+        Raises:
+            LabelFormatError: see check_any_read.
+        """
+        self.check_any_read()
         n = len(self._boxes)
         with np.errstate(over="ignore"):  # what is too large becomes infinite, and is found by the checks
             boxes = np.array(self._boxes, np.float64).reshape(-1, 4).astype(np.float32)
@@ -224,3 +275,8 @@ class TableBuilder:
             image_root=image_root,
             findings=merge_findings(self._findings),
         )
+
+
+def _merge_many(findings: list[Finding]) -> list[Finding]:
+    """The findings, added up where they are many."""
+    return list(merge_findings(findings)) if len(findings) > 1000 else findings

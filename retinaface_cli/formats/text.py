@@ -34,6 +34,14 @@ def read_head(path: Path) -> bytes:
     return head.lstrip() if encoding == "utf-8" else head.decode(encoding, errors="replace").encode().lstrip()
 
 
+def try_read_head(path: Path) -> bytes:
+    """See read_head; nothing of a file that cannot be read."""
+    try:
+        return read_head(path)
+    except LabelFormatError:
+        return b""
+
+
 def read_text(path: Path) -> str:
     """A text file, unpacked if it is gzipped.
 

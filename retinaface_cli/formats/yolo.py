@@ -36,7 +36,7 @@ from retinaface_cli.formats.reader import (
     walk_images,
 )
 from retinaface_cli.formats.table import OCCLUDED_LANDMARKS, FaceTable, Float64Array, read_occlusion
-from retinaface_cli.formats.text import as_name, parse_number, read_head, read_lines, read_text, shorten
+from retinaface_cli.formats.text import as_name, parse_number, read_lines, read_text, shorten, try_read_head
 from retinaface_cli.formats.wider import text_file_name
 
 _NUM_BOX = 5
@@ -101,7 +101,7 @@ def recognizes_yolo(source: SourceHead) -> bool:
 
 def _is_yolo_file(path: Path, *, with_scores: bool = False) -> bool:
     """Whether the first line of a file is a class and numbers between 0 and 1."""
-    words = (read_head(path)[:1000].decode("utf-8", errors="replace").splitlines() or [""])[0].split()
+    words = (try_read_head(path)[:1000].decode("utf-8", errors="replace").splitlines() or [""])[0].split()
     if len(words) - with_scores not in _VALUES_A_POINT or not words[0].isdecimal():
         return False
     try:
@@ -118,12 +118,14 @@ def recognizes_yolo_detections(files: Sequence[Path]) -> bool:
 def read_yolo(path: Path, options: ReadingOptions) -> FaceTable:
     """Reads a YOLO, YOLO-face or YOLO-pose data set; images without a text file have no faces.
 
+    Images whose text file is broken are left out and counted.
+
     Args:
         path: the folder of the data set, of its text files, or data.yaml.
         options: split, folder of the images, classes.
 
     Raises:
-        LabelFormatError: with the place; also where no images are found.
+        LabelFormatError: with the place; also where no images are found, or no text file can be read.
     """
     layout = _find_layout(path, options)
     builder = TableBuilder(options)
@@ -143,18 +145,29 @@ def read_yolo(path: Path, options: ReadingOptions) -> FaceTable:
             builder.note("image that cannot be read, left out", "dropped", str(image))
             continue
         name = as_name(Path(os.path.relpath(image, root)).as_posix(), str(image))
-        builder.add_image(name, labels or image, size=size)
-        for found in _read_objects(labels, size, layout, options) if labels is not None else ():
-            first_places.setdefault(found.category, f"{found.category} in {labels}:{found.line}")
-            if chosen is not None and found.category not in chosen:
-                builder.note("object of another class, left out", "dropped", f"{labels}:{found.line}")
-                continue
-            attributes = {} if found.occluded is None else {OCCLUDED_LANDMARKS: float(found.occluded)}
-            builder.add_face(found.box, found.points, score=found.score, attributes=attributes, line=found.line)
+        if labels is None:
+            builder.add_image(name, image, size=size)
+            continue
+        with builder.label_file():
+            objects = list(_read_objects(labels, size, layout, options))
+            for found in objects:
+                first_places.setdefault(found.category, f"{found.category} in {labels}:{found.line}")
+            builder.add_image(name, labels, size=size)
+            _add_faces(builder, objects, labels, chosen)
     if chosen is None and len(first_places) > 1:
         places = " and ".join(first_places[number] for number in sorted(first_places)[:2])
         raise LabelFormatError(f"{path}: several classes ({places}) and no data.yaml; name them in one (names: [...])")
     return builder.build("yolo", boxes_are_corners=False, image_root=root)
+
+
+def _add_faces(builder: TableBuilder, objects: Sequence[_Object], labels: Path, chosen: frozenset[int] | None) -> None:
+    """Adds the objects of a text file that are faces."""
+    for found in objects:
+        if chosen is not None and found.category not in chosen:
+            builder.note("object of another class, left out", "dropped", f"{labels}:{found.line}")
+            continue
+        attributes = {} if found.occluded is None else {OCCLUDED_LANDMARKS: float(found.occluded)}
+        builder.add_face(found.box, found.points, score=found.score, attributes=attributes, line=found.line)
 
 
 def _pair(layout: _Layout, builder: TableBuilder) -> Iterator[tuple[Path, Path | None]]:
