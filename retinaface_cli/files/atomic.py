@@ -74,6 +74,14 @@ def lock_handle(handle: int) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def release_handle(handle: int) -> None:
+    """Ends lock_handle, in processes that have inherited the handle, too."""
+    if sys.platform != "win32":
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_UN)
+
+
 def write_text_atomic(path: Path, text: str) -> None:
     """Writes UTF-8 text with Unix line ends, whole or not at all."""
     with atomic_path(path) as temporary:

@@ -35,6 +35,7 @@ def write_report(path: Path, *, status: RunStatus, facts: dict[str, Any]) -> Non
 def describe_circumstances() -> dict[str, Any]:
     """Time, versions, hardware, SLURM job and, where the working folder lies in a git repository, its state."""
     return {
+        "machine": platform.node(),
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "versions": {
             "retinaface-cli": __version__,

@@ -1,4 +1,4 @@
-"""The folder of a training run: where everything lies, and how a fresh one is chosen."""
+"""The folder of a training run: where everything lies, and how the one to go on with is found."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ class RunFolder:
 
     Attributes:
         path: the folder itself.
+        is_taken_over: whether it held a run that had ended before its first checkpoint.
     """
 
     path: Path
+    is_taken_over: bool = False
 
     @property
     def config(self) -> Path:
@@ -79,36 +81,6 @@ class RunFolder:
     def logger_ids(self) -> Path:
         """By which ids the run is known to the services that log it."""
         return self.path / "logger_ids.json"
-
-
-def make_run_folder(output: Path | None, experiment_name: str, *, parent: Path = DEFAULT_PARENT) -> RunFolder:
-    """Makes a folder for a fresh run; never one in which another run lies.
-
-    Args:
-        output: the folder itself; it may exist if it is empty.
-        experiment_name: where no output is named: the folder's name in `parent`, with -2, -3, ... where it is taken.
-        parent: folder of all runs.
-
-    Raises:
-        SettingsError: `output` holds another run, or is a file.
-    """
-    if output is not None:
-        if output.is_file() or (output.is_dir() and any(output.iterdir())):
-            raise SettingsError(
-                f"{output}: holds files already; go on with that run by --resume last, or name another --output"
-            )
-        output.mkdir(parents=True, exist_ok=True)
-        return RunFolder(output)
-    parent.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while True:
-        folder = parent / (experiment_name if number == 1 else f"{experiment_name}-{number}")
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            number += 1
-            continue
-        return RunFolder(folder)
 
 
 def find_checkpoint(

@@ -225,8 +225,28 @@ def test_a_second_run_of_the_same_name_gets_a_folder_of_its_own(config: Path) ->
 def test_a_named_output_that_holds_a_run_is_refused(config: Path) -> None:
     Path("mine").mkdir()
     Path("mine/report.json").write_text("{}")
+    with pytest.raises(
+        SettingsError, match=r"mine: holds files already, but no checkpoint to go on from; name another"
+    ):
+        train_small(config, output="mine")
+    Path("mine/checkpoints").mkdir()
+    Path("mine/checkpoints/last.ckpt").touch()
     with pytest.raises(SettingsError, match=r"mine: holds files already; go on with that run by --resume last"):
         train_small(config, output="mine")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell whether a folder is in use")
+def test_a_run_killed_before_its_first_checkpoint_is_begun_again_by_the_same_command(
+    whole: Path, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        Interruption(patch, 1, kill)
+        train_small(config, output="again")
+    assert Path("again/metrics.csv").is_file() and not Path("again/checkpoints/last.ckpt").exists()
+    train_small(config, output="again")
+    assert "again, begun again: the run before ended before its first checkpoint" in capsys.readouterr().out
+    assert Path("again/metrics.csv").read_text() == (whole / "metrics.csv").read_text()
+    assert same_weights(whole, Path("again"))
 
 
 def test_a_loss_that_is_not_finite_names_the_images_and_keeps_the_last_good_checkpoint(

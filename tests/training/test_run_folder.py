@@ -12,7 +12,6 @@ from retinaface_cli.training.run_folder import (
     find_requeued_checkpoint,
     folder_of_checkpoint,
     is_first_process,
-    make_run_folder,
 )
 
 
@@ -22,21 +21,6 @@ def _checkpoint(folder: Path, *, age: int = 0) -> Path:
     path.write_bytes(b"x")
     os.utime(path, (1_000_000 - age, 1_000_000 - age))
     return path
-
-
-def test_fresh_runs_of_one_name_are_numbered(tmp_path: Path) -> None:
-    names = [make_run_folder(None, "faces", parent=tmp_path / "runs").path.name for _ in range(3)]
-    assert names == ["faces", "faces-2", "faces-3"]
-
-
-def test_a_named_output_may_exist_as_long_as_it_is_empty(tmp_path: Path) -> None:
-    assert make_run_folder(tmp_path / "a" / "b", "faces").path == tmp_path / "a" / "b"
-    assert make_run_folder(tmp_path / "a" / "b", "faces").path == tmp_path / "a" / "b"
-    (tmp_path / "a" / "b" / "x").touch()
-    with pytest.raises(SettingsError, match="holds files already"):
-        make_run_folder(tmp_path / "a" / "b", "faces")
-    with pytest.raises(SettingsError, match="holds files already"):
-        make_run_folder(tmp_path / "a" / "b" / "x", "faces")
 
 
 def test_last_is_the_newest_of_the_experiment(tmp_path: Path) -> None:

@@ -67,7 +67,9 @@ def print_start(console: Console, start: Start, *, folder: RunFolder | None) -> 
     console.print(f"network     {settings.network.backbone}, {num_parameters:,} parameters")
     for note in start.notes:
         console.print(f"start       {note}", markup=False)
-    console.print(f"run         {'nothing is written (fast-dev-run)' if folder is None else folder.path}", markup=False)
+    again = ", begun again: the run before ended before its first checkpoint"
+    place = "nothing is written (fast-dev-run)" if folder is None else f"{folder.path}{again * folder.is_taken_over}"
+    console.print(f"run         {place}", markup=False)
 
 
 def print_steps(console: Console, settings: TrainSettings, *, num_batches: int) -> None:

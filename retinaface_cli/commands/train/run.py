@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from retinaface_cli.settings.documentation import render_settings
 from retinaface_cli.settings.training import TrainSettings
 from retinaface_cli.training.callbacks.checkpoints import RunCheckpoints
 from retinaface_cli.training.callbacks.stopping import StopEarly, TrainingInterruptedError
+from retinaface_cli.training.fresh_folder import make_run_folder
 from retinaface_cli.training.loggers import RunLogger, build_loggers, check_packages
 from retinaface_cli.training.module import FaceTrainingModule
 from retinaface_cli.training.report import RunStatus, describe_circumstances, write_report
@@ -44,7 +46,6 @@ from retinaface_cli.training.run_folder import (
     RunFolder,
     folder_of_checkpoint,
     is_first_process,
-    make_run_folder,
 )
 
 _KNOWN_WARNINGS = (
@@ -125,10 +126,10 @@ def run(request: TrainRequest, *, console: Console | None = None) -> dict[str, A
     _check_validation(request.settings, data)
     checkpoint = request.checkpoint
     start = build_start(request.settings) if checkpoint is None else restart(request.settings, checkpoint)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), ExitStack() as held:
         for known in _KNOWN_WARNINGS:
             warnings.filterwarnings("ignore", message=known)
-        prepared = _prepare(request, start, data)
+        prepared = _prepare(request, start, data, held)
         print_start(console, start, folder=prepared.folder)
         _train(prepared, console)
     if prepared.checkpoints is None or not is_first_process():
@@ -158,8 +159,8 @@ def _check_validation(settings: TrainSettings, data: TrainingData) -> None:
         )
 
 
-def _prepare(request: TrainRequest, start: Start, data: TrainingData) -> _Run:
-    """Makes all that can fail, then the folder of the run, and what writes into it."""
+def _prepare(request: TrainRequest, start: Start, data: TrainingData, held: ExitStack) -> _Run:
+    """Makes all that can fail, then the folder of the run, held as long as the stack, and what writes into it."""
     settings = start.settings
     module = FaceTrainingModule(settings, start.network)
     data_module = FaceDataModule(data, settings.data, augmentation=settings.augmentation, seed=settings.seed)
@@ -173,21 +174,21 @@ def _prepare(request: TrainRequest, start: Start, data: TrainingData) -> _Run:
     }
     if settings.trainer.fast_dev_run:
         return _Run(request, start, module, data_module, None, (), facts)
-    folder = _choose_folder(request)
+    config = render_settings(settings, heading=f"All settings of this run, from {request.source}")
+    folder = _choose_folder(request, config, held)
     loggers = build_loggers(
         settings.loggers, folder=folder, experiment_name=settings.experiment_name, resume_step=start.step
     )
     if is_first_process():
         for place in (folder.path, folder.checkpoints):
             remove_leftovers(place)
-        heading = f"All settings of this run, from {request.source}"
-        write_text_atomic(folder.config, render_settings(settings, heading=heading))
+        write_text_atomic(folder.config, config)
         write_report(folder.report, status="running", facts=facts)
     checkpoints = RunCheckpoints(folder, settings, data_fingerprint=data.fingerprint)
     return _Run(request, start, module, data_module, checkpoints, tuple(loggers), facts)
 
 
-def _choose_folder(request: TrainRequest) -> RunFolder:
+def _choose_folder(request: TrainRequest, config: str, held: ExitStack) -> RunFolder:
     """The folder of the run that goes on, or a fresh one, made by the first process only."""
     settings = request.settings
     if request.checkpoint is not None:
@@ -195,7 +196,7 @@ def _choose_folder(request: TrainRequest) -> RunFolder:
         if found is not None:
             return found
     if is_first_process():
-        return make_run_folder(settings.output, settings.experiment_name)
+        return held.enter_context(make_run_folder(settings.output, settings.experiment_name, config=config))
     return RunFolder(settings.output or DEFAULT_PARENT / settings.experiment_name)
 
 
