@@ -182,6 +182,30 @@ def test_convert_labels_that_is_killed_leaves_all_or_nothing(tmp_path: Path, tar
     assert sorted(path.name for path in tmp_path.iterdir()) == ["labels.json", "out"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell whether a folder is in use")
+def test_train_that_is_killed_before_its_first_checkpoint_is_begun_again_by_the_same_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write_data(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    changes = {**SMALL, "data.num_workers": 2}
+    values = [f"--set={key}={json.dumps(value)}" for key, value in changes.items()]
+    run(["train", config, *values, "-o", "whole"])
+    for name in ("out", "out/config.yaml", "out/report.json", "out/metrics.csv"):
+        path, began = tmp_path / name, time.time_ns()
+        process = start(["train", config, *values, "-o", "out"])
+        is_new = lambda: path.exists() and path.stat().st_mtime_ns > began  # noqa: B023, E731
+        assert wait_for(is_new, process)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert not (tmp_path / "out/checkpoints/last.ckpt").exists()
+    run(["train", config, *values, "-o", "out"])
+    expected, found = (read_last(tmp_path / name)["state_dict"] for name in ("whole", "out"))
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    names = {path.relative_to(tmp_path / "whole").as_posix() for path in (tmp_path / "whole").rglob("*")}
+    assert {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*")} == names
+
+
 def test_train_that_is_killed_again_and_again_ends_as_an_unbroken_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
