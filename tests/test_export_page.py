@@ -54,7 +54,7 @@ def assert_is_face(numbers: list[float], faces: FaceDetections, index: int) -> N
 
 def test_the_end_to_end_file_is_run_in_ten_lines(tmp_path: Path, faces: FaceDetections) -> None:
     assert len([line for line in read_program("end2end").splitlines() if line]) <= 10
-    run(ExportSettings(output=tmp_path / "faces.onnx", end2end=True, score_threshold=0.5))
+    run(ExportSettings(weights="mobilenet0.25", output=tmp_path / "faces.onnx", end2end=True, score_threshold=0.5))
     printed = run_program("end2end", tmp_path)
     assert len(printed) == len(faces) >= 1
     for index, numbers in enumerate(printed):
@@ -62,6 +62,6 @@ def test_the_end_to_end_file_is_run_in_ten_lines(tmp_path: Path, faces: FaceDete
 
 
 def test_raw_heads_are_decoded_by_what_the_file_says(tmp_path: Path, faces: FaceDetections) -> None:
-    run(ExportSettings(output=tmp_path / "face.onnx"))
+    run(ExportSettings(weights="mobilenet0.25", output=tmp_path / "face.onnx"))
     (numbers,) = run_program("raw", tmp_path)
     assert_is_face(numbers, faces, 0)

@@ -18,10 +18,10 @@ from retinaface_cli.model.checkpoints.loading import LoadedWeights, load_weights
 from retinaface_cli.model.checkpoints.published import cache_folder, find_published, list_published
 from retinaface_cli.settings.detection import DetectionSettings
 
-PACKAGED_NAME = "mobilenet0.25"
+PACKAGED_NAME = "yunet"
 """The detector that is taken where none is named."""
 
-PACKAGED_LICENCES = {PACKAGED_NAME: "MIT", "yunet": "Apache-2.0"}
+PACKAGED_LICENCES = {"yunet": "Apache-2.0", "mobilenet0.25": "MIT"}
 """The detectors that the package carries, by name."""
 
 _PACKAGED_PATHS = {

@@ -55,7 +55,7 @@ KeepTopK = Annotated[int, Field(gt=0)]
 class WeightsSettings(Settings):
     """Which network, and what old files do not say of it."""
 
-    weights: Annotated[str, Option(short="-w", legacy=("--weight-path",))] = "mobilenet0.25"
+    weights: Annotated[str, Option(short="-w", legacy=("--weight-path",))] = "yunet"
     """Weights file of any RetinaFace family (.safetensors, .ckpt, .pth, .tar, .zip), a network of `export`, SCRFD or
     YuNet (.onnx, .xml), or the name of published weights; mobilenet0.25 and yunet come with the package."""
 

@@ -21,7 +21,7 @@ Side = Annotated[int, Field(ge=32, le=8192)]
 class ExportSettings(WeightsSettings):
     """Which weights become which file."""
 
-    weights: Annotated[str, Option(is_argument=True)] = "mobilenet0.25"
+    weights: Annotated[str, Option(is_argument=True)] = "yunet"
     """Weights file of any RetinaFace family, or the name of published weights; mobilenet0.25 and yunet come with the
     package."""
 

@@ -1,4 +1,4 @@
-"""Everything that `infer` writes, for the example images and the detector in the package."""
+"""Everything that `infer` writes, for the example images and mobilenet0.25."""
 
 from __future__ import annotations
 
@@ -20,7 +20,20 @@ COLOR = Tolerance(absolute=1.0)
 
 def infer(output: Path, *options: str) -> None:
     code = retinaface(
-        *("infer", IMAGES, "-o", output, "--accelerator", "cpu", "--precision", "32", "--backend", "torch"),
+        *(
+            "infer",
+            IMAGES,
+            "-w",
+            "mobilenet0.25",
+            "-o",
+            output,
+            "--accelerator",
+            "cpu",
+            "--precision",
+            "32",
+            "--backend",
+            "torch",
+        ),
         *("--max-size", "320", *options),
     )
     assert code == 0
