@@ -40,7 +40,7 @@ def find_views(image: RgbImage) -> Iterator[RgbImage]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-w", "--weights", default="mobilenet0.25")
+    parser.add_argument("-w", "--weights", default="yunet")
     parser.add_argument("--threshold", type=float, default=0.7, help="score above which a face counts")
     parser.add_argument("--max-size", type=int, default=960, help="longest side in pixels")
     parser.add_argument("--precision", default="32", help="32, 16, bf16 or auto")
