@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from contextlib import ExitStack
 
 from retinaface_cli.data.preprocessing import RgbImage
 from retinaface_cli.data.reading import Image, UnreadableImage
@@ -69,6 +70,22 @@ class Results(ABC):
     @abstractmethod
     def write_errors(self, work: Work, failures: Iterable[UnreadableImage]) -> None:
         """Writes errors.json, where anything could not be read."""
+
+
+class _IncompleteError(Exception):
+    """Makes the files go whose content is not complete."""
+
+
+def close_files(files: ExitStack, *, complete: bool) -> None:
+    """Gives the files of OutputFolder.new_file their names, or removes them if they are not complete."""
+    if complete:
+        files.close()
+        return
+    try:
+        with files:
+            raise _IncompleteError
+    except _IncompleteError:
+        pass
 
 
 def original_of(image: Image) -> RgbImage:

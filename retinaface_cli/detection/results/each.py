@@ -13,7 +13,7 @@ from retinaface_cli.data.reading import Image, UnreadableImage, frame_name
 from retinaface_cli.data.sources import Part, Shard, Source, Work
 from retinaface_cli.data.video import VideoWriter, frame_rate
 from retinaface_cli.detection.alignment import align_faces, crop_faces
-from retinaface_cli.detection.results.base import Results, original_of
+from retinaface_cli.detection.results.base import Results, close_files, original_of
 from retinaface_cli.errors import FileReadError, LabelFormatError, OutputError
 from retinaface_cli.faces import FaceDetections, ImageDetections
 from retinaface_cli.files.outputs import OutputFolder
@@ -213,15 +213,4 @@ class _VideoInProgress:
 
     def close(self, *, complete: bool) -> None:
         """Gives the videos their names, or removes them if they are not complete."""
-        if complete:
-            self._open.close()
-            return
-        try:
-            with self._open:
-                raise _IncompleteError
-        except _IncompleteError:
-            pass
-
-
-class _IncompleteError(Exception):
-    """Makes the files of a video that is not complete go."""
+        close_files(self._open, complete=complete)

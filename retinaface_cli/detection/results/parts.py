@@ -9,7 +9,7 @@ from pathlib import Path
 from retinaface_cli.data.reading import Image, UnreadableImage
 from retinaface_cli.data.sources import Part, Source, Work
 from retinaface_cli.detection.alignment import align_faces
-from retinaface_cli.detection.results.base import Results, original_of
+from retinaface_cli.detection.results.base import Results, close_files, original_of
 from retinaface_cli.faces import FaceDetections
 from retinaface_cli.files.atomic import json_bytes
 from retinaface_cli.files.outputs import OutputFolder
@@ -138,14 +138,7 @@ class _PartInProgress:
 
     def close(self, *, complete: bool) -> None:
         """Gives the part its name, or removes it."""
-        if complete:
-            self._open.close()
-            return
-        try:
-            with self._open:
-                raise _IncompleteError
-        except _IncompleteError:
-            pass
+        close_files(self._open, complete=complete)
 
 
 class _RowsInOrder:
@@ -187,7 +180,3 @@ class _RowsInOrder:
             self._next += 1
             if row is not None:
                 self._add(row)
-
-
-class _IncompleteError(Exception):
-    """Makes the file of a part that is not complete go."""
