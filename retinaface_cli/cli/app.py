@@ -75,9 +75,11 @@ def main() -> None:
     try:
         app()
     except (RetinaFaceError, OSError) as error:
-        is_full = os.strerror(errno.ENOSPC) in str(error)
-        for line in str(error).split("\n"):
-            print(f"error: {shown(line, max_length=_MAX_LINE)}{_ADVICE_WHEN_FULL * is_full}", file=sys.stderr)
+        text = str(error)
+        if os.strerror(errno.ENOSPC) in text:
+            text += _ADVICE_WHEN_FULL
+        for line in text.split("\n"):
+            print(f"error: {shown(line, max_length=_MAX_LINE)}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -22,12 +22,13 @@ def load_network_with_progress(settings: DetectionSettings, *, console: Console)
     Raises:
         RetinaFaceError: see detection.weights.load_network.
     """
-    if "weights" not in settings.model_fields_set:
-        console.print(f"weights: {PACKAGED_NAME}, which the package carries; -w takes others", highlight=False)
     weights = load_network(resolve_with_progress(settings.weights, console=console), settings)
-    for note in filter(
-        None, [_describe_hash(settings.weights, weights.sha256), *weights.notes, describe_unmeasured(weights)]
-    ):
+    notes = [_describe_hash(settings.weights, weights.sha256), *weights.notes]
+    if "weights" in settings.model_fields_set:
+        notes.append(describe_unmeasured(weights))
+    else:
+        notes.append(f"weights: {PACKAGED_NAME}, which the package carries; -w takes others")
+    for note in filter(None, notes):
         console.print(note, highlight=False, markup=False)
     return weights
 

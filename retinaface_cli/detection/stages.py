@@ -49,7 +49,7 @@ def describe_unmeasured(weights: LoadedWeights | NetworkFile) -> str:
     name = network_name(weights)
     measured = MEASURED.get(name, _NOT_MEASURED)
     options = [f"--{stage.replace('_', '-')}" for stage, is_on in measured._asdict().items() if not is_on]
-    return f"off, since not found to be of use with {name}: {', '.join(options)}" if options else ""
+    return f"off, since not measured with {name}: {', '.join(options)}" if options else ""
 
 
 def network_name(weights: LoadedWeights | NetworkFile) -> str:

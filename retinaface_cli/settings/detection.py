@@ -47,6 +47,7 @@ _WITHOUT_EFFECT_ON_RESULTS = frozenset(
 """Fields of devices and speed; weights count by their content."""
 
 
+Backend = Literal["auto", "torch", "openvino", "onnx"]
 ScoreThreshold = Annotated[float, Field(ge=0, le=1)]
 NmsIouThreshold = Annotated[float, Field(ge=0, le=1)]
 KeepTopK = Annotated[int, Field(gt=0)]
@@ -99,7 +100,7 @@ class DetectionSettings(WeightsSettings):
     box_voting: Annotated[bool | None, Option(panel=DETECTION_PANEL)] = None
     """Whether a face gets the mean of all boxes and landmarks that the suppression takes for it, weighted by the cube
     of their scores, instead of the best one; without effect with tta, which votes by itself; empty: with
-    RetinaFace, but not with nms_inclusive."""
+    RetinaFace and YuNet, but not with nms_inclusive."""
 
     rescore: Annotated[bool | None, Option(panel=DETECTION_PANEL)] = None
     """Whether faces with scores of .2 to .98 are cut out, go through the network again at a larger size, and are scored
@@ -144,7 +145,7 @@ class DetectionSettings(WeightsSettings):
     """Number format in the network; boxes are always decoded in 32 bits. auto: bf16 on a CPU that has instructions for
     it, else 32."""
 
-    backend: Annotated[Literal["auto", "torch", "openvino", "onnx"], Option(panel=DEVICE_PANEL)] = "auto"
+    backend: Annotated[Backend, Option(panel=DEVICE_PANEL)] = "auto"
     """Library that runs the network; auto: on a CPU OpenVINO, or for 32 bits ONNX Runtime; else torch. An .onnx file
     runs in ONNX Runtime or OpenVINO, an .xml in OpenVINO."""
 

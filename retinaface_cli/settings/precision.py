@@ -25,5 +25,7 @@ def _read_precision(value: object) -> object:
 Precision = Annotated[Literal["32", "16", "bf16"], BeforeValidator(_read_precision)]
 """Number format; Lightning's 32-true, 16-mixed and bf16-mixed, and fp16, mean the same."""
 
-DetectorPrecision = Annotated[Literal["auto", "32", "16", "bf16"], BeforeValidator(_read_precision)]
+DetectorPrecisionName = Literal["auto", "32", "16", "bf16"]
+
+DetectorPrecision = Annotated[DetectorPrecisionName, BeforeValidator(_read_precision)]
 """As Precision; auto: what is fastest on the device without a loss."""

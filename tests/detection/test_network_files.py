@@ -147,7 +147,7 @@ def test_infer_runs_scrfd_without_points_and_says_what_it_is(tmp_path: Path) -> 
     run(settings, console=console)
     text = console.export_text()
     assert "det.onnx: SCRFD without points; it takes images of 160x96" in text
-    assert "not found to be of use with scrfd: --rescore, --coarse-pass, --box-voting" in text
+    assert "off, since not measured with scrfd: --rescore, --coarse-pass, --box-voting" in text
     table = read_predictions(tmp_path / "out")
     np.testing.assert_allclose(table.boxes, [SCRFD_BOX], atol=0.01)
     assert not table.has_landmarks.any()

@@ -118,7 +118,7 @@ def _count_from(scores: FloatValues) -> list[int]:
 def _list_images(
     matches: FaceMatches, names: Sequence[str], paths: Mapping[str, Path], page: Path
 ) -> Iterator[PageImage]:
-    """The images with their faces and detections; one whose file is missing comes without a picture."""
+    """The images with their faces and detections; of one whose file is missing only the boxes come."""
     labels, detections = matches.faces, matches.detections
     position = {name: index for index, name in enumerate(matches.file_names)}
     scores = _rounded_scores(matches)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -23,10 +23,8 @@ from retinaface_cli.errors import SettingsError, shown
 from retinaface_cli.model.checkpoints.loading import LoadedWeights
 from retinaface_cli.model.networks.inference import InferenceNetwork
 from retinaface_cli.model.networks.outputs import HeadOutputs
-from retinaface_cli.settings.detection import DetectionSettings
-
-Backend = Literal["auto", "torch", "openvino", "onnx"]
-Precision = Literal["auto", "32", "16", "bf16"]
+from retinaface_cli.settings.detection import Backend, DetectionSettings
+from retinaface_cli.settings.precision import DetectorPrecisionName as Precision
 
 
 class ForwardPass(Protocol):
