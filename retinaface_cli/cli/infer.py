@@ -23,37 +23,38 @@ _UNUSED = {
 }
 
 
+Config = Annotated[
+    str,
+    typer.Option(
+        "-c",
+        "--config",
+        show_default=False,
+        rich_help_panel=HELP_PANEL,
+        help="YAML file of these settings (options go before it), or a config of ternaus/retinaface.",
+    ),
+]
+ListWeights = Annotated[
+    bool,
+    typer.Option("--list-weights", rich_help_panel=HELP_PANEL, help="Print the published weights and exit."),
+]
+PrintConfig = Annotated[
+    bool,
+    typer.Option(
+        "--print-config",
+        rich_help_panel=HELP_PANEL,
+        help="Print all settings in force and the number of images, and exit.",
+    ),
+]
+
+
 def infer(
     ctx: typer.Context,
     given: dict[str, Any],
     console: CommandConsole,
     *,
-    config: Annotated[
-        str,
-        typer.Option(
-            "-c",
-            "--config",
-            show_default=False,
-            rich_help_panel=HELP_PANEL,
-            help="YAML file of these settings (options go before it), or a config of ternaus/retinaface.",
-        ),
-    ] = "",
-    list_weights: Annotated[
-        bool,
-        typer.Option(
-            "--list-weights",
-            rich_help_panel=HELP_PANEL,
-            help="Print the published weights and exit.",
-        ),
-    ] = False,
-    print_config: Annotated[
-        bool,
-        typer.Option(
-            "--print-config",
-            rich_help_panel=HELP_PANEL,
-            help="Print all settings in force and the number of images, and exit.",
-        ),
-    ] = False,
+    config: Config = "",
+    list_weights: ListWeights = False,
+    print_config: PrintConfig = False,
     fp16: Fp16 = False,
     origin_size: Annotated[bool, typer.Option("--origin-size", hidden=True)] = False,
     input_path: Annotated[list[str] | None, typer.Option("-i", "--input-path", hidden=True)] = None,

@@ -18,6 +18,49 @@ EXAMPLES = (
 )
 
 
+Config = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="CONFIG",
+        show_default=False,
+        help="YAML file of settings; also a config of ternaus/retinaface, as it is.",
+    ),
+]
+SetValues = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        show_default=False,
+        help="Another value for any setting, e.g. optimizer.lr=0.01 or data.train.0.labels=a.json; as often as needed.",
+    ),
+]
+Resume = Annotated[
+    str | None,
+    typer.Option(
+        "--resume",
+        metavar="[PATH|last]",
+        show_default=False,
+        help="Go on with an interrupted run: its newest checkpoint, a checkpoint, or a run's folder.",
+    ),
+]
+InitConfig = Annotated[
+    str | None,
+    typer.Option(
+        "--init-config",
+        metavar="mobilenet0.25|resnet50|custom",
+        show_default=False,
+        help="Write a commented config to start from (to CONFIG, or NAME.yaml) and exit.",
+    ),
+]
+PrintConfig = Annotated[
+    bool,
+    typer.Option(
+        "--print-config", rich_help_panel=HELP_PANEL, help="Print all settings in force, with comments, and exit."
+    ),
+]
+
+
 class TrainCommand(HelpfulCommand):
     """Lets --resume stand without a value, which means `last`."""
 
@@ -36,49 +79,12 @@ def train(
     given: dict[str, Any],
     console: CommandConsole,
     *,
-    config: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="CONFIG",
-            show_default=False,
-            help="YAML file of settings; also a config of ternaus/retinaface, as it is.",
-        ),
-    ] = None,
+    config: Config = None,
     config_path: Annotated[str | None, typer.Option("-c", "--config", hidden=True)] = None,
-    set_values: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            show_default=False,
-            help="Another value for any setting, e.g. optimizer.lr=0.01 or data.train.0.labels=a.json; as often as "
-            "needed.",
-        ),
-    ] = None,
-    resume: Annotated[
-        str | None,
-        typer.Option(
-            "--resume",
-            metavar="[PATH|last]",
-            show_default=False,
-            help="Go on with an interrupted run: its newest checkpoint, a checkpoint, or a run's folder.",
-        ),
-    ] = None,
-    init_config: Annotated[
-        str | None,
-        typer.Option(
-            "--init-config",
-            metavar="mobilenet0.25|resnet50|custom",
-            show_default=False,
-            help="Write a commented config to start from (to CONFIG, or NAME.yaml) and exit.",
-        ),
-    ] = None,
-    print_config: Annotated[
-        bool,
-        typer.Option(
-            "--print-config", rich_help_panel=HELP_PANEL, help="Print all settings in force, with comments, and exit."
-        ),
-    ] = False,
+    set_values: SetValues = None,
+    resume: Resume = None,
+    init_config: InitConfig = None,
+    print_config: PrintConfig = False,
     fp16: Fp16 = False,
 ) -> Outcome | None:
     """Train a face detector on WIDER FACE or on your own faces, or fine-tune a published one."""

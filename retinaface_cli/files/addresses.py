@@ -129,9 +129,11 @@ class _RemoteFile(io.RawIOBase):
         self._error = error
 
     def readable(self) -> bool:
+        """Yes; see io.RawIOBase."""
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Fills the buffer as far as bytes have come; see io.RawIOBase."""
         data = _call(lambda: self._file.read(len(buffer)), self._address, self._error)
         buffer[: len(data)] = data
         return len(data)

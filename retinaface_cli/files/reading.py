@@ -210,9 +210,11 @@ class _Bounded(io.RawIOBase):
         self._error = error
 
     def readable(self) -> bool:
+        """Yes; see io.RawIOBase."""
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Fills the buffer as far as bytes have come; see io.RawIOBase."""
         data = self._stream.read(len(buffer)) or b""
         self._num_left -= len(data)
         if self._num_left < 0:

@@ -69,6 +69,7 @@ def write_json_lines_part(path: Path, *, with_crops: bool) -> Iterator[AddRow]: 
     with path.open("wb") as file, gzip.GzipFile("", "wb", compresslevel=4, fileobj=file, mtime=0) as packed:
 
         def add(row: ImageRow) -> None:
+            """Writes a line."""
             values = _row_values(row)
             if row.crops is not None:
                 values["crops"] = [base64.b64encode(crop).decode() for crop in row.crops]
@@ -86,12 +87,14 @@ def write_parquet_part(path: Path, *, with_crops: bool) -> Iterator[AddRow]:
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
 
         def add(row: ImageRow) -> None:
+            """Keeps a row until there are enough to be written together."""
             values = {name: np.asarray(value).tolist() for name, value in _row_values(row).items()}
             rows.append({**values, "crops": row.crops} if with_crops else values)
             if len(rows) == _ROWS_AT_ONCE:
                 flush()
 
         def flush() -> None:
+            """Writes the rows that are kept."""
             writer.write_table(pyarrow.Table.from_pylist(rows, schema=schema))
             rows.clear()
 

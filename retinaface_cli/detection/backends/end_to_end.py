@@ -94,6 +94,7 @@ class _Suppression(torch.autograd.Function):
         """The same in operations of ONNX."""
 
         def constant(value: float | list[float]) -> Any:
+            """A number or a list as a node of the graph."""
             return graph.op("Constant", value_t=torch.tensor(value))
 
         limits = (constant([keep_top_k]), constant([iou_threshold]), constant([score_threshold]))
