@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 
 import retinaface_cli
 from retinaface_cli.data.preprocessing import load_rgb
-from retinaface_cli.detection.backends import Backend, resolve_backend, resolve_precision
+from retinaface_cli.detection.backends import resolve_backend, resolve_precision
 from retinaface_cli.detection.cpu import CallThreads
 from retinaface_cli.detection.detector import FaceDetector, resolve_device
 from retinaface_cli.errors import ImageReadError, SettingsError
@@ -24,7 +24,7 @@ from retinaface_cli.geometry.anchors import generate_anchors
 from retinaface_cli.model.checkpoints.loading import LoadedWeights, load_weights, save_weights
 from retinaface_cli.model.networks import build_network
 from retinaface_cli.model.postprocess import postprocess
-from retinaface_cli.settings.detection import DetectionSettings
+from retinaface_cli.settings.detection import Backend, DetectionSettings
 from retinaface_cli.settings.network import PREPROCESSINGS, NetworkSettings
 
 LOW = DetectionSettings(

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retinaface_cli.detection.backends import Backend
 from retinaface_cli.model.checkpoints.loading import load_weights
+from retinaface_cli.settings.detection import Backend
 from tests.detection.test_detector import (
     assert_equal_faces,
     make_detector,

@@ -10,13 +10,12 @@ import pytest
 
 from retinaface_cli.commands.evaluate.truth import GroundTruth, read_truth
 from retinaface_cli.data.preprocessing import load_rgb
-from retinaface_cli.detection.backends import Backend
 from retinaface_cli.detection.detector import FaceDetector
 from retinaface_cli.evaluation.wider_face import evaluate_wider_face
 from retinaface_cli.faces import FaceDetections
 from retinaface_cli.formats import FaceTable
 from retinaface_cli.model.checkpoints.loading import load_weights
-from retinaface_cli.settings.detection import DetectionSettings
+from retinaface_cli.settings.detection import Backend, DetectionSettings
 
 MIN_SCORE = 0.1
 PLAIN = DetectionSettings(
