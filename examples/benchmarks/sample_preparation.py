@@ -20,7 +20,6 @@ import torch
 from retinaface_cli.data.batches import collate_training
 from retinaface_cli.data.dataset import TrainingDataset
 from retinaface_cli.data.images import load_training_data
-from retinaface_cli.data.preprocessing import load_rgb
 from retinaface_cli.data.sampling import SampleKey
 from retinaface_cli.settings.data import AUGMENTATIONS, DataSettings, LabelSource
 
@@ -41,7 +40,7 @@ def main() -> None:
     print(data.train[0].summary)
     print(f"OpenCV {cv2.__version__}, one thread, {options.repetitions} repetitions\n")
     print(f"{'ms an image':<42}{'fastest':>9}{'median':>9}")
-    report("decode whole images", len(images), options.repetitions, lambda _: [load_rgb(one.path) for one in images])
+    report("decode whole images", len(images), options.repetitions, lambda _: [one.source.load_rgb() for one in images])
     for name, augmentation in AUGMENTATIONS.items():
         dataset = TrainingDataset(images, augmentation, image_size=options.image_size, seed=0)
 

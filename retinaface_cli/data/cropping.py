@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 
-from retinaface_cli.data.preprocessing import RgbImage, load_rgb
+from retinaface_cli.data.preprocessing import RgbImage
+from retinaface_cli.data.sources import Source
 from retinaface_cli.faces import BoolArray, FloatArray
 from retinaface_cli.settings.data import CropSettings
 
@@ -89,13 +89,13 @@ def choose_window(
     return Window.around(image_size)
 
 
-def cut_window(path: Path, window: Window, *, image_size: int, whole_size: tuple[int, int], fill: RgbImage) -> Cut:
+def cut_window(source: Source, window: Window, *, image_size: int, whole_size: tuple[int, int], fill: RgbImage) -> Cut:
     """Reads an image and cuts a window out of it at network size.
 
     A JPEG is decoded at reduced size where the window shrinks that much anyway.
 
     Args:
-        path: of the image.
+        source: the image.
         window: what is cut.
         image_size: side S of the result in pixels.
         whole_size: (height, width) of the upright image in pixels.
@@ -104,7 +104,7 @@ def cut_window(path: Path, window: Window, *, image_size: int, whole_size: tuple
     Raises:
         ImageReadError: the image cannot be read.
     """
-    whole = load_rgb(path, reduction=_reduction(path, shrinks_by=window.side / image_size))
+    whole = source.load_rgb(reduction=_reduction(source, shrinks_by=window.side / image_size))
     columns = _Span.of(window.left, window.side, original=whole_size[1], decoded=whole.shape[1], target=image_size)
     rows = _Span.of(window.top, window.side, original=whole_size[0], decoded=whole.shape[0], target=image_size)
     region = whole[rows.start : rows.stop, columns.start : columns.stop]
@@ -123,12 +123,12 @@ def cut_window(path: Path, window: Window, *, image_size: int, whole_size: tuple
     )
 
 
-def _reduction(path: Path, *, shrinks_by: float) -> int:
+def _reduction(source: Source, *, shrinks_by: float) -> int:
     """The strongest reduction in decoding that leaves at least as many pixels as are needed."""
     reduction = 1
     while reduction < _MAX_REDUCTION and shrinks_by >= 2 * reduction:
         reduction *= 2
-    return reduction if path.suffix.lower() in _JPEG_SUFFIXES else 1
+    return reduction if source.suffix in _JPEG_SUFFIXES else 1
 
 
 def _draw_squares(

@@ -67,9 +67,9 @@ class FaceDataModule(pl.LightningDataModule):
 
     @property
     def example_image(self) -> Path:
-        """The first image of the validation; where there is none, of the training."""
+        """The first image of the validation, or its shard; where there is none, of the training."""
         sources = [source for source in (*self._data.validation, *self._data.train) if source.images]
-        return sources[0].images[0].path
+        return sources[0].images[0].source.path
 
     @property
     def validation_dataset(self) -> ValidationDataset:

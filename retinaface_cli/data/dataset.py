@@ -12,7 +12,7 @@ from retinaface_cli.data.augmentations import Augmentation
 from retinaface_cli.data.batches import TrainingSample, ValidationSample
 from retinaface_cli.data.cropping import Cut, choose_window, cut_window
 from retinaface_cli.data.images import Image
-from retinaface_cli.data.preprocessing import Resizer, TestScale, load_rgb
+from retinaface_cli.data.preprocessing import Resizer, TestScale
 from retinaface_cli.data.sampling import SampleKey
 from retinaface_cli.faces import FaceLabels
 from retinaface_cli.geometry.anchors import padded_size
@@ -58,7 +58,7 @@ class TrainingDataset(Dataset[TrainingSample]):
             rng, one_image.size, boxes=one_image.faces.boxes[~one_image.faces.ignore], crop=self._settings.crop
         )
         cut = cut_window(
-            one_image.path, window, image_size=self._image_size, whole_size=one_image.size, fill=self._fill
+            one_image.source, window, image_size=self._image_size, whole_size=one_image.size, fill=self._fill
         )
         image, faces = self._augmentation(cut.image, _move(one_image.faces, cut), content=cut.content, rng=rng)
         return TrainingSample(image, faces, one_image.file_name)
@@ -86,7 +86,7 @@ class ValidationDataset(Dataset[ValidationSample]):
             ImageReadError: the image cannot be read.
         """
         one_image, resizer = self._images[index], self._resizers[index]
-        image = resizer.resize(load_rgb(one_image.path))
+        image = resizer.resize(one_image.source.load_rgb())
         return ValidationSample(image, resizer, one_image.faces, one_image.file_name, index)
 
 

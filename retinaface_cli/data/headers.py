@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import BinaryIO
 
-from retinaface_cli.data.preprocessing import load_rgb
-from retinaface_cli.errors import ImageReadError, reason_of, shown
-from retinaface_cli.formats.image_heads import read_size_from_head
+from retinaface_cli.data.sources import Source
+from retinaface_cli.errors import ImageReadError
+from retinaface_cli.formats.image_heads import read_size
 
 _JPEG, _PNG, _WEBP, _BMP = b"\xff\xd8", b"\x89PNG", b"RIFF", b"BM"
 """First bytes of the formats whose end is known; other images are decoded."""
@@ -17,42 +16,39 @@ _TAIL_BYTES = 4096
 """Some cameras and editors write a few bytes behind the end mark; where it is not found here, the file is decoded."""
 
 
-def read_image_size(path: Path) -> tuple[int, int]:
-    """(height, width) of an image in pixels, upright by its EXIF orientation, as load_rgb would return it.
+def read_image_size(source: Source) -> tuple[int, int]:
+    """(height, width) of an image in pixels, upright by its EXIF orientation, as it would be decoded.
 
     Raises:
         ImageReadError: missing, no image, or truncated.
     """
-    try:
-        size = read_size_from_head(path)  # first: it opens regular files alone
-        size = size if _is_whole(path) else None
-    except OSError as error:
-        raise ImageReadError(f"{shown(path)}: {reason_of(error)}") from None
-    if size is None:
-        height, width = load_rgb(path).shape[:2]
-        return height, width
-    return size
+    with source.open() as file:
+        size = read_size(file)
+        if _is_whole(file, source.place) and size is not None:
+            return size
+    height, width = source.load_rgb().shape[:2]
+    return height, width
 
 
-def _is_whole(path: Path) -> bool:
+def _is_whole(file: BinaryIO, place: str) -> bool:
     """Whether the file is of a format whose end is known, and ends so.
 
     Raises:
         ImageReadError: a JPEG has no end; a decoder would fill the rest with grey.
     """
-    with path.open("rb") as file:
-        start = file.read(54)
-        length = file.seek(0, os.SEEK_END)
-        file.seek(-min(_TAIL_BYTES, length), os.SEEK_END)
-        tail = file.read()
-        if start.startswith(_JPEG):
-            scan = _find_scan(file)
-            if scan is None or b"\xff\xd9" in tail[max(0, scan - length + len(tail)) :]:
-                return scan is not None
-            file.seek(scan)
-            if b"\xff\xd9" not in file.read():
-                raise ImageReadError(f"{shown(path)}: the JPEG is truncated ({length} bytes)")
-            return False
+    file.seek(0)
+    start = file.read(54)
+    length = file.seek(0, os.SEEK_END)
+    file.seek(-min(_TAIL_BYTES, length), os.SEEK_END)
+    tail = file.read()
+    if start.startswith(_JPEG):
+        scan = _find_scan(file)
+        if scan is None or b"\xff\xd9" in tail[max(0, scan - length + len(tail)) :]:
+            return scan is not None
+        file.seek(scan)
+        if b"\xff\xd9" not in file.read():
+            raise ImageReadError(f"{place}: the JPEG is truncated ({length} bytes)")
+        return False
     if start.startswith(_PNG):
         return b"IEND" in tail
     if start.startswith(_WEBP):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from retinaface_cli.data.headers import read_image_size
-from retinaface_cli.errors import ImageReadError, LabelFormatError
+from retinaface_cli.data.sources import ShardIndex, Source
+from retinaface_cli.errors import ImageReadError, LabelFormatError, shown
 from retinaface_cli.faces import FaceLabels, ImageLabels
-from retinaface_cli.formats import read_labels
+from retinaface_cli.formats import FaceTable, read_labels
 from retinaface_cli.settings.data import DataSettings, LabelSource
 
 _NUM_THREADS = 8
@@ -28,13 +31,13 @@ class Image:
     """One labelled image that is there and can be read.
 
     Attributes:
-        path: where it lies.
+        source: where it lies.
         file_name: its name in the label file.
         size: (height, width) in pixels, upright by EXIF.
         faces: in pixels of the image, boxes clipped to it.
     """
 
-    path: Path
+    source: Source
     file_name: str
     size: tuple[int, int]
     faces: FaceLabels
@@ -93,9 +96,9 @@ class TrainingData:
     def findings(self) -> tuple[str, ...]:
         """What the user should know before the first step, one line each."""
         found = [line for source in (*self.train, *self.validation) for line in source.findings]
-        train_paths = {image.path.resolve() for source in self.train for image in source.images}
-        measured = [image.path.resolve() for source in self.validation for image in source.images]
-        shared = [path for path in measured if path in train_paths]
+        trained = {_place(image) for source in self.train for image in source.images}
+        measured = [image for source in self.validation for image in source.images]
+        shared = [image.source.place for image in measured if _place(image) in trained]
         if shared:
             found.append(f"{len(shared)} of {len(measured)} validation images are trained on, too{_list(shared)}")
         return tuple(dict.fromkeys(found))
@@ -152,23 +155,25 @@ def _load_source(source: LabelSource, *, skip_unreadable: bool) -> ImageSource:
     labelled = label_set.label_images()
     if not labelled:
         raise LabelFormatError(f"{source.labels}: holds no images")
-    root = source.labels.parent if label_set.image_root is None else label_set.image_root
-    paths = [root / image.file_name for image in labelled]
+    places = _find_places(source, label_set)
     with ThreadPoolExecutor(_NUM_THREADS) as threads:
-        sizes = list(threads.map(_size_or_error, paths))
-    broken = [size for size in sizes if isinstance(size, ImageReadError)]
+        measured = list(threads.map(partial(_measure, places.find), label_set.file_names))
+    broken = [found for found in measured if isinstance(found, ImageReadError)]
     findings = [_name_file(finding.describe(), source.labels) for finding in label_set.findings]
     if broken:
-        message = f"{source.labels}: {len(broken)} of {len(paths)} images cannot be read{_list(broken)}"
-        if len(broken) == len(paths):
-            raise ImageReadError(f"{message}; name their folder with `images` beside `labels`")
+        message = f"{source.labels}: {len(broken)} of {len(labelled)} images cannot be read{_list(broken)}"
+        message = "; ".join([message, *places.problems])
+        if len(broken) == len(labelled):
+            raise ImageReadError(f"{message}; {places.advice}")
         if not skip_unreadable:
             raise ImageReadError(f"{message}; mend them, or leave them out with data.skip_unreadable=true")
         findings.append(f"{message}; left out")
+    else:
+        findings += places.problems
     pairs = [
-        (image, path, size)
-        for image, path, size in zip(labelled, paths, sizes, strict=True)
-        if not isinstance(size, ImageReadError)
+        (image, *found)
+        for image, found in zip(labelled, measured, strict=True)
+        if not isinstance(found, ImageReadError)
     ]
     other_size = [image.file_name for image, _, size in pairs if _differs(image, size)]
     if other_size:
@@ -176,15 +181,46 @@ def _load_source(source: LabelSource, *, skip_unreadable: bool) -> ImageSource:
             f"{source.labels}: {len(other_size)} of {len(pairs)} images have another size than the labels say"
             f"{_list(other_size)}"
         )
-    images_found = [Image(path, image.file_name, size, _clip_faces(image.faces, size)) for image, path, size in pairs]
+    images_found = [Image(place, image.file_name, size, _clip_faces(image.faces, size)) for image, place, size in pairs]
     return ImageSource(source.labels, label_set.format_name, tuple(images_found), source.weight, tuple(findings))
 
 
-def _size_or_error(path: Path) -> tuple[int, int] | ImageReadError:
+class _Places(NamedTuple):
+    """Where the images of a label file are looked for.
+
+    Attributes:
+        find: gives the image of a name; raises ImageReadError.
+        advice: what to do where none is found.
+        problems: shards that are missing or break off, one line each.
+    """
+
+    find: Callable[[str], Source]
+    advice: str
+    problems: tuple[str, ...] = ()
+
+
+def _find_places(source: LabelSource, label_set: FaceTable) -> _Places:
+    """The shards that the settings name, or the folder of the images."""
+    if source.shards is None:
+        root = source.labels.parent if label_set.image_root is None else label_set.image_root
+        return _Places(lambda name: Source(root / name, name), "name their folder with `images` beside `labels`")
+    index = ShardIndex.read(source.shards)
+    problems = tuple(f"{shown(problem.name)}: {problem.reason}" for problem in index.problems)
+    return _Places(index.find, "labels name images by their paths in the shards", problems)
+
+
+def _measure(find: Callable[[str], Source], name: str) -> tuple[Source, tuple[int, int]] | ImageReadError:
+    """The image of a name with its size, or why it cannot be used."""
     try:
-        return read_image_size(path)
+        source = find(name)
+        return source, read_image_size(source)
     except ImageReadError as error:
         return error
+
+
+def _place(image: Image) -> tuple[Path, str]:
+    """What tells an image from others: its file, and its name where that is a shard."""
+    return image.source.path.resolve(), image.source.name if image.source.shard else ""
 
 
 def _differs(image: ImageLabels, size: tuple[int, int]) -> bool:

@@ -198,7 +198,7 @@ def _count_pixels(item: _NumberedItem) -> int:
         return count_pixels(item.data) or _UNKNOWN_PIXELS
     try:
         size = None if item.is_video else item.content.read_size()
-    except (OSError, ValueError):
+    except ImageReadError:
         return 0
     return _UNKNOWN_PIXELS if size is None else size[0] * size[1]
 

@@ -42,7 +42,12 @@ def read_size_from_head(path: Path) -> tuple[int, int] | None:
         path.stat()  # raises the error of a missing file
         raise OSError("expected a regular file")
     with path.open("rb") as file:
-        head = _read_head(file)
+        return read_size(file)
+
+
+def read_size(file: BinaryIO) -> tuple[int, int] | None:
+    """(height, width) of an image in an open file; see read_size_from_head."""
+    head = _read_head(file)
     if head is None:
         return None
     height, width = head.size

@@ -28,18 +28,24 @@ def _refuse_address(value: Any) -> Any:
     return value
 
 
+LocalName = Annotated[str, BeforeValidator(_refuse_address)]
+"""A path, glob or `{000..999}` that is no address on the web."""
+
 LocalPath = Annotated[Path, BeforeValidator(_refuse_address)]
 """A path that is no address on the web."""
 
 
 class LabelSource(Settings):
-    """One label file or folder with the folder of its images."""
+    """One label file or folder with the folder or the tar shards of its images."""
 
     labels: LocalPath
     """The label file or folder, in any format that `retinaface convert-labels` reads."""
 
     images: LocalPath | None = None
     """Folder that image names are relative to; empty: looked for where the format has it, and beside the file."""
+
+    shards: LocalName | None = None
+    """Tar shards that hold the images instead, e.g. train/{000000..000009}.tar; names are paths in them."""
 
     split: Literal["train", "val", "test"] | None = None
     """Part of the data set, where the source holds several (folders of YOLO and WIDER FACE); empty: it holds one."""
@@ -49,6 +55,12 @@ class LabelSource(Settings):
 
     weight: float = Field(default=1.0, gt=0)
     """How often an epoch shows each of its images: 2 shows all twice, .5 a fresh random half in each epoch."""
+
+    @model_validator(mode="after")
+    def _check_place(self) -> LabelSource:
+        if self.images is not None and self.shards is not None:
+            raise ValueError("images and shards: the images lie in a folder or in shards; name one of them")
+        return self
 
 
 class CropSettings(Settings):

@@ -9,6 +9,7 @@ from PIL import Image
 
 from retinaface_cli.data.cropping import Window, choose_window, cut_window
 from retinaface_cli.data.preprocessing import RgbImage
+from retinaface_cli.data.sources import Source
 from retinaface_cli.faces import FloatArray
 from retinaface_cli.settings.data import CropSettings
 from tests.data.painted import BACKGROUND, face_labels, nearest_point, paint, painted_box, write_image
@@ -91,7 +92,9 @@ def one_image(tmp_path: Path) -> tuple[Path, RgbImage]:
 @pytest.mark.parametrize("window", [Window(0, 0, 120), Window(37, 11, 97), Window(-30, -50, 240), Window(0, 0, 200)])
 def test_points_and_boxes_move_with_the_image(one_image: tuple[Path, RgbImage], window: Window) -> None:
     path, _ = one_image
-    cut = cut_window(path, window, image_size=320, whole_size=(120, 200), fill=np.array(BACKGROUND, np.uint8))
+    cut = cut_window(
+        Source(path, path.name), window, image_size=320, whole_size=(120, 200), fill=np.array(BACKGROUND, np.uint8)
+    )
     faces = face_labels((50, 30, 110, 100))
     corners = cut.to_network(faces.boxes.reshape(2, 2)).reshape(4)
     np.testing.assert_allclose(painted_box(cut.image), corners, atol=2)  # a soft edge is up to a zoomed pixel wide
@@ -101,7 +104,7 @@ def test_points_and_boxes_move_with_the_image(one_image: tuple[Path, RgbImage], 
 
 def test_a_cut_without_scaling_is_the_images_own_pixels(one_image: tuple[Path, RgbImage]) -> None:
     path, image = one_image
-    cut = cut_window(path, Window(40, 20, 64), image_size=64, whole_size=(120, 200), fill=FILL)
+    cut = cut_window(Source(path, path.name), Window(40, 20, 64), image_size=64, whole_size=(120, 200), fill=FILL)
     np.testing.assert_array_equal(cut.image, image[20:84, 40:104])
     np.testing.assert_array_equal(cut.content, [0, 0, 64, 64])
     np.testing.assert_allclose(cut.to_network(np.array([41.5, 22.0], np.float32)), [1.5, 2])
@@ -109,7 +112,7 @@ def test_a_cut_without_scaling_is_the_images_own_pixels(one_image: tuple[Path, R
 
 def test_what_lies_outside_the_image_is_filled(one_image: tuple[Path, RgbImage]) -> None:
     path, image = one_image
-    cut = cut_window(path, Window(-20, -100, 240), image_size=240, whole_size=(120, 200), fill=FILL)
+    cut = cut_window(Source(path, path.name), Window(-20, -100, 240), image_size=240, whole_size=(120, 200), fill=FILL)
     np.testing.assert_array_equal(cut.content, [20, 100, 220, 220])
     np.testing.assert_array_equal(cut.image[100:220, 20:220], image)
     outside = np.ones((240, 240), np.bool_)
@@ -119,7 +122,7 @@ def test_what_lies_outside_the_image_is_filled(one_image: tuple[Path, RgbImage])
 
 @pytest.mark.parametrize("window", [Window(0, 0, 1), Window(199, 119, 1), Window(-1, -119, 240)])
 def test_the_smallest_and_farthest_windows_are_cut_too(one_image: tuple[Path, RgbImage], window: Window) -> None:
-    cut = cut_window(one_image[0], window, image_size=64, whole_size=(120, 200), fill=FILL)
+    cut = cut_window(Source(one_image[0], "a.png"), window, image_size=64, whole_size=(120, 200), fill=FILL)
     assert cut.image.shape == (64, 64, 3)
     assert (cut.content[2:] > cut.content[:2]).all()
 
@@ -130,7 +133,7 @@ def test_reduced_decoding_of_a_jpeg_moves_nothing(tmp_path: Path, side: int) -> 
     path = write_image(tmp_path / "large.jpg", paint((1101, 1401), faces))
     window = Window(300, 200, side)
     fill = np.array(BACKGROUND, np.uint8)
-    cut = cut_window(path, window, image_size=160, whole_size=(1101, 1401), fill=fill)
+    cut = cut_window(Source(path, path.name), window, image_size=160, whole_size=(1101, 1401), fill=fill)
     corners = np.clip(cut.to_network(faces.boxes.reshape(2, 2)).reshape(4), 0, 160)
     np.testing.assert_allclose(painted_box(cut.image), corners, atol=1.2)
     np.testing.assert_allclose(cut.scale, 160 / side, rtol=0.01)
@@ -156,7 +159,7 @@ def test_cuts_honour_the_exif_orientation(tmp_path: Path, orientation: int, side
     Image.fromarray(np.ascontiguousarray(stored)).save(buffer, "JPEG", exif=exif, quality=100, subsampling=0)
     path = tmp_path / "turned.jpg"
     path.write_bytes(buffer.getvalue())
-    cut = cut_window(path, Window(0, 20, side), image_size=120, whole_size=(300, 400), fill=FILL)
+    cut = cut_window(Source(path, path.name), Window(0, 20, side), image_size=120, whole_size=(300, 400), fill=FILL)
     faces = face_labels((20, 30, 80, 100))
     for number, (x, y) in enumerate(cut.to_network(faces.landmarks[0])):
         assert nearest_point(cut.image[int(y), int(x)]) == number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
@@ -28,7 +28,7 @@ from retinaface_cli.training.run_folder import DEFAULT_PARENT, RunFolder, is_fir
 def detect(
     settings: InferSettings,
     truth: GroundTruth,
-    paths: Mapping[str, Path],
+    sources: Mapping[str, Source],
     *,
     output: Path,
     resume: bool,
@@ -39,7 +39,7 @@ def detect(
     Args:
         settings: of the detector.
         truth: the labelled images.
-        paths: name of an image -> where it lies.
+        sources: name of an image -> where it lies.
         output: folder for the detections.
         resume: whether to go on with what the folder holds.
         console: for progress and messages.
@@ -50,12 +50,12 @@ def detect(
     Raises:
         RetinaFaceError: weights, device or folder that cannot be used, no image found, or a run that was stopped.
     """
-    names = {safe_name(name, suffix=""): name for name in truth.faces.file_names if name in paths}
-    sources = [Source(paths[name], result_name) for result_name, name in names.items()]
-    if not sources:
+    names = {safe_name(name, suffix=""): name for name in truth.faces.file_names if name in sources}
+    named = [replace(sources[name], name=result_name) for result_name, name in names.items()]
+    if not named:
         raise ImageReadError(f"{truth.name}: none of its images was found; name their folder with --images")
     chosen = settings.model_copy(update={"output": output, "resume": resume})
-    report = infer.run(chosen, sources=sources, console=console)
+    report = infer.run(chosen, sources=named, console=console)
     if not is_first_process():
         return None
     if report.interrupted:
@@ -143,7 +143,7 @@ def read_validation(run: TrainingRun) -> GroundTruth:
         name=f"validation data of {run.config}",
         format_name=", ".join(sorted({source.format_name for source in sources})),
         notes=tuple(dict.fromkeys(finding for source in sources for finding in source.findings)),
-        paths={name: image.path for name, image in zip(names, images, strict=True)},
+        sources={name: image.source for name, image in zip(names, images, strict=True)},
     )
 
 

@@ -12,6 +12,7 @@ from retinaface_cli.commands.evaluate.report import list_curves
 from retinaface_cli.commands.evaluate.scores import Scores
 from retinaface_cli.commands.evaluate.tables import make_tables
 from retinaface_cli.commands.evaluate.truth import GroundTruth
+from retinaface_cli.data.sources import Source
 from retinaface_cli.errors import ImageReadError, shown
 from retinaface_cli.evaluation.matching import FaceMatches, FloatValues, Indices
 from retinaface_cli.faces import FloatArray
@@ -44,7 +45,7 @@ def write_report_page(
     truth: GroundTruth,
     *,
     names: Sequence[str],
-    paths: Mapping[str, Path],
+    sources: Mapping[str, Source],
     place: Path,
 ) -> int:
     """Writes the page.
@@ -54,7 +55,7 @@ def write_report_page(
         scores: of all predictions; the images show the first ones.
         truth: the labels.
         names: of the images to show.
-        paths: name of an image -> where it lies.
+        sources: name of an image -> where it lies.
         place: where the page is to lie in the end.
 
     Returns:
@@ -72,7 +73,7 @@ def write_report_page(
         note=f"{len(names):,} images, those with most mistakes at the score of the best F1.",
     )
     with PageWriter(path) as writer:
-        for image in _list_images(scores[0].matches, names, paths, place):
+        for image in _list_images(scores[0].matches, names, sources, place):
             writer.add(image)
         writer.finish(page)
     return writer.num_linked
@@ -116,7 +117,7 @@ def _count_from(scores: FloatValues) -> list[int]:
 
 
 def _list_images(
-    matches: FaceMatches, names: Sequence[str], paths: Mapping[str, Path], page: Path
+    matches: FaceMatches, names: Sequence[str], sources: Mapping[str, Source], page: Path
 ) -> Iterator[PageImage]:
     """The images with their faces and detections; of one whose file is missing only the boxes come."""
     labels, detections = matches.faces, matches.detections
@@ -130,11 +131,11 @@ def _list_images(
         of_faces = _rows(labels, position[name])
         of_detections = _rows(detections, position[name])[:_MAX_DETECTIONS]
         boxes, found = labels.boxes[of_faces], detections.boxes[of_detections]
-        size, jpeg = _read(paths.get(name))
+        size, jpeg = _read(sources.get(name))
         yield PageImage(
             name=name,
             size=size or _guess_size(np.concatenate([boxes, found])),
-            link="" if jpeg is None else link_to(paths[name], page=page),
+            link="" if jpeg is None or sources[name].shard else link_to(sources[name].path, page=page),
             jpeg=jpeg,
             faces=describe_faces(boxes, labels.landmarks[of_faces], labels.ignore[of_faces], found_at[of_faces]),
             detections=describe_faces(
@@ -154,20 +155,19 @@ def _rows(table: FaceTable, image: int) -> Indices:
     return np.arange(start, start + int(table.num_faces[image]))
 
 
-def _read(path: Path | None) -> tuple[tuple[int, int] | None, bytes | None]:
+def _read(source: Source | None) -> tuple[tuple[int, int] | None, bytes | None]:
     """(height, width) of an image and the image as the page shows it; None twice where it cannot be read."""
-    if path is None:
+    if source is None:
         return None, None
-    from retinaface_cli.data.preprocessing import load_rgb  # OpenCV is slow to import, and often not needed
-    from retinaface_cli.visualization.image_files import encode_image
+    from retinaface_cli.visualization.image_files import encode_image  # OpenCV is slow to import, and often not needed
     from retinaface_cli.visualization.sheets import shrink
 
     try:
-        image = load_rgb(path)
+        image = source.load_rgb()
     except ImageReadError:
         return None, None
     shrunk, _ = shrink(image, _MAX_SIDE)
-    return (image.shape[0], image.shape[1]), encode_image(path.with_suffix(".jpg"), shrunk, quality=_QUALITY)
+    return (image.shape[0], image.shape[1]), encode_image(Path("image.jpg"), shrunk, quality=_QUALITY)
 
 
 def _guess_size(boxes: FloatArray) -> tuple[int, int]:

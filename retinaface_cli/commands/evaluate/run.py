@@ -19,6 +19,7 @@ from retinaface_cli.commands.evaluate.report import draw_curves, make_report
 from retinaface_cli.commands.evaluate.scores import Scores, choose_protocols, find_worst, start_scores
 from retinaface_cli.commands.evaluate.tables import print_scores
 from retinaface_cli.commands.evaluate.truth import GroundTruth, locate_images, read_truth
+from retinaface_cli.data.sources import Source
 from retinaface_cli.errors import ImageReadError, LabelFormatError, OutputError, SettingsError, shown
 from retinaface_cli.files.atomic import next_run_folder
 from retinaface_cli.files.manifest import Manifest
@@ -52,11 +53,11 @@ class EvaluateReport:
 
 @dataclass(frozen=True, eq=False)
 class _Material:
-    """What is scored: labels, predictions, and where the images lie, where that is needed."""
+    """What is scored: labels, predictions, and the images by name, where they are needed."""
 
     truth: GroundTruth
     candidates: tuple[Candidate, ...]
-    paths: Mapping[str, Path]
+    sources: Mapping[str, Source]
 
 
 def run(settings: EvaluateSettings, *, console: Console | None = None) -> EvaluateReport | None:
@@ -92,7 +93,8 @@ def run(settings: EvaluateSettings, *, console: Console | None = None) -> Evalua
         say(console, f"predictions  {candidate.describe()}")
         _note(console, candidate.notes, strict=settings.strict)
     root = output or next_run_folder(RUNS_FOLDER)
-    inputs = [*settings.predictions, *([settings.labels] if settings.labels else []), *material.paths.values()]
+    images = dict.fromkeys(source.path for source in material.sources.values())
+    inputs = [*settings.predictions, *([settings.labels] if settings.labels else []), *images]
     mode: Mode = "overwrite" if settings.overwrite or settings.resume else "new"
     identity = settings.model_dump(mode="json", exclude={"output", "overwrite", "resume"})
     can_resume = not settings.predictions
@@ -161,7 +163,7 @@ def _read_material(settings: EvaluateSettings, console: Console) -> _Material:
     return _Material(truth, tuple(candidates), _locate_images(truth, settings, console))
 
 
-def _locate_images(truth: GroundTruth, settings: EvaluateSettings, console: Console) -> Mapping[str, Path]:
+def _locate_images(truth: GroundTruth, settings: EvaluateSettings, console: Console) -> Mapping[str, Source]:
     """Where the images lie; none where that is not known and nobody asked for them."""
     try:
         return locate_images(truth, settings.images)
@@ -182,7 +184,7 @@ def _detect_material(settings: EvaluateSettings, output: Path, console: Console)
         raise SettingsError(f"{settings.training}: the run has no best weights yet; name some with -w")
     truth = _read_truth(settings)
     _introduce(truth, settings, console)
-    paths = locate_images(truth, settings.images)
+    sources = locate_images(truth, settings.images)
     scale = settings.scale
     if scale is None and training and settings.labels is None and not settings.has_size:
         scale = training.scale
@@ -191,12 +193,12 @@ def _detect_material(settings: EvaluateSettings, output: Path, console: Console)
     candidate = detect(
         detection,
         truth,
-        paths,
+        sources,
         output=output / DETECTIONS_FOLDER,
         resume=settings.resume,
         console=console,
     )
-    return None if candidate is None else _Material(truth, (candidate,), paths)
+    return None if candidate is None else _Material(truth, (candidate,), sources)
 
 
 def _training(settings: EvaluateSettings) -> TrainingRun | None:
@@ -258,7 +260,7 @@ def _write_page(
     names = [image.file_name for image in find_worst(scores[0], max(settings.worst, _MIN_SHOWN))]
     place = folder.root / PAGE_FILE
     with folder.new_file(place) as path:
-        num_linked = write_report_page(path, scores, material.truth, names=names, paths=material.paths, place=place)
+        num_linked = write_report_page(path, scores, material.truth, names=names, sources=material.sources, place=place)
     if num_linked:
         say(
             console, f"note         {PAGE_FILE} shows {num_linked:,} images from their files: it may not be moved alone"
@@ -271,8 +273,8 @@ def _draw_worst(scores: Scores, material: _Material, count: int, folder: OutputF
     from retinaface_cli.visualization.image_files import encode_image
 
     mistakes = [image for image in find_worst(scores, count) if image.num_missed + image.num_false]
-    shown_images = [image for image in mistakes if image.file_name in material.paths]
-    canvas, failures = draw_worst(scores, shown_images, material.paths)
+    shown_images = [image for image in mistakes if image.file_name in material.sources]
+    canvas, failures = draw_worst(scores, shown_images, material.sources)
     for failure in failures:
         say(console, f"note         {failure}")
     if canvas is None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from retinaface_cli.data.sources import Source
 from retinaface_cli.errors import ImageReadError, LabelFormatError, shown
 from retinaface_cli.faces import BoolArray
 from retinaface_cli.formats import FaceTable, read_labels
@@ -30,7 +31,7 @@ class GroundTruth:
         faces: of the images, whose names are distinct.
         subsets: name -> (F,) which of all faces count in the WIDER FACE protocol.
         notes: what may be wrong with the labels, one line each.
-        paths: name of an image -> where it lies, where that is known.
+        sources: name of an image -> where it lies, where that is known.
     """
 
     name: str
@@ -38,7 +39,7 @@ class GroundTruth:
     faces: FaceTable
     subsets: Mapping[str, BoolArray]
     notes: tuple[str, ...] = ()
-    paths: Mapping[str, Path] = field(default_factory=dict)
+    sources: Mapping[str, Source] = field(default_factory=dict)
 
     @property
     def num_faces(self) -> int:
@@ -108,13 +109,13 @@ def make_truth(
     name: str,
     format_name: str,
     notes: tuple[str, ...] = (),
-    paths: Mapping[str, Path] | None = None,
+    sources: Mapping[str, Source] | None = None,
 ) -> GroundTruth:
     """Ground truth in which all faces count that are not ignored."""
-    return GroundTruth(name, format_name, faces, {"all": ~faces.ignore}, notes, paths or {})
+    return GroundTruth(name, format_name, faces, {"all": ~faces.ignore}, notes, sources or {})
 
 
-def locate_images(truth: GroundTruth, images: Path | None) -> dict[str, Path]:
+def locate_images(truth: GroundTruth, images: Path | None) -> dict[str, Source]:
     """Where the labelled images lie, by name; missing ones are left out.
 
     Raises:
@@ -124,14 +125,14 @@ def locate_images(truth: GroundTruth, images: Path | None) -> dict[str, Path]:
     names = truth.faces.file_names
     if images is not None:
         place = find_images(images, names)
-        candidates = {name: place.root / place.name(name) for name in names}
-    elif truth.paths:
-        candidates = dict(truth.paths)
+        candidates = {name: Source(place.root / place.name(name), name) for name in names}
+    elif truth.sources:
+        candidates = dict(truth.sources)
     elif truth.faces.image_root is not None:
-        candidates = {name: truth.faces.image_root / name for name in names}
+        candidates = {name: Source(truth.faces.image_root / name, name) for name in names}
     else:
         raise ImageReadError(f"{truth.name}: does not say where its images are; name their folder with --images")
-    return {name: path for name, path in candidates.items() if os.path.isfile(path)}  # noqa: PTH113  takes any name
+    return {name: source for name, source in candidates.items() if os.path.isfile(source.path)}  # noqa: PTH113  takes any name
 
 
 def _read_any(labels: Path, format_name: str | None, images: Path | None) -> FaceTable:

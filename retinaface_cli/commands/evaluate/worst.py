@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from retinaface_cli.commands.evaluate.scores import ImageMistakes, Scores
-from retinaface_cli.data.preprocessing import RgbImage, load_rgb
+from retinaface_cli.data.preprocessing import RgbImage
+from retinaface_cli.data.sources import Source
 from retinaface_cli.errors import ImageReadError, shown
 from retinaface_cli.evaluation.matching import FaceMatches, scores_of
 from retinaface_cli.faces import BoolArray, FaceDetections
@@ -25,14 +25,14 @@ _NUM_COLUMNS = 3
 
 
 def draw_worst(
-    scores: Scores, mistakes: Sequence[ImageMistakes], paths: Mapping[str, Path]
+    scores: Scores, mistakes: Sequence[ImageMistakes], sources: Mapping[str, Source]
 ) -> tuple[RgbImage | None, list[str]]:
     """Draws missed faces blue, false detections orange with their scores, right ones green, ignored faces dashed.
 
     Args:
         scores: with the detections; those below the score of the best F1 are not drawn.
         mistakes: the images to draw.
-        paths: name of an image -> where it lies.
+        sources: name of an image -> where it lies.
 
     Returns:
         The sheet, None where no image could be drawn; and why images could not be read.
@@ -40,7 +40,7 @@ def draw_worst(
     cells, captions, failures = [], [], []
     for one_image in mistakes:
         try:
-            image = load_rgb(paths[one_image.file_name])
+            image = sources[one_image.file_name].load_rgb()
         except ImageReadError as error:
             failures.append(str(error))
             continue

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from retinaface_cli.data.preprocessing import read_image_bytes
-from retinaface_cli.errors import shown
+from retinaface_cli.errors import ImageReadError, shown
+from retinaface_cli.files.addresses import open_anywhere
 from retinaface_cli.files.listing import VIDEO_SUFFIXES, Problem
 from retinaface_cli.files.manifest import stamp_of
-from retinaface_cli.formats.image_heads import read_size_from_head
+from retinaface_cli.formats.image_heads import read_size
+
+if TYPE_CHECKING:
+    from retinaface_cli.data.preprocessing import RgbImage
 
 
 @dataclass(frozen=True)
@@ -51,13 +55,29 @@ class Source:
         """Name of the shard that it is a member of; empty where it is a file of its own."""
         return ""
 
+    @property
+    def suffix(self) -> str:
+        """The ending of its name in small letters, with the dot."""
+        return PurePosixPath(self.name).suffix.lower()
+
+    @contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """Opens the image for reading.
+
+        Raises:
+            ImageReadError: it cannot be opened or read.
+        """
+        with open_anywhere(self.location, error=ImageReadError) as file:
+            yield file
+
     def read_size(self) -> tuple[int, int] | None:
         """(height, width) from the head of the image; None where its format does not say it at once.
 
         Raises:
-            OSError: it cannot be read.
+            ImageReadError: it cannot be read.
         """
-        return read_size_from_head(self.path)
+        with self.open() as file:
+            return read_size(file)
 
     def read(self) -> bytes:
         """The bytes of the image.
@@ -65,7 +85,19 @@ class Source:
         Raises:
             ImageReadError: it cannot be read.
         """
+        from retinaface_cli.data.preprocessing import read_image_bytes  # OpenCV is slow to import
+
         return read_image_bytes(self.path)
+
+    def load_rgb(self, *, reduction: int = 1) -> RgbImage:
+        """The image as (H, W, 3) uint8 RGB; see decode_rgb.
+
+        Raises:
+            ImageReadError: it cannot be read or decoded.
+        """
+        from retinaface_cli.data.preprocessing import decode_rgb  # see read
+
+        return decode_rgb(self.read(), name=self.place, reduction=reduction)
 
     def items(self) -> Iterator[SourceItem]:
         """What is in it, one after the other: itself, or the members of a shard."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from retinaface_cli.data.preprocessing import MAX_FILE_BYTES
 from retinaface_cli.data.sources.files import Source
 from retinaface_cli.data.sources.shards import Shard, is_shard
 from retinaface_cli.errors import ImageReadError
@@ -46,6 +45,8 @@ class RemoteImage(Source):
         """
         if self.path.suffix.lower() in VIDEO_SUFFIXES:
             raise ImageReadError(f"{self.place}: videos are read from files of this machine; download it")
+        from retinaface_cli.data.preprocessing import MAX_FILE_BYTES  # OpenCV is slow to import
+
         return read_address(self.address, max_bytes=MAX_FILE_BYTES, error=ImageReadError)
 
 

@@ -7,13 +7,13 @@ import io
 import os
 import tarfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from retinaface_cli.data.sources.files import MemberBytes, Source, SourceItem
-from retinaface_cli.errors import RetinaFaceError, reason_of, shown
+from retinaface_cli.data.sources.members import Member, StoredMember
+from retinaface_cli.errors import FileReadError, ImageReadError, reason_of
 from retinaface_cli.files.addresses import open_anywhere
 from retinaface_cli.files.listing import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Problem
 from retinaface_cli.files.names import UNPRINTABLE, UNPRINTABLE_NAME
@@ -34,46 +34,20 @@ _EXTENDED = (
     tarfile.GNUTYPE_LONGLINK,
 )
 _BLOCK = 1 << 18
+_HEADER_BLOCK = 1 << 10
 _GZIP_START = b"\x1f\x8b"
+_ENDS_WITHIN = "it ends within an image"
+_PACKED = "is packed, and its images cannot be read in any order; unpack it to a .tar file first, e.g. with gunzip"
 _BROKEN = (tarfile.TarError, OSError, EOFError, zlib.error, ValueError, OverflowError, RecursionError)
 """What reading a tar file of any content may raise."""
+
+
+Item = TypeVar("Item")
 
 
 def is_shard(name: str) -> bool:
     """Whether a name ends as a shard's does."""
     return name.lower().endswith(SHARD_SUFFIXES)
-
-
-@dataclass(frozen=True)
-class Member(Source):
-    """An image in a shard; its name is the shard's with its own path behind."""
-
-    shard_name: str
-    shard_stamp: str
-
-    @property
-    def is_video(self) -> bool:
-        """No: frames cannot be read from within a shard."""
-        return False
-
-    @property
-    def place(self) -> str:
-        """The shard and the path in it, for messages."""
-        return shown(self.name)
-
-    @property
-    def stamp(self) -> str:
-        """That of the shard, and the name."""
-        return f"{self.shard_stamp} {self.name}"
-
-    @property
-    def shard(self) -> str:
-        """Name of the shard."""
-        return self.shard_name
-
-    def read(self) -> bytes:
-        """Is not called: bytes come with the stream."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -91,32 +65,57 @@ class Shard(Source):
         Links, devices, videos, members that are too large and a second member of one name are problems, and so is a
         shard that cannot be opened or breaks off; what stands before the break comes.
         """
-        names: set[str] = set()
         stamp = self.stamp
+
+        def read(stream: _ForwardStream, member: tarfile.TarInfo) -> MemberBytes:
+            data = stream.read_at(member.offset_data, member.size)
+            return MemberBytes(Member(self.path, self._name_of(member), self.name, stamp), data)
+
+        yield from self._each_image(read)
+
+    def list_members(self) -> Iterator[StoredMember | Problem]:
+        """Where the images lie in the shard, in its order, with the problems of `items`; its headers alone are read.
+
+        Raises:
+            ImageReadError: the shard is packed.
+        """
+        stamp = self.stamp
+
+        def locate(stream: _ForwardStream, member: tarfile.TarInfo) -> StoredMember:
+            stream.check_length(member.offset_data + member.size)
+            name = self._name_of(member)
+            return StoredMember(self.path, name, self.name, stamp, member.offset_data, member.size)
+
+        yield from self._each_image(locate, is_random_access=True)
+
+    def _name_of(self, member: tarfile.TarInfo) -> str:
+        return f"{self.name}/{member.name}"
+
+    def _each_image(
+        self, make: Callable[[_ForwardStream, tarfile.TarInfo], Item], *, is_random_access: bool = False
+    ) -> Iterator[Item | Problem]:
+        """What is made of each image in the shard, and what cannot be used."""
+        names: set[str] = set()
         num_images = 0
         try:
-            with self._open() as stream:
+            with open_anywhere(self.location) as file:
+                stream = _ForwardStream(file, block=_HEADER_BLOCK if is_random_access else _BLOCK)
+                if is_random_access and stream.is_packed:
+                    raise ImageReadError(f"{self.place}: {_PACKED}")
                 for member in _members(stream):
                     suffix = os.path.splitext(member.name)[1].lower()  # noqa: PTH122
                     if (suffix not in IMAGE_SUFFIXES and suffix not in VIDEO_SUFFIXES) or member.isdir():
                         continue
-                    name = f"{self.name}/{member.name}"
                     reason = _find_fault(member, suffix, is_repeated=member.name in names)
                     names.add(member.name)
                     if reason:
-                        yield Problem(name, reason)
+                        yield Problem(self._name_of(member), reason)
                     else:
-                        data = stream.read_at(member.offset_data, member.size)
-                        yield MemberBytes(Member(self.path, name, self.name, stamp), data)
+                        yield make(stream, member)
                         num_images += 1
-        except (*_BROKEN, RetinaFaceError) as error:
+        except (*_BROKEN, FileReadError) as error:
             reason = reason_of(error).removeprefix(f"{self.place}: ")
             yield Problem(self.name, f"the shard breaks off after {num_images:,} images: {reason}")
-
-    @contextmanager
-    def _open(self) -> Iterator[_ForwardStream]:
-        with open_anywhere(self.location) as file:
-            yield _ForwardStream(file)
 
 
 def _find_fault(member: tarfile.TarInfo, suffix: str, *, is_repeated: bool) -> str:
@@ -168,12 +167,18 @@ class _ForwardStream:
 
     Attributes:
         last_block: what was read last where a header was wanted.
+        is_packed: whether the file is packed.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
-        buffered = io.BufferedReader(file, _BLOCK)  # type: ignore[type-var]
-        is_packed = buffered.peek(2).startswith(_GZIP_START)
-        self._file: BinaryIO = gzip.GzipFile(fileobj=buffered) if is_packed else buffered  # type: ignore[assignment]
+    def __init__(self, file: BinaryIO, *, block: int) -> None:
+        is_seekable = file.seekable()
+        self._num_bytes = file.seek(0, os.SEEK_END) if is_seekable else 0
+        if is_seekable:
+            file.seek(0)
+        buffered = io.BufferedReader(file, block)  # type: ignore[type-var]
+        self.is_packed = buffered.peek(2).startswith(_GZIP_START)
+        self._file: BinaryIO = gzip.GzipFile(fileobj=buffered) if self.is_packed else buffered  # type: ignore[assignment]
+        self._skips = is_seekable and not self.is_packed
         self._position = 0
         self.last_block = b""
 
@@ -189,11 +194,22 @@ class _ForwardStream:
         """
         if position < self._position:
             raise tarfile.ReadError("a header with a negative size")
+        if self._skips:
+            self._position = self._file.seek(position)
         while (missing := position - self._position) > 0:
             if not (skipped := self._file.read(min(missing, _BLOCK))):
                 break
             self._position += len(skipped)
         return self._position
+
+    def check_length(self, length: int) -> None:
+        """Checks that a file of this machine that is not packed has so many bytes.
+
+        Raises:
+            tarfile.ReadError: it has fewer.
+        """
+        if length > self._num_bytes:
+            raise tarfile.ReadError(_ENDS_WITHIN)
 
     def read(self, size: int) -> bytes:
         """The next bytes, fewer at the end."""
@@ -214,5 +230,5 @@ class _ForwardStream:
         data = self.read(size)
         self.last_block = last_block
         if len(data) < size:
-            raise tarfile.ReadError("it ends within an image")
+            raise tarfile.ReadError(_ENDS_WITHIN)
         return data
