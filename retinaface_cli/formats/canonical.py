@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from retinaface_cli.errors import LabelFormatError, shown
-from retinaface_cli.faces import NUM_LANDMARKS, BoolArray, FloatArray
+from retinaface_cli.faces import NUM_LANDMARKS, FloatArray
 from retinaface_cli.formats.reader import ReadingOptions, SourceHead
 from retinaface_cli.formats.table import FaceTable, Float64Array
-from retinaface_cli.formats.text import as_flag, as_name, as_size, dump_json, parse_json, read_utf8, shorten
+from retinaface_cli.formats.text import as_flag, as_name, as_size, dump_json, json_list, parse_json, read_utf8, shorten
 
 _MISSING_POINT = [-1, -1]
 
@@ -36,8 +35,7 @@ def recognizes_json_lines(source: SourceHead) -> bool:
     return head.startswith(b"{") and b'"file_name"' in head and b'"images"' not in head
 
 
-@dataclass(frozen=True)
-class _Record:
+class _Record(NamedTuple):
     """One image: its file, line (0: unknown), place for messages, name, (height, width) and faces."""
 
     source: Path
@@ -49,40 +47,19 @@ class _Record:
 
 
 def read_canonical(path: Path, options: ReadingOptions) -> FaceTable:
-    """Reads our JSON, and that of ternaus/retinaface, which is the same without the optional keys.
-
-    Raises:
-        LabelFormatError: with the place.
-    """
-    return _build_table(list(_read_records(path, options)), "json", options)
-
-
-def read_json_lines(path: Path, options: ReadingOptions) -> FaceTable:
-    """Reads one image to a line.
-
-    Raises:
-        LabelFormatError: with the line.
-    """
-    return replace(read_canonical(path, options), format_name="jsonl")
+    """Reads our JSON and JSON Lines, and the JSON of ternaus/retinaface, which lacks the optional keys."""
+    return read_image_files([path], options)
 
 
 def read_image_files(files: Iterable[Path], options: ReadingOptions) -> FaceTable:
-    """Reads files of one image each.
-
-    Raises:
-        LabelFormatError: with the place.
-    """
-    return _build_table([record for file in files for record in _read_records(file, options)], "json", options)
+    """Reads files of one image each, or of several."""
+    return _build_table([record for file in files for record in _read_records(file, options)], options)
 
 
 def parse_images(values: Sequence[Any], path: Path, options: ReadingOptions) -> FaceTable:
-    """The table of images whose JSON was parsed already.
-
-    Raises:
-        LabelFormatError: with the place.
-    """
+    """The table of images whose JSON was parsed already."""
     records = [_record(value, path, 0, f"{path}: image {i}", options) for i, value in enumerate(values, 1)]
-    return _build_table(records, "json", options)
+    return _build_table(records, options)
 
 
 def _read_records(path: Path, options: ReadingOptions) -> Iterator[_Record]:
@@ -91,7 +68,7 @@ def _read_records(path: Path, options: ReadingOptions) -> Iterator[_Record]:
     if not data.strip():
         raise LabelFormatError(f"{path}: the file is empty")
     is_list = data.lstrip()[:1] == b"["
-    content = parse_json(data, str(path)) if is_list or data.count(b"\n") == 0 else _parse_lines(data, path)
+    content = parse_json(data, place=str(path)) if is_list or data.count(b"\n") == 0 else _parse_lines(data, path)
     if isinstance(content, dict):
         content = [content]
     if not isinstance(content, list):
@@ -107,17 +84,20 @@ def _parse_lines(data: bytes, path: Path) -> list[Any]:
     """The values of JSON Lines, or of one object that is spread over lines."""
     lines = [(i, line) for i, line in enumerate(data.split(b"\n"), 1) if line.strip()]
     try:
-        return [parse_json(line, f"{path}:{i}") for i, line in lines]
+        return [parse_json(line, place=f"{path}:{i}") for i, line in lines]
     except LabelFormatError:
         if lines[0][1].strip().endswith(b"}"):
             raise
-        return [parse_json(data, str(path))]
+        return [parse_json(data, place=str(path))]
 
 
 def _record(value: object, path: Path, line: int, place: str, options: ReadingOptions) -> _Record:
     """Checks what belongs to the image itself."""
     if not isinstance(value, dict) or not {"file_name", "annotations"} & value.keys():
-        raise LabelFormatError(f"{place}: expected an image with file_name and annotations, got {_describe(value)}")
+        got = shorten(value)
+        if isinstance(value, dict):
+            got = f"an object with {', '.join(map(shorten, list(value)[:6])) or 'no keys'}"
+        raise LabelFormatError(f"{place}: expected an image with file_name and annotations, got {got}")
     name = as_name(value.get("file_name"), f"{place}: file_name")
     faces = value.get("annotations")
     if not isinstance(faces, list) or not all(isinstance(face, dict) for face in faces):
@@ -131,40 +111,37 @@ def _record(value: object, path: Path, line: int, place: str, options: ReadingOp
     return _Record(path, line, f"{place} ({name})", name, size, faces)
 
 
-def _describe(value: object) -> str:
-    if isinstance(value, dict):
-        return f"an object with {', '.join(shorten(key) for key in list(value)[:6]) or 'no keys'}"
-    return shorten(value)
-
-
-def _build_table(records: Sequence[_Record], format_name: str, options: ReadingOptions) -> FaceTable:
+def _build_table(records: Sequence[_Record], options: ReadingOptions) -> FaceTable:
     annotations = [face for record in records for face in record.annotations]
-    boxes = as_numbers([face.get("bbox") for face in annotations], (4,))
-    if boxes is None:
-        raise LabelFormatError(_find_wrong(records, "bbox", (4,), "4 box numbers"))
-    scores = as_numbers([face.get("score") for face in annotations], ()) if options.with_scores else None
-    if options.with_scores and scores is None:
-        raise LabelFormatError(_find_wrong(records, "score", (), "a number; labels cannot stand for predictions"))
-    num_faces = np.array([len(record.annotations) for record in records], np.intp)
-    landmarks, has_landmarks = _read_landmarks(annotations, records)
-    ignore = np.zeros(len(annotations), np.bool_)
-    attributes: dict[str, FloatArray] = {}
-    if not options.with_scores:
-        ignore, attributes = _read_extras(records, len(annotations))
-    with np.errstate(over="ignore"):
-        table = FaceTable.from_boxes([record.file_name for record in records], num_faces, boxes)
-        return replace(
-            table,
-            landmarks=landmarks,
-            has_landmarks=has_landmarks,
-            ignore=ignore,
-            scores=None if scores is None else scores.astype(np.float32),
-            image_sizes=np.array([record.size for record in records], np.intp).reshape(-1, 2),
-            sources=[record.source for record in records],
-            lines=np.repeat(np.array([record.line for record in records], np.intp), num_faces),
-            attributes=attributes,
-            format_name=format_name,
-        )
+    boxes = _read_numbers(records, [face.get("bbox") for face in annotations], "bbox", (4,), "4 box numbers")
+    landmarks = np.full((len(annotations), NUM_LANDMARKS, 2), np.nan)
+    with_points = [i for i, face in enumerate(annotations) if face.get("landmarks")]
+    landmarks[with_points] = _read_numbers(
+        records,
+        [annotations[i]["landmarks"] for i in with_points],
+        "landmarks",
+        (NUM_LANDMARKS, 2),
+        "no landmarks or 5 pairs x, y",
+    )
+    has_landmarks = ~(landmarks == _MISSING_POINT).all(axis=2)
+    has_landmarks &= np.isin(np.arange(len(annotations)), with_points)[:, None]
+    if options.with_scores:
+        wanted = "a number; labels cannot stand for predictions"
+        of_faces = {"scores": _read_numbers(records, [face.get("score") for face in annotations], "score", (), wanted)}
+    else:
+        of_faces = _read_extras(records, len(annotations))
+    num_faces = [len(record.annotations) for record in records]
+    return FaceTable.from_boxes(
+        [record.file_name for record in records],
+        num_faces,
+        boxes,
+        landmarks=landmarks,
+        has_landmarks=has_landmarks,
+        image_sizes=[record.size for record in records],
+        sources=[record.source for record in records],
+        lines=np.repeat(np.array([record.line for record in records], np.intp), num_faces),
+        **of_faces,
+    )
 
 
 def as_numbers(values: Sequence[Any], shape: tuple[int, ...]) -> Float64Array | None:
@@ -182,34 +159,24 @@ def as_numbers(values: Sequence[Any], shape: tuple[int, ...]) -> Float64Array | 
         return None
 
 
-def _read_landmarks(annotations: Sequence[dict[str, Any]], records: Sequence[_Record]) -> tuple[FloatArray, BoolArray]:
-    """(N, 5, 2) points and (N, 5) whether they are known."""
-    landmarks = np.full((len(annotations), NUM_LANDMARKS, 2), np.nan, np.float32)
-    has_landmarks = np.zeros((len(annotations), NUM_LANDMARKS), np.bool_)
-    index = [i for i, face in enumerate(annotations) if face.get("landmarks")]
-    known = as_numbers([annotations[i]["landmarks"] for i in index], (NUM_LANDMARKS, 2))
-    if known is None:
-        raise LabelFormatError(_find_wrong(records, "landmarks", (NUM_LANDMARKS, 2), "no landmarks or 5 pairs x, y"))
-    with np.errstate(over="ignore"):
-        landmarks[index] = known
-    has_landmarks[index] = ~(known == _MISSING_POINT).all(axis=2)
-    return landmarks, has_landmarks
-
-
-def _find_wrong(records: Sequence[_Record], key: str, shape: tuple[int, ...], wanted: str) -> str:
-    """The message for the first face whose value is not numbers in that shape."""
+def _read_numbers(
+    records: Sequence[_Record], values: Sequence[Any], key: str, shape: tuple[int, ...], wanted: str
+) -> Float64Array:
+    """The values of a key of faces as one array; the error names the first face whose value has another shape."""
+    numbers = as_numbers(values, shape)
+    if numbers is not None:
+        return numbers
     for record in records:
         for number, face in enumerate(record.annotations, 1):
             value = face.get(key)
             if as_numbers([value], shape) is None and (value or key != "landmarks"):
-                got = (
-                    f"{len(value)}" if isinstance(value, list) and key == "bbox" and len(value) != 4 else shorten(value)
-                )
-                return f"{record.place}: face {number}: {key}: expected {wanted}, got {got}"
-    return f"{records[0].place}: {key}: expected {wanted}"
+                is_count = isinstance(value, list) and key == "bbox" and len(value) != 4
+                got = str(len(value or ())) if is_count else shorten(value)
+                raise LabelFormatError(f"{record.place}: face {number}: {key}: expected {wanted}, got {got}")
+    raise LabelFormatError(f"{records[0].place}: {key}: expected {wanted}")
 
 
-def _read_extras(records: Sequence[_Record], num_faces: int) -> tuple[BoolArray, dict[str, FloatArray]]:
+def _read_extras(records: Sequence[_Record], num_faces: int) -> dict[str, Any]:
     """(N,) the mark `ignore`, and attribute name -> (N,) values, NaN where a face does not have it."""
     ignore = np.zeros(num_faces, np.bool_)
     attributes: dict[str, FloatArray] = {}
@@ -217,26 +184,22 @@ def _read_extras(records: Sequence[_Record], num_faces: int) -> tuple[BoolArray,
     for i, (record, face) in enumerate(faces):
         if "ignore" in face:
             ignore[i] = as_flag(face["ignore"], record.place, what="ignore")
-        given = face.get("attributes")
-        if not given:
-            continue
+        given = face.get("attributes") or {}
         if not isinstance(given, dict):
             raise LabelFormatError(f"{record.place}: attributes: expected name: number, got {shorten(given)}")
         for name, value in given.items():
             if not isinstance(value, (int, float)) or abs(value) > np.finfo(np.float32).max:
-                raise LabelFormatError(
-                    f"{record.place}: attributes: {shown(name)}: expected a number, got {shorten(value)}"
-                )
+                place = f"{record.place}: attributes: {shown(name)}"
+                raise LabelFormatError(f"{place}: expected a number, got {shorten(value)}")
             if name not in attributes:
                 attributes[name] = np.full(num_faces, np.nan, np.float32)
             attributes[name][i] = value
-    return ignore, attributes
+    return {"ignore": ignore, "attributes": attributes}
 
 
 def write_canonical(path: Path, table: FaceTable) -> None:
     """Writes a JSON list, one image to a line."""
-    lines = image_lines(table)
-    path.write_bytes(b"[\n" + b",\n".join(lines) + b"\n]\n" if lines else b"[]\n")
+    path.write_bytes(json_list(image_lines(table)))
 
 
 def write_json_lines(path: Path, table: FaceTable) -> None:
@@ -246,21 +209,20 @@ def write_json_lines(path: Path, table: FaceTable) -> None:
 
 def image_lines(table: FaceTable, *, with_paths: bool = False) -> list[bytes]:
     """The JSON object of each image, in one line each; with_paths: the name also as `file_path`."""
-    faces = face_objects(table)
+    objects = _face_objects(table)
     lines = []
-    for name, (height, width), start, end in zip(
-        table.file_names, table.image_sizes.tolist(), table.starts.tolist(), table.ends.tolist(), strict=True
-    ):
-        entry: dict[str, Any] = {"file_name": _printable(name)}
+    for (name, faces), (height, width) in zip(table.spans(), table.image_sizes.tolist(), strict=True):
+        printable = name.encode("utf-8", "replace").decode()  # without bytes that are no Unicode
+        entry: dict[str, Any] = {"file_name": printable}
         if with_paths:
-            entry["file_path"] = entry["file_name"]
+            entry["file_path"] = printable
         if width and height:
             entry |= {"width": width, "height": height}
-        lines.append(dump_json({**entry, "annotations": faces[start:end]}))
+        lines.append(dump_json({**entry, "annotations": objects[faces]}))
     return lines
 
 
-def face_objects(table: FaceTable) -> list[dict[str, Any]]:
+def _face_objects(table: FaceTable) -> list[dict[str, Any]]:
     """The value of each face, as dump_json takes it."""
     points = np.where(table.has_landmarks[:, :, None], table.landmarks, np.float32(-1))
     with_points: list[bool] = np.logical_or.reduce(table.has_landmarks, axis=1).tolist()
@@ -277,8 +239,3 @@ def face_objects(table: FaceTable) -> list[dict[str, Any]]:
         for i in np.flatnonzero(np.isfinite(values)).tolist():
             faces[i].setdefault("attributes", {})[name] = values[i]
     return faces
-
-
-def _printable(name: str) -> str:
-    """A name that UTF-8 can hold: bytes that are no Unicode become the replacement character."""
-    return name.encode("utf-8", "replace").decode("utf-8")

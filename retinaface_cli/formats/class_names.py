@@ -64,6 +64,11 @@ def choose_face_classes(
     return frozenset(faces)
 
 
+def as_class_name(value: object) -> str:
+    """The name of a class, whatever stands in its place."""
+    return value if isinstance(value, str) else shorten(value)
+
+
 def _is_face(name: str) -> bool:
     return name in _FACE_CODES or ("face" in name.lower() and not _NO_FACE.search(name))
 

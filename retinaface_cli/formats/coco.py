@@ -8,18 +8,18 @@ of `{"image_id", "category_id", "bbox", "score", "keypoints"}`. COCO-WholeBody's
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from retinaface_cli.errors import LabelFormatError, shown
 from retinaface_cli.faces import LANDMARK_NAMES, NUM_LANDMARKS
-from retinaface_cli.formats.class_names import choose_face_classes, landmark_positions
+from retinaface_cli.formats.class_names import as_class_name, choose_face_classes, landmark_positions
 from retinaface_cli.formats.images import pair_names
 from retinaface_cli.formats.reader import Point, ReadingOptions, SourceHead, TableBuilder
-from retinaface_cli.formats.table import OCCLUDED_LANDMARKS, FaceTable, read_occlusion
+from retinaface_cli.formats.table import OCCLUDED_LANDMARKS, FaceTable
 from retinaface_cli.formats.text import (
     as_flag,
     as_float,
@@ -28,6 +28,8 @@ from retinaface_cli.formats.text import (
     as_size,
     decimal_boxes_xywh,
     dump_json,
+    json_list,
+    landmark_columns,
     read_json,
     shorten,
     shortest_decimals,
@@ -44,22 +46,20 @@ _FACE_POINTS = 68
 _Identity = int | str
 
 
-@dataclass(frozen=True)
-class _Category:
+class _Category(NamedTuple):
     """A category that is faces: landmark -> position of its keypoint, and the number of keypoints."""
 
     positions: Mapping[int, int]
     num_keypoints: int
 
 
-@dataclass(frozen=True)
-class _Face:
+class _Face(NamedTuple):
     """One annotation as read."""
 
     box: Sequence[float]
     points: Sequence[Point | None] = ()
     is_ignored: bool = False
-    attributes: Mapping[str, float] | None = None
+    attributes: Mapping[str, float] = {}
     is_skeleton: bool = False
 
 
@@ -72,17 +72,12 @@ def recognizes_coco(source: SourceHead) -> bool:
 
 
 def read_coco(path: Path, options: ReadingOptions) -> FaceTable:
-    """Reads COCO instances or keypoints.
-
-    Raises:
-        LabelFormatError: with the place.
-    """
+    """Reads COCO instances or keypoints."""
     content = read_json(path)
     if not isinstance(content, dict):
         raise LabelFormatError(f"{path}: expected an object with images and annotations, got {shorten(content)}")
     builder = TableBuilder()
-    images = _objects(content, "images", path)
-    annotations = _objects(content, "annotations", path)
+    images, annotations = _objects(content, "images", path), _objects(content, "annotations", path)
     is_whole_body = any("face_box" in annotation for annotation in annotations)
     if is_whole_body:
         builder.note("face_box of COCO-WholeBody taken for faces", "chosen", str(path))
@@ -93,15 +88,13 @@ def read_coco(path: Path, options: ReadingOptions) -> FaceTable:
         raise LabelFormatError(f"{path}: images: expected distinct ids, got {len(images) - len(faces)} twice")
     for i, annotation in enumerate(annotations):
         place = f"{path}: annotations[{i}]"
-        image_id = _identity(annotation, "image_id", place)
-        if image_id not in faces:
+        group = faces.get(_identity(annotation, "image_id", place))
+        if group is None:
             builder.note("annotation of an image that is not listed, left out", "dropped", place)
-            continue
-        face = (
-            _read_whole_body(annotation, place) if is_whole_body else _read_face(annotation, categories, place, builder)
-        )
-        if face is not None:
-            faces[image_id].append(face)
+        elif is_whole_body:
+            group += _read_whole_body(annotation, place)
+        else:
+            group += _read_face(annotation, categories, place, builder)
     for i, (image, identity, found) in enumerate(zip(images, ids, faces.values(), strict=True)):
         place = f"{path}: images[{i}]"
         size = as_size(image.get("height"), image.get("width"), place)
@@ -110,8 +103,9 @@ def read_coco(path: Path, options: ReadingOptions) -> FaceTable:
             builder.add_face(face.box, face.points, ignore=face.is_ignored, attributes=face.attributes)
     info = content.get("info")
     is_ours = isinstance(info, dict) and info.get("landmarks") == _IMAGE_SIDES
-    table = builder.build("coco", boxes_are_corners=False, is_order_known=is_ours or is_whole_body)
-    return replace(table, category_ids=tuple(categories or ()))
+    return builder.build(
+        boxes_are_corners=False, is_order_known=is_ours or is_whole_body, category_ids=tuple(categories or ())
+    )
 
 
 def _objects(content: Mapping[str, Any], key: str, path: Path) -> list[dict[str, Any]]:
@@ -139,10 +133,10 @@ def _read_categories(
     content: Mapping[str, Any], options: ReadingOptions, path: Path, builder: TableBuilder
 ) -> dict[_Identity, _Category] | None:
     """Category id -> how to read faces of it; None where the file has no categories."""
-    categories = _objects(content, "categories", path) if content.get("categories") else []
-    if not categories:
+    if not content.get("categories"):
         return None
-    names = [_class_name(category) for category in categories]
+    categories = _objects(content, "categories", path)
+    names = [as_class_name(category.get("name")) for category in categories]
     chosen = choose_face_classes(names, options, f"{path}: categories", builder)
     result: dict[_Identity, _Category] = {}
     for i, (category, name) in enumerate(zip(categories, names, strict=True)):
@@ -150,11 +144,6 @@ def _read_categories(
             place = f"{path}: categories[{i}]"
             result[_identity(category, "id", place)] = _read_category(category.get("keypoints") or [], place)
     return result
-
-
-def _class_name(category: Mapping[str, Any]) -> str:
-    name = category.get("name")
-    return name if isinstance(name, str) else shorten(name)
 
 
 def _read_category(names: object, place: str) -> _Category:
@@ -172,26 +161,26 @@ def _read_face(
     categories: Mapping[_Identity, _Category] | None,
     place: str,
     builder: TableBuilder,
-) -> _Face | None:
-    """One annotation; None where it is of another class."""
+) -> Iterator[_Face]:
+    """The face of one annotation; nothing where it is of another class."""
     category = None
     if categories is not None:
         category = categories.get(_identity(annotation, "category_id", place))
         if category is None:
             builder.note("annotation of another class, left out", "dropped", place)
-            return None
-    box = _read_box(annotation, place)
+            return
+    box = _read_box(annotation.get("bbox"), place)
     attributes = _read_attributes(annotation.get("attributes"), place, builder)
     points, occluded = _read_keypoints(annotation, category, place)
     if any(points):
         attributes[OCCLUDED_LANDMARKS] = occluded
     marks = [as_flag(annotation.get(key), place, what=key) for key in ("iscrowd", "ignore")]
-    return _Face(box, points, any(marks), attributes, is_skeleton=category is not None and category.num_keypoints > 0)
+    yield _Face(box, points, any(marks), attributes, is_skeleton=category is not None and category.num_keypoints > 0)
 
 
-def _read_box(annotation: Mapping[str, Any], place: str) -> tuple[float, float, float, float]:
+def _read_box(value: object, place: str, *, what: str = "4 box numbers") -> tuple[float, float, float, float]:
     """The corners of a box."""
-    x, y, width, height = as_floats(annotation.get("bbox"), 4, place, what="4 box numbers")
+    x, y, width, height = as_floats(value, 4, place, what=what)
     return x, y, x + width, y + height
 
 
@@ -202,8 +191,7 @@ def _read_keypoints(
     keypoints = annotation.get("keypoints") or []
     if not keypoints:
         return [], 0
-    num_keypoints = category.num_keypoints if category and category.num_keypoints else NUM_LANDMARKS
-    positions = category.positions if category and category.num_keypoints else _IN_ORDER
+    positions, num_keypoints = category if category and category.num_keypoints else (_IN_ORDER, NUM_LANDMARKS)
     values = as_floats(keypoints, 3 * num_keypoints, place, what=f"{3 * num_keypoints} keypoint numbers")
     points: list[Point | None] = [None] * NUM_LANDMARKS
     occluded = 0
@@ -217,53 +205,48 @@ def _read_keypoints(
 
 def _read_attributes(given: object, place: str, builder: TableBuilder) -> dict[str, float]:
     """Further numbers of a face; what is no number is counted and left out."""
-    if not isinstance(given, dict):
-        return {}
     result = {}
-    for name, value in given.items():
+    for name, value in given.items() if isinstance(given, dict) else ():
         if isinstance(value, (bool, int, float)):
-            result[name] = as_float(float(value) if isinstance(value, bool) else value, place, what="a number")
+            result[name] = as_float(value + 0, place)  # true is 1
         else:
             builder.note(f"attribute {shown(name)} that is no number, left out", "dropped", place)
     return result
 
 
-def _read_whole_body(annotation: Mapping[str, Any], place: str) -> _Face | None:
-    """The face of a person in COCO-WholeBody; None where it has none."""
+def _read_whole_body(annotation: Mapping[str, Any], place: str) -> Iterator[_Face]:
+    """The face of a person in COCO-WholeBody; nothing where it has none."""
     if not annotation.get("face_box") or not as_flag(annotation.get("face_valid", True), place, what="face_valid"):
-        return None
-    x, y, width, height = as_floats(annotation["face_box"], 4, place, what="4 numbers in face_box")
+        return
+    box = _read_box(annotation["face_box"], place, what="4 numbers in face_box")
     points: list[Point | None] = []
     if annotation.get("face_kpts"):
         what = f"{3 * _FACE_POINTS} numbers in face_kpts"
         values = np.array(as_floats(annotation["face_kpts"], 3 * _FACE_POINTS, place, what=what)).reshape(-1, 3)
         groups = (slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 49), slice(54, 55))  # eyes, nose, mouth
-        means = [values[group, :2].mean(axis=0).tolist() for group in groups]
-        is_known = [bool((values[group, 2] > 0).all()) for group in groups]
-        points = [(mean[0], mean[1]) if known else None for mean, known in zip(means, is_known, strict=True)]
+        for part in (values[group] for group in groups):
+            x, y, _ = part.mean(axis=0).tolist()
+            points.append((x, y) if (part[:, 2] > 0).all() else None)
     is_crowd = as_flag(annotation.get("iscrowd"), place, what="iscrowd")
-    return _Face((x, y, x + width, y + height), points if any(points) else (), is_crowd)
+    yield _Face(box, points if any(points) else (), is_crowd)
 
 
-def _join_skeletons(faces: Sequence[_Face]) -> list[_Face]:
+def _join_skeletons(faces: Sequence[_Face]) -> Sequence[_Face]:
     """Faces with the points of a skeleton that lies in their box: CVAT writes the two as one annotation each."""
     skeletons = [face for face in faces if face.is_skeleton and any(face.points)]
     boxes = [face for face in faces if not face.is_skeleton]
     if not skeletons or not boxes:
-        return list(faces)
-    points: dict[int, _Face] = {}
-    joined: set[int] = set()
-    for k, skeleton in enumerate(skeletons):
-        inside = [(_area(face), i) for i, face in enumerate(boxes) if i not in points and _holds(face, skeleton)]
-        if inside:
-            points[min(inside)[1]] = skeleton
-            joined.add(k)
-    result = []
-    for i, face in enumerate(boxes):
-        own = points.get(i)
-        attributes = {**(own.attributes or {}), **(face.attributes or {})} if own else face.attributes
-        result.append(replace(face, points=own.points if own else face.points, attributes=attributes))
-    return result + [skeleton for k, skeleton in enumerate(skeletons) if k not in joined]
+        return faces
+    joined = list(boxes)
+    for skeleton in skeletons:
+        free = [(_area(box), i) for i, box in enumerate(boxes) if joined[i] is box and _holds(box, skeleton)]
+        if free:
+            _, i = min(free)
+            attributes = {**skeleton.attributes, **boxes[i].attributes}
+            joined[i] = boxes[i]._replace(points=skeleton.points, attributes=attributes)
+        else:
+            joined.append(skeleton)
+    return joined
 
 
 def _area(face: _Face) -> float:
@@ -299,7 +282,13 @@ def parse_results(values: Sequence[Any], path: Path, options: ReadingOptions) ->
         if value.get("category_id") is not None:
             categories.add(_identity(value, "category_id", place))
         entries.setdefault(_identity(value, "image_id", place), []).append((place, value))
-    chosen = _choose_categories(categories, options, path)
+    chosen = categories if len(categories) < 2 else categories & set(options.category_ids())
+    if categories and not chosen:
+        listed = ", ".join(sorted(map(str, categories))[:10])
+        raise LabelFormatError(
+            f"{path}: results of several categories ({listed}), and nothing says which are faces; "
+            "score them against COCO labels with these categories, or keep the faces alone"
+        )
     builder = TableBuilder(options)
     for image_id, group in entries.items():
         name = group[0][1].get("file_name")  # where it is given, it counts: the ids may be numbers of our own
@@ -312,31 +301,23 @@ def parse_results(values: Sequence[Any], path: Path, options: ReadingOptions) ->
                 raise LabelFormatError(f"{place}: expected bbox and score in a COCO result, got {shorten(list(entry))}")
             points, _ = _read_keypoints(entry, None, place)
             score = as_float(entry["score"], place, what="a number as score")
-            builder.add_face(_read_box(entry, place), points, score=score)
-    return builder.build("coco", boxes_are_corners=False)
-
-
-def _choose_categories(found: set[_Identity], options: ReadingOptions, path: Path) -> set[_Identity]:
-    """The category ids of results that are faces: the only one, or those of the labels."""
-    if len(found) <= 1:
-        return found
-    chosen = found & set(options.category_ids())
-    if not chosen:
-        listed = ", ".join(sorted(map(str, found))[:10])
-        raise LabelFormatError(
-            f"{path}: results of several categories ({listed}), and nothing says which are faces; "
-            "score them against COCO labels with these categories, or keep the faces alone"
-        )
-    return chosen
+            builder.add_face(_read_box(entry["bbox"], place), points, score=score)
+    return builder.build(boxes_are_corners=False)
 
 
 def write_coco(path: Path, table: FaceTable) -> None:
     """Writes COCO keypoints; ignored faces are `iscrowd` and `ignore`, so that COCO's tools pass over them."""
     info = {"description": "faces with five landmarks", "landmarks": _IMAGE_SIDES}
+    images = []
+    for identity, name, (height, width) in zip(
+        image_ids(table), table.file_names, table.image_sizes.tolist(), strict=True
+    ):
+        size = {"width": width, "height": height} if width and height else {}
+        images.append({"id": identity, "file_name": name, **size})
     category = {"id": 1, "name": "face", "supercategory": "", "keypoints": LANDMARK_NAMES, "skeleton": _SKELETON}
     with path.open("wb") as file:
         file.write(b'{"info": ' + dump_json(info) + b',\n"licenses": [],\n"categories": [' + dump_json(category))
-        file.write(b'],\n"images": [\n' + b",\n".join(map(dump_json, _image_objects(table))) + b"\n],\n")
+        file.write(b'],\n"images": [\n' + b",\n".join(map(dump_json, images)) + b"\n],\n")
         file.write(b'"annotations": [\n' + b",\n".join(map(dump_json, _annotations(table))) + b"\n]}\n")
 
 
@@ -350,7 +331,7 @@ def write_results(path: Path, table: FaceTable) -> None:
     for image_id, name, box, score, points in zip(ids, names, boxes, scores, _keypoints(table), strict=True):
         face = {"image_id": image_id, "file_name": name, "category_id": 1, "bbox": box, "score": score}
         lines.append(dump_json(face if points is None else {**face, "keypoints": points}))
-    path.write_bytes(b"[\n" + b",\n".join(lines) + b"\n]\n" if lines else b"[]\n")
+    path.write_bytes(json_list(lines))
 
 
 def image_ids(table: FaceTable) -> list[_Identity]:
@@ -399,14 +380,6 @@ def read_image_ids(path: Path) -> dict[str, _Identity]:
     return {as_name(image.get("file_name"), place): _identity(image, "id", place) for place, image in images}
 
 
-def _image_objects(table: FaceTable) -> Iterator[dict[str, Any]]:
-    """The entry of each image."""
-    ids = image_ids(table)
-    for identity, name, (height, width) in zip(ids, table.file_names, table.image_sizes.tolist(), strict=True):
-        size = {"width": width, "height": height} if width and height else {}
-        yield {"id": identity, "file_name": name, **size}
-
-
 def _annotations(table: FaceTable) -> Iterator[dict[str, Any]]:
     """The entry of each face."""
     ids = np.repeat(np.array(image_ids(table), np.object_), table.num_faces).tolist()
@@ -426,12 +399,6 @@ def _annotations(table: FaceTable) -> Iterator[dict[str, Any]]:
 
 def _keypoints(table: FaceTable) -> Iterator[Any]:
     """(15,) x, y and 2 for visible, 1 for occluded, 0 for missing points of each face; None where it has no point."""
-    has = table.has_landmarks
-    unknown = np.zeros(len(has), np.float32)
-    is_occluded = read_occlusion(table.attributes.get(OCCLUDED_LANDMARKS, unknown))
-    values = np.zeros((len(has), NUM_LANDMARKS, 3))
-    values[:, :, :2] = np.where(has[:, :, None], shortest_decimals(table.landmarks), 0.0)
-    values[:, :, 2] = np.where(has, np.where(is_occluded, 1.0, 2.0), 0.0)
-    rows = values.reshape(len(has), 3 * NUM_LANDMARKS)
-    is_known: list[bool] = np.logical_or.reduce(has, axis=1).tolist()
+    rows = landmark_columns(table, shortest_decimals(table.landmarks), missing=0, visible=2)
+    is_known: list[bool] = np.logical_or.reduce(table.has_landmarks, axis=1).tolist()
     return (row if known else None for row, known in zip(rows, is_known, strict=True))

@@ -136,7 +136,7 @@ def read_csv(path: Path, options: ReadingOptions) -> FaceTable:
         for row in group:
             if any(row.cell(i) for i in columns.box):
                 _add_face(builder, row, columns, path)
-    return builder.build("csv", boxes_are_corners=columns.box_is_corners, is_order_known=is_ours)
+    return builder.build(boxes_are_corners=columns.box_is_corners, is_order_known=is_ours)
 
 
 def _find_columns(header: Sequence[str], place: str) -> _Columns:

@@ -108,7 +108,7 @@ def measure_images(table: FaceTable, root: Path) -> FaceTable:
     """
     names = table.file_names
     with ThreadPoolExecutor(_NUM_THREADS) as threads:
-        found = list(threads.map(_measure, [root / name for name in names]))
+        found = list(threads.map(measure_file, [root / name for name in names]))
     is_missing = np.array([size is None for size in found], np.bool_)
     is_broken = np.array([size == (0, 0) for size in found], np.bool_)
     if len(names) and (is_missing | is_broken).all():
@@ -130,7 +130,7 @@ def measure_images(table: FaceTable, root: Path) -> FaceTable:
     return measured.select_images(~left_out) if left_out.any() else measured
 
 
-def _measure(path: Path) -> tuple[int, int] | None:
+def measure_file(path: Path) -> tuple[int, int] | None:
     """(height, width); (0, 0) if the file is no image, None if it does not exist."""
     try:
         return read_size_from_head(path) or (0, 0)

@@ -10,7 +10,7 @@ from typing import Any
 
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import NUM_LANDMARKS
-from retinaface_cli.formats.class_names import choose_face_classes, landmark_index
+from retinaface_cli.formats.class_names import as_class_name, choose_face_classes, landmark_index
 from retinaface_cli.formats.reader import Point, ReadingOptions, SourceHead, TableBuilder, walk_files
 from retinaface_cli.formats.table import FaceTable
 from retinaface_cli.formats.text import as_float, as_name, as_size, read_json, shorten
@@ -77,7 +77,7 @@ def read_labelme(path: Path, options: ReadingOptions) -> FaceTable:
             size = as_size(content.get("imageHeight"), content.get("imageWidth"), str(file))
             builder.add_image(_image_name(file, content, base), file, size=size)
             _add_faces(builder, shapes, chosen)
-    return builder.build("labelme", is_order_known=False)
+    return builder.build(is_order_known=False)
 
 
 def _image_name(path: Path, content: Mapping[str, Any], base: Path) -> str:
@@ -103,16 +103,12 @@ def _read_shapes(content: Mapping[str, Any], path: Path) -> list[_Shape]:
         if not isinstance(value, dict) or not isinstance(value.get("points"), list):
             raise LabelFormatError(f"{place}: expected an object with points, got {shorten(value)}")
         points = [_point(point, place) for point in value["points"]]
-        kind = _label(value.get("shape_type") or "polygon")
+        kind = as_class_name(value.get("shape_type") or "polygon")
         if not points or (kind in ("rectangle", "circle") and len(points) < 2):
             raise LabelFormatError(f"{place}: expected 2 points of a {kind}, got {len(points)}")
         group = value.get("group_id")
-        shapes.append(_Shape(_label(value.get("label")), kind, points, group, place))
+        shapes.append(_Shape(as_class_name(value.get("label")), kind, points, group, place))
     return shapes
-
-
-def _label(value: object) -> str:
-    return value if isinstance(value, str) else shorten(value)
 
 
 def _point(value: object, place: str) -> Point:

@@ -74,7 +74,7 @@ def read_voc(path: Path, options: ReadingOptions) -> FaceTable:
     for file, root in roots:
         with builder.label_file():
             _add_image(builder, file, root, name=_image_name(file, root, base, images), chosen=chosen)
-    return builder.build("voc", image_root=images)
+    return builder.build(image_root=images)
 
 
 def _find_files(path: Path, split: str | None) -> Sequence[Path]:

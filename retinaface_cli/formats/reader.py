@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import NUM_LANDMARKS
 from retinaface_cli.files.listing import IMAGE_SUFFIXES, FoundFile, walk_folder
-from retinaface_cli.formats.table import Action, FaceTable, Finding, merge_findings
+from retinaface_cli.formats.table import MAX_EXAMPLES, Action, FaceTable, Finding
 from retinaface_cli.formats.text import read_head, try_read_head
 
 SPLITS = ("train", "val", "test")
@@ -35,11 +35,6 @@ def walk_files(folder: Path, *suffixes: str) -> Iterator[Path]:
     """The files of a folder and all below it in natural order, of all endings or of those given."""
     found = walk_folder(folder, suffixes=suffixes, own_results=True)
     return (entry.path for entry in found if isinstance(entry, FoundFile))
-
-
-def walk_images(folder: Path) -> Iterator[Path]:
-    """The images of a folder and all below it in natural order."""
-    return walk_files(folder, *IMAGE_SUFFIXES)
 
 
 def is_image(name: str) -> bool:
@@ -144,20 +139,26 @@ def choose_split(found: Sequence[str], wanted: str | None, path: Path) -> str:
     raise LabelFormatError(f"{path}: {problem}; choose with --split, one of: {', '.join(found) or 'none found'}")
 
 
+class _Face(NamedTuple):
+    """A face as it was added, with the number of its image; see TableBuilder.add_face."""
+
+    image: int
+    box: Sequence[float]
+    points: Sequence[Point | None]
+    score: float
+    ignore: bool
+    attributes: Mapping[str, float]
+    line: int
+
+
 class TableBuilder:
     """Gathers images and their faces one by one; a face belongs to the image that was added last."""
 
     def __init__(self, options: ReadingOptions | None = None) -> None:
         self._with_scores = options is not None and options.with_scores
         self._images: list[tuple[str, Path, tuple[int, int], int | str]] = []
-        self._num_faces: list[int] = []
-        self._boxes: list[Sequence[float]] = []
-        self._points: list[tuple[int, int, Point]] = []
-        self._scores: list[float] = []
-        self._ignore: list[bool] = []
-        self._lines: list[int] = []
-        self._attributes: dict[str, dict[int, float]] = {}
-        self._findings: list[Finding] = []
+        self._faces: list[_Face] = []
+        self._findings: dict[tuple[str, Action], Finding] = {}
         self._first_error: LabelFormatError | None = None
         self._num_broken = 0
         self._has_read_file = False
@@ -168,28 +169,18 @@ class TableBuilder:
 
         What the block has added goes again. Broken predictions are an error, and labels if no file of them can be read.
         """
-        of_images: tuple[list[Any], ...] = (self._images, self._num_faces)
-        of_faces: tuple[list[Any], ...] = (self._boxes, self._points, self._scores, self._ignore, self._lines)
-        lists = of_images + of_faces
-        lengths = [len(values) for values in lists]
-        earlier, self._findings = self._findings, []
+        num_images, num_faces, findings = len(self._images), len(self._faces), dict(self._findings)
         try:
             yield
+            self._has_read_file |= len(self._images) > num_images
         except LabelFormatError as error:
             if self._with_scores:
                 raise
-            for values in self._attributes.values():
-                for face in range(lengths[2], len(self._boxes)):
-                    values.pop(face, None)
-            self._attributes = {name: values for name, values in self._attributes.items() if values}
-            for gathered, length in zip(lists, lengths, strict=True):
-                del gathered[length:]
-            reason = "label file that cannot be read, left out with its image"
-            self._findings = [Finding(reason, "dropped", 1, (str(error),))]
+            del self._images[num_images:], self._faces[num_faces:]
+            self._findings = findings
+            self.note("label file that cannot be read, left out with its image", "dropped", str(error))
             self._first_error = self._first_error or error
             self._num_broken += 1
-        self._has_read_file |= len(self._images) > lengths[0]
-        self._findings = _merge_many(earlier + self._findings)
 
     def check_any_read(self) -> None:
         """Raises LabelFormatError if label files were left out and none was read."""
@@ -201,7 +192,6 @@ class TableBuilder:
     def add_image(self, name: str, source: Path, *, size: tuple[int, int] = (0, 0), image_id: int | str = "") -> None:
         """Adds an image that was read from a file; its size is (height, width), 0 where unknown."""
         self._images.append((name, source, size, image_id))
-        self._num_faces.append(0)
 
     def add_face(
         self,
@@ -214,69 +204,42 @@ class TableBuilder:
         line: int = 0,
     ) -> None:
         """Adds a face: its corners, and nothing or five points in the order of LANDMARK_NAMES, None where missing."""
-        face = len(self._boxes)
-        self._boxes.append(box)
-        self._points += [(face, k, point) for k, point in enumerate(points) if point is not None]
-        self._scores.append(score)
-        self._ignore.append(ignore)
-        self._lines.append(line)
-        for name, value in (attributes or {}).items():
-            self._attributes.setdefault(name, {})[face] = value
-        self._num_faces[-1] += 1
+        self._faces.append(_Face(len(self._images) - 1, box, points, score, ignore, attributes or {}, line))
 
     def note(self, reason: str, action: Action, place: str) -> None:
         """Counts one fault at one place."""
-        self._findings.append(Finding(reason, action, 1, (place,)))
-        self._findings = _merge_many(self._findings)
+        known = self._findings.get((reason, action), Finding(reason, action, 0, ()))
+        examples = known.examples if len(known.examples) == MAX_EXAMPLES else (*known.examples, place)
+        self._findings[reason, action] = Finding(reason, action, known.count + 1, examples)
 
-    def build(
-        self,
-        format_name: str,
-        *,
-        boxes_are_corners: bool = True,
-        is_order_known: bool = True,
-        image_root: Path | None = None,
-    ) -> FaceTable:
-        """The table of all that was added.
+    def build(self, **others: Any) -> FaceTable:
+        """The table of all that was added, with further attributes of it.
 
         Raises:
             LabelFormatError: see check_any_read.
         """
         self.check_any_read()
-        n = len(self._boxes)
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is found by the checks
-            boxes = np.array(self._boxes, np.float64).reshape(-1, 4).astype(np.float32)
-            landmarks = np.full((n, NUM_LANDMARKS, 2), np.nan, np.float32)
-            has_landmarks = np.zeros((n, NUM_LANDMARKS), np.bool_)
-            if self._points:
-                faces, columns, points = zip(*self._points, strict=True)
-                landmarks[list(faces), list(columns)] = np.array(points, np.float64)
-                has_landmarks[list(faces), list(columns)] = True
-            attributes = {}
-            for name, values in self._attributes.items():
-                attributes[name] = np.full(n, np.nan, np.float32)
-                attributes[name][list(values)] = np.array(list(values.values()), np.float64)
-        table = FaceTable.from_boxes([image[0] for image in self._images], self._num_faces, boxes)
-        ids = [image[3] for image in self._images]
-        return replace(
-            table,
+        faces, n = self._faces, len(self._faces)
+        landmarks, has_landmarks = np.full((n, NUM_LANDMARKS, 2), np.nan), np.zeros((n, NUM_LANDMARKS), np.bool_)
+        known = [(i, k, point) for i, face in enumerate(faces) for k, point in enumerate(face.points) if point]
+        if known:
+            rows, columns, points = zip(*known, strict=True)
+            landmarks[rows, columns], has_landmarks[rows, columns] = points, True
+        names = dict.fromkeys(name for face in faces for name in face.attributes)
+        ids = [image_id for *_, image_id in self._images]
+        return FaceTable.from_boxes(
+            [name for name, *_ in self._images],
+            np.bincount(np.array([face.image for face in faces], np.intp), minlength=len(ids)),
+            np.array([face.box for face in faces], np.float64),
             landmarks=landmarks,
             has_landmarks=has_landmarks,
-            ignore=np.array(self._ignore, np.bool_),
-            scores=np.array(self._scores, np.float32) if self._with_scores else None,
-            image_sizes=np.array([image[2] for image in self._images], np.intp).reshape(-1, 2),
+            ignore=[face.ignore for face in faces],
+            scores=[face.score for face in faces] if self._with_scores else None,
+            image_sizes=[size for _, _, size, _ in self._images],
             image_ids=None if "" in ids or not ids else ids,
-            sources=[image[1] for image in self._images],
-            lines=np.array(self._lines, np.intp),
-            attributes=attributes,
-            format_name=format_name,
-            boxes_are_corners=boxes_are_corners,
-            is_order_known=is_order_known,
-            image_root=image_root,
-            findings=merge_findings(self._findings),
+            sources=[source for _, source, _, _ in self._images],
+            lines=[face.line for face in faces],
+            attributes={name: [face.attributes.get(name, np.nan) for face in faces] for name in names},
+            findings=tuple(self._findings.values()),
+            **others,
         )
-
-
-def _merge_many(findings: list[Finding]) -> list[Finding]:
-    """The findings, added up where they are many."""
-    return list(merge_findings(findings)) if len(findings) > 1000 else findings

@@ -14,7 +14,6 @@ from retinaface_cli.formats.canonical import (
     parse_images,
     read_canonical,
     read_image_files,
-    read_json_lines,
 )
 from retinaface_cli.formats.checks import InvalidPolicy, check_labels, check_predictions, has_unit_boxes
 from retinaface_cli.formats.coco import is_coco_results, parse_results
@@ -200,7 +199,7 @@ def _read_prediction_file(path: Path, options: ReadingOptions) -> FaceTable:
     if is_part(source):
         return read_parts([path])
     if source.head.startswith(b"{"):
-        return read_json_lines(path, options)
+        return read_canonical(path, options)
     if source.head.startswith(b"["):
         return _read_prediction_list(path, options)
     if recognizes_csv(source):

@@ -10,7 +10,6 @@ from pathlib import Path
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.formats.canonical import (
     read_canonical,
-    read_json_lines,
     recognizes_canonical,
     recognizes_json_lines,
 )
@@ -40,7 +39,7 @@ READERS: Mapping[str, LabelReader] = {
     "json": LabelReader(
         "retinaface JSON", "a JSON list of images with annotations", recognizes_canonical, read_canonical
     ),
-    "jsonl": LabelReader("retinaface JSON Lines", "an image on each line", recognizes_json_lines, read_json_lines),
+    "jsonl": LabelReader("retinaface JSON Lines", "an image on each line", recognizes_json_lines, read_canonical),
     "retinaface": LabelReader(
         "RetinaFace label.txt", "lines `# path` and `x y w h ...`", recognizes_label_txt, read_label_txt
     ),

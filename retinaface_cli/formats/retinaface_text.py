@@ -8,7 +8,6 @@ A flag is 0 for a visible point, 1 for an occluded one, -1 (with x = y = -1) for
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +15,14 @@ import numpy as np
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import NUM_LANDMARKS, IntArray
 from retinaface_cli.formats.reader import ReadingOptions, SourceHead
-from retinaface_cli.formats.table import (
-    OCCLUDED_LANDMARKS,
-    OCCLUSION_BITS,
-    FaceTable,
-    Float64Array,
-    read_occlusion,
-)
+from retinaface_cli.formats.table import OCCLUDED_LANDMARKS, OCCLUSION_BITS, FaceTable, Float64Array
 from retinaface_cli.formats.text import (
+    Row,
     as_name,
+    corners_of_xywh,
     decimal_boxes_xywh,
-    number_words,
+    landmark_columns,
+    number_rows,
     parse_rows,
     read_lines,
     shorten,
@@ -56,26 +52,18 @@ def has_sizes_in_header(header: str) -> bool:
 
 
 def read_label_txt(path: Path, options: ReadingOptions) -> FaceTable:  # noqa: ARG001  the interface of readers
-    """Reads RetinaFace's label.txt, with or without landmarks.
-
-    Raises:
-        LabelFormatError: `file:line`, what was found and wanted.
-    """
+    """Reads RetinaFace's label.txt, with or without landmarks."""
     return _read(path, is_scrfd=False)
 
 
 def read_labelv2_txt(path: Path, options: ReadingOptions) -> FaceTable:  # noqa: ARG001  the interface of readers
-    """Reads SCRFD's labelv2.txt.
-
-    Raises:
-        LabelFormatError: `file:line`, what was found and wanted.
-    """
+    """Reads SCRFD's labelv2.txt."""
     return _read(path, is_scrfd=True)
 
 
 def _read(path: Path, *, is_scrfd: bool) -> FaceTable:
-    headers: list[tuple[int, str]] = []
-    rows: list[tuple[int, str]] = []
+    headers: list[Row] = []
+    rows: list[Row] = []
     image_of: list[int] = []
     for number, line in enumerate(read_lines(path), 1):
         if line.startswith("#"):
@@ -84,44 +72,37 @@ def _read(path: Path, *, is_scrfd: bool) -> FaceTable:
             rows.append((number, line))
             image_of.append(len(headers) - 1)
     if image_of and image_of[0] < 0:
-        raise LabelFormatError(
-            f"{path}:{rows[0][0]}: expected `# path` before the first face, got {shorten(rows[0][1])}"
-        )
+        number, line = rows[0]
+        raise LabelFormatError(f"{path}:{number}: expected `# path` before the first face, got {shorten(line)}")
     names, sizes = _read_headers(headers, path, is_scrfd=is_scrfd)
     values, counts = _read_faces(rows, path, (4, 5, 19, 20) if is_scrfd else (4, 19, 20))
-    boxes = values[:, :4].copy()
+    boxes, last = values[:, :4], values[:, _NUM_WITH_LANDMARKS]
     triples = values[:, 4:_NUM_WITH_LANDMARKS].reshape(-1, NUM_LANDMARKS, 3)
     has_landmarks = (counts >= _NUM_WITH_LANDMARKS)[:, None] & (triples[:, :, 2] >= 0)
     occluded = ((triples[:, :, 2] == 1) & has_landmarks) @ OCCLUSION_BITS
     attributes = {OCCLUDED_LANDMARKS: np.where(has_landmarks.any(axis=1), occluded, np.nan)}
     ignore = np.zeros(len(values), np.bool_)
     if is_scrfd:
-        ignore = (values[:, _NUM_WITH_LANDMARKS] == 1) | ((counts == 5) & (values[:, 4] == 1))
+        ignore = (last == 1) | ((counts == 5) & (values[:, 4] == 1))
     else:
-        boxes[:, 2:] += boxes[:, :2]
-        blur = values[:, _NUM_WITH_LANDMARKS]
-        attributes = {LANDMARK_BLUR: np.where(blur >= 0, blur, np.nan), **attributes}
-    with np.errstate(over="ignore"):
-        table = FaceTable.from_boxes(names, np.bincount(image_of, minlength=len(names)) if names else [], boxes)
-        return replace(
-            table,
-            landmarks=np.where(has_landmarks[:, :, None], triples[:, :, :2], np.nan).astype(np.float32),
-            has_landmarks=has_landmarks,
-            ignore=ignore,
-            image_sizes=np.array(sizes, np.intp).reshape(-1, 2),
-            sources=[path] * len(names),
-            lines=np.array([number for number, _ in rows], np.intp),
-            attributes={
-                name: known.astype(np.float32) for name, known in attributes.items() if np.isfinite(known).any()
-            },
-            format_name="scrfd" if is_scrfd else "retinaface",
-            boxes_are_corners=is_scrfd,
-        )
+        boxes = corners_of_xywh(boxes)
+        attributes = {LANDMARK_BLUR: np.where(last >= 0, last, np.nan), **attributes}
+    return FaceTable.from_boxes(
+        names,
+        np.bincount(np.array(image_of, np.intp), minlength=len(names)),
+        boxes,
+        landmarks=np.where(has_landmarks[:, :, None], triples[:, :, :2], np.nan),
+        has_landmarks=has_landmarks,
+        ignore=ignore,
+        image_sizes=sizes,
+        sources=[path] * len(names),
+        lines=[number for number, _ in rows],
+        attributes={name: known for name, known in attributes.items() if np.isfinite(known).any()},
+        boxes_are_corners=is_scrfd,
+    )
 
 
-def _read_headers(
-    headers: Sequence[tuple[int, str]], path: Path, *, is_scrfd: bool
-) -> tuple[list[str], list[tuple[int, int]]]:
+def _read_headers(headers: Sequence[Row], path: Path, *, is_scrfd: bool) -> tuple[list[str], list[tuple[int, int]]]:
     """Names and sizes (height, width) of the images."""
     names, sizes = [], []
     for number, header in headers:
@@ -136,7 +117,7 @@ def _read_headers(
     return names, sizes
 
 
-def _read_faces(rows: Sequence[tuple[int, str]], path: Path, allowed: tuple[int, ...]) -> tuple[Float64Array, IntArray]:
+def _read_faces(rows: Sequence[Row], path: Path, allowed: tuple[int, ...]) -> tuple[Float64Array, IntArray]:
     """(N, 20) numbers, NaN where a line has fewer, and (N,) how many it has."""
     flat, counts = parse_rows(rows, path)
     wrong = np.flatnonzero(~np.isin(counts, allowed))
@@ -155,12 +136,10 @@ def write_label_txt(path: Path, table: FaceTable) -> None:
     The format cannot mark ignored faces, which are left out so that nobody learns them.
     """
     kept = table.select_faces(~table.ignore)
-    values = _columns(kept)
-    words = iter(number_words(values))
-    lines = [" ".join(row) for row in zip(*[words] * values.shape[1], strict=True)]
+    lines = list(map(" ".join, number_rows(_columns(kept))))
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        for name, start, end in zip(kept.file_names, kept.starts.tolist(), kept.ends.tolist(), strict=True):
-            file.write("\n".join([f"# {name}", *lines[start:end]]) + "\n")
+        for name, faces in kept.spans():
+            file.write("\n".join([f"# {name}", *lines[faces]]) + "\n")
 
 
 def _columns(table: FaceTable) -> Float64Array:
@@ -168,10 +147,7 @@ def _columns(table: FaceTable) -> Float64Array:
     boxes = decimal_boxes_xywh(table.boxes)
     unknown = np.full(len(boxes), np.nan, np.float32)
     blur = shortest_decimals(table.attributes.get(LANDMARK_BLUR, unknown))
-    has = table.has_landmarks
-    if not has.any() and not np.isfinite(blur).any():
+    if not table.has_landmarks.any() and not np.isfinite(blur).any():
         return boxes
-    points = np.full((len(boxes), NUM_LANDMARKS, 3), -1.0)
-    points[has, :2] = shortest_decimals(table.landmarks[has])
-    points[has, 2] = read_occlusion(table.attributes.get(OCCLUDED_LANDMARKS, unknown))[has]
-    return np.concatenate([boxes, points.reshape(len(boxes), -1), np.nan_to_num(blur, nan=-1.0)[:, None]], axis=1)
+    points = landmark_columns(table, shortest_decimals(table.landmarks), missing=-1, visible=0)
+    return np.concatenate([boxes, points, np.nan_to_num(blur, nan=-1.0)[:, None]], axis=1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -136,78 +137,70 @@ class FaceTable:
 
     def __post_init__(self) -> None:
         num_images, n = len(self.file_names), len(self.boxes)
-        values: dict[str, Any] = {
-            "num_faces": frozen_array(self.num_faces, np.intp, (num_images,), "num_faces"),
-            "boxes": frozen_array(self.boxes, np.float32, (-1, 4), "boxes"),
-            "landmarks": frozen_array(self.landmarks, np.float32, (n, NUM_LANDMARKS, 2), "landmarks"),
-            "has_landmarks": frozen_array(self.has_landmarks, np.bool_, (n, NUM_LANDMARKS), "has_landmarks"),
-            "ignore": frozen_array(self.ignore, np.bool_, (n,), "ignore"),
-            "image_sizes": frozen_array(self.image_sizes, np.intp, (num_images, 2), "image_sizes"),
-            "attributes": {k: frozen_array(v, np.float32, (n,), k) for k, v in self.attributes.items()},
-            "lines": frozen_array(np.zeros(n) if self.lines is None else self.lines, np.intp, (n,), "lines"),
+        arrays: dict[str, tuple[npt.DTypeLike, tuple[int, ...]]] = {
+            "num_faces": (np.intp, (num_images,)),
+            "boxes": (np.float32, (-1, 4)),
+            "landmarks": (np.float32, (n, NUM_LANDMARKS, 2)),
+            "has_landmarks": (np.bool_, (n, NUM_LANDMARKS)),
+            "ignore": (np.bool_, (n,)),
+            "image_sizes": (np.intp, (num_images, 2)),
+            "scores": (np.float32, (n,)),
+            "lines": (np.intp, (n,)),
         }
-        if self.scores is not None:
-            values["scores"] = frozen_array(self.scores, np.float32, (n,), "scores")
-        if int(values["num_faces"].sum()) != n:
-            raise ValueError(f"num_faces: expected a sum of {n}, got {int(values['num_faces'].sum())}")
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is found by the checks
+            values = {k: frozen_array(v, np.float32, (n,), k) for k, v in self.attributes.items()}
+            object.__setattr__(self, "attributes", values)
+            for name, (dtype, shape) in arrays.items():
+                value = getattr(self, name)
+                if name == "lines" and value is None:
+                    value = np.zeros(n)
+                if value is not None:
+                    object.__setattr__(self, name, frozen_array(value, dtype, shape, name))
+        if int(self.num_faces.sum()) != n:
+            raise ValueError(f"num_faces: expected a sum of {n}, got {int(self.num_faces.sum())}")
 
     @classmethod
-    def from_boxes(cls, file_names: Sequence[str], num_faces: npt.ArrayLike, boxes: npt.ArrayLike) -> FaceTable:
-        """A table of boxes without landmarks, none ignored; the sizes of the images are not known."""
-        array = np.asarray(boxes, np.float32).reshape(-1, 4)
-        n = len(array)
-        return cls(
-            file_names=file_names,
-            num_faces=np.asarray(num_faces, np.intp).reshape(-1),
-            boxes=array,
-            landmarks=np.full((n, NUM_LANDMARKS, 2), np.nan, np.float32),
-            has_landmarks=np.zeros((n, NUM_LANDMARKS), np.bool_),
-            ignore=np.zeros(n, np.bool_),
-            image_sizes=np.zeros((len(file_names), 2), np.intp),
-        )
+    def from_boxes(
+        cls,
+        file_names: Sequence[str],
+        num_faces: npt.ArrayLike,
+        boxes: npt.ArrayLike,
+        *,
+        landmarks: npt.ArrayLike | None = None,
+        image_sizes: npt.ArrayLike | None = None,
+        **others: Any,
+    ) -> FaceTable:
+        """A table of arrays of any type of number; what is not given is not known, and no face is ignored.
+
+        Landmarks are known where they are no NaN, unless `has_landmarks` is among the other attributes of the table.
+        """
+        corners: Any = np.asarray(boxes).reshape(-1, 4)
+        n = len(corners)
+        points: Any = np.full((n, NUM_LANDMARKS, 2), np.nan) if landmarks is None else np.asarray(landmarks)
+        sizes: Any = np.zeros((len(file_names), 2)) if image_sizes is None else image_sizes
+        defaults = {"has_landmarks": ~np.isnan(points).any(axis=2), "ignore": np.zeros(n)}
+        return cls(list(file_names), num_faces, corners, points, image_sizes=sizes, **{**defaults, **others})  # type: ignore[arg-type]
 
     @classmethod
     def from_labels(
         cls, file_names: Sequence[str], faces: Sequence[FaceLabels], *, image_sizes: npt.ArrayLike | None = None
     ) -> FaceTable:
         """A table of the true faces of some images; sizes are (P, 2) height and width."""
-        sizes = np.zeros((len(file_names), 2)) if image_sizes is None else np.asarray(image_sizes)
         parts = [*faces, FaceLabels.empty()]
-        names = dict.fromkeys(name for part in faces for name in part.attributes)
-        return cls(
-            file_names=list(file_names),
-            num_faces=np.array([len(part) for part in faces], np.intp),
-            boxes=np.concatenate([part.boxes for part in parts]),
-            landmarks=np.concatenate([part.landmarks for part in parts]),
-            has_landmarks=np.concatenate([part.has_landmarks for part in parts]),
-            ignore=np.concatenate([part.ignore for part in parts]),
-            image_sizes=sizes.astype(np.intp).reshape(len(file_names), 2),
-            attributes={
-                name: np.concatenate([part.attributes.get(name, _unknown(len(part))) for part in parts])
-                for name in names
-            },
-        )
+        names = ("boxes", "landmarks", "has_landmarks", "ignore")
+        arrays: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        counts = list(map(len, faces))
+        return cls.from_boxes(file_names, counts, image_sizes=image_sizes, attributes=_join_attributes(parts), **arrays)
 
     @classmethod
     def from_detections(
         cls, file_names: Sequence[str], faces: Sequence[FaceDetections], *, image_sizes: npt.ArrayLike | None = None
     ) -> FaceTable:
         """A table of the faces that a detector found in some images; sizes are (P, 2) height and width."""
-        sizes = np.zeros((len(file_names), 2)) if image_sizes is None else np.asarray(image_sizes)
         parts = [*faces, FaceDetections.empty()]
-        landmarks = np.concatenate([part.landmarks for part in parts])
-        return cls(
-            file_names=list(file_names),
-            num_faces=np.array([len(part) for part in faces], np.intp),
-            boxes=np.concatenate([part.boxes for part in parts]),
-            landmarks=landmarks,
-            has_landmarks=~np.isnan(landmarks).any(axis=2),
-            ignore=np.zeros(len(landmarks), np.bool_),
-            image_sizes=sizes.astype(np.intp).reshape(len(file_names), 2),
-            scores=np.concatenate([part.scores for part in parts]),
-        )
+        names = ("boxes", "landmarks", "scores")
+        arrays: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        return cls.from_boxes(file_names, list(map(len, faces)), image_sizes=image_sizes, **arrays)
 
     def __len__(self) -> int:
         """Number of images."""
@@ -228,6 +221,11 @@ class FaceTable:
         """(N,) image of each face."""
         return np.repeat(np.arange(len(self.file_names)), self.num_faces)
 
+    def spans(self) -> Iterator[tuple[str, slice]]:
+        """Name and faces of each image."""
+        for name, start, end in zip(self.file_names, self.starts.tolist(), self.ends.tolist(), strict=True):
+            yield name, slice(start, end)
+
     def place(self, face: int) -> str:
         """Where a face stands: `file:line`, or the file, the image and the number of the face in it."""
         image = int(np.searchsorted(self.ends, face, side="right"))
@@ -247,25 +245,19 @@ class FaceTable:
         """The faces of each image as detections; they share memory with the table."""
         scores = np.ones(len(self.boxes), np.float32) if self.scores is None else self.scores
         whole = FaceDetections(self.boxes, self.landmarks, scores)
-        return [
-            whole.select(np.s_[start:end]) for start, end in zip(self.starts.tolist(), self.ends.tolist(), strict=True)
-        ]
+        return [whole.select(faces) for _, faces in self.spans()]
 
     def label_images(self) -> list[ImageLabels]:
         """The images as labels, one by one."""
         sizes = self.image_sizes.tolist()
-        return [
-            ImageLabels(name, faces, width=width or None, height=height or None)
-            for name, faces, (height, width) in zip(self.file_names, self.labels(), sizes, strict=True)
-        ]
+        images = zip(self.file_names, self.labels(), sizes, strict=True)
+        return [ImageLabels(name, faces, width=w or None, height=h or None) for name, faces, (h, w) in images]
 
     def detection_images(self) -> list[ImageDetections]:
         """The images as detections, one by one."""
         sizes = self.image_sizes.tolist()
-        return [
-            ImageDetections(name, faces, width=width or None, height=height or None)
-            for name, faces, (height, width) in zip(self.file_names, self.detections(), sizes, strict=True)
-        ]
+        images = zip(self.file_names, self.detections(), sizes, strict=True)
+        return [ImageDetections(name, faces, width=w or None, height=h or None) for name, faces, (h, w) in images]
 
     @classmethod
     def from_images(cls, images: Iterable[ImageLabels] | Iterable[ImageDetections]) -> FaceTable:
@@ -273,11 +265,28 @@ class FaceTable:
         entries: list[ImageLabels | ImageDetections] = list(images)
         names = [entry.file_name for entry in entries]
         sizes = [(entry.height or 0, entry.width or 0) for entry in entries]
-        labels = [entry.faces for entry in entries if isinstance(entry, ImageLabels)]
         detections = [entry.faces for entry in entries if isinstance(entry, ImageDetections)]
-        if labels or not entries:
-            return cls.from_labels(names, labels, image_sizes=sizes)
-        return cls.from_detections(names, detections, image_sizes=sizes)
+        if detections:
+            return cls.from_detections(names, detections, image_sizes=sizes)
+        labels = [entry.faces for entry in entries if isinstance(entry, ImageLabels)]
+        return cls.from_labels(names, labels, image_sizes=sizes)
+
+    def with_finding(
+        self, reason: str, action: Action, mask: BoolArray, place: Callable[[int], str] | None = None
+    ) -> FaceTable:
+        """The table with what was found at the positions of a mask, nothing where it is empty.
+
+        Args:
+            reason: see Finding.
+            action: see Finding.
+            mask: of the faces; with `place`, of whatever that names.
+            place: names a position; None: FaceTable.place.
+        """
+        index = np.flatnonzero(mask)
+        if not len(index):
+            return self
+        examples = tuple(map(place or self.place, index[:MAX_EXAMPLES].tolist()))
+        return replace(self, findings=(*self.findings, Finding(reason, action, len(index), examples)))
 
     def select_images(self, index: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> FaceTable:
         """The images at the given positions (or of a mask), in that order, with their faces."""
@@ -315,32 +324,31 @@ class FaceTable:
     @classmethod
     def concatenate(cls, tables: Sequence[FaceTable]) -> FaceTable:
         """The images of all tables, one after the other; what is no array is that of the first table."""
-        first = tables[0]
         if len(tables) == 1:
-            return first
-        names = dict.fromkeys(name for table in tables for name in table.attributes)
+            return tables[0]
         arrays = ("num_faces", "boxes", "landmarks", "has_landmarks", "ignore", "image_sizes", "lines")
         values: dict[str, Any] = {name: np.concatenate([getattr(table, name) for table in tables]) for name in arrays}
-        with_scores = [table.scores for table in tables if table.scores is not None]
-        with_ids = [table.image_ids for table in tables if table.image_ids is not None]
+        scores = [table.scores for table in tables if table.scores is not None]
+        ids = [table.image_ids for table in tables if table.image_ids is not None]
         return replace(
-            first,
+            tables[0],
             **values,
             file_names=[name for table in tables for name in table.file_names],
-            scores=np.concatenate(with_scores) if len(with_scores) == len(tables) else None,
-            image_ids=[one for ids in with_ids for one in ids] if len(with_ids) == len(tables) else None,
+            scores=np.concatenate(scores) if len(scores) == len(tables) else None,
+            image_ids=list(chain.from_iterable(ids)) if len(ids) == len(tables) else None,
             sources=[source for table in tables for source in table.sources],
             findings=merge_findings(finding for table in tables for finding in table.findings),
-            attributes={
-                name: np.concatenate([table.attributes.get(name, _unknown(len(table.boxes))) for table in tables])
-                for name in names
-            },
+            attributes=_join_attributes(tables),
         )
 
 
-def _unknown(length: int) -> FloatArray:
-    """Values of an attribute that is not known."""
-    return np.full(length, np.nan, np.float32)
+def _join_attributes(parts: Sequence[FaceTable | FaceLabels]) -> dict[str, FloatArray]:
+    """The attributes of all faces, one part after the other; NaN where a part does not have one."""
+    unknown = [np.full(len(part.boxes), np.nan, np.float32) for part in parts]
+    return {
+        name: np.concatenate([part.attributes.get(name, nothing) for part, nothing in zip(parts, unknown, strict=True)])
+        for name in dict.fromkeys(name for part in parts for name in part.attributes)
+    }
 
 
 def read_occlusion(values: npt.NDArray[np.floating[Any]]) -> BoolArray:

@@ -1,30 +1,42 @@
-"""Text of label and prediction files, and single values in it, each checked with its place."""
+"""Text of label and prediction files, and single values in it.
+
+All functions that read, parse or check raise LabelFormatError with the place.
+"""
 
 from __future__ import annotations
 
 import gzip
 import warnings
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 import orjson
 
 from retinaface_cli.errors import LabelFormatError, shown
-from retinaface_cli.faces import FloatArray, IntArray
+from retinaface_cli.faces import NUM_LANDMARKS, FloatArray, IntArray
 from retinaface_cli.files import reading
-from retinaface_cli.formats.table import Float64Array
+from retinaface_cli.formats.table import OCCLUDED_LANDMARKS, FaceTable, Float64Array, read_occlusion
 
 _HEAD_BYTES = 1 << 16
 
 
-def read_head(path: Path) -> bytes:
-    """The first 64 KB of a file (unpacked) as UTF-8, without byte order mark and leading spaces.
+Row = tuple[int, str]
+"""A line with its number, from 1."""
 
-    Raises:
-        LabelFormatError: it cannot be read or unpacked, or is no regular file.
-    """
+
+class Block(NamedTuple):
+    """An image in a text file: its line and name, and the lines of its faces."""
+
+    line: int
+    name: str
+    rows: Sequence[Row]
+
+
+def read_head(path: Path) -> bytes:
+    """The first 64 KB of a file (unpacked) as UTF-8, without byte order mark and leading spaces."""
     with reading.open_regular(path, error=LabelFormatError) as file:
         head = file.read(_HEAD_BYTES)
         if head.startswith(b"\x1f\x8b"):
@@ -42,18 +54,17 @@ def try_read_head(path: Path) -> bytes:
         return b""
 
 
-def read_text(path: Path) -> str:
-    """A text file, unpacked if it is gzipped.
+read_text = partial(reading.read_text, error=LabelFormatError)
+"""A text file, unpacked if it is gzipped."""
 
-    Raises:
-        LabelFormatError: it cannot be read or unpacked, is no regular file, or too large.
-    """
-    return reading.read_text(path, error=LabelFormatError)
+read_utf8 = partial(reading.read_utf8, error=LabelFormatError)
+"""A text file as UTF-8."""
 
+parse_json = partial(reading.parse_json, error=LabelFormatError)
+"""The value of JSON text, with `place` for the error."""
 
-def read_utf8(path: Path) -> bytes:
-    """A text file as UTF-8; see read_text."""
-    return reading.read_utf8(path, error=LabelFormatError)
+read_json = partial(reading.read_json, error=LabelFormatError)
+"""The value of a JSON file."""
 
 
 def read_lines(path: Path) -> list[str]:
@@ -61,27 +72,42 @@ def read_lines(path: Path) -> list[str]:
     return [line.removesuffix("\r") for line in read_text(path).removesuffix("\n").split("\n")]
 
 
-def read_json(path: Path) -> Any:
-    """The value of a JSON file.
+def read_blocks(path: Path) -> Iterator[Block]:
+    """The images of a text file that has a line with the name, one with the number of faces, and a line a face.
 
-    Raises:
-        LabelFormatError: with the line; or see read_text.
+    Blank lines may stand between the images, and one line of zeros behind an image without faces.
     """
-    return reading.read_json(path, error=LabelFormatError)
+    lines = read_lines(path)
+    at = 0
+    while at < len(lines):
+        if not lines[at].strip():
+            at += 1
+            continue
+        name = as_name(lines[at].lstrip("#"), f"{path}:{at + 1}")
+        if at + 1 >= len(lines):
+            raise LabelFormatError(f"{path}:{at + 1}: expected a line with the number of faces behind {shorten(name)}")
+        count = parse_count(lines[at + 1], f"{path}:{at + 2}")
+        rows = lines[at + 2 : at + 2 + count]
+        if len(rows) < count:
+            raise LabelFormatError(f"{path}:{at + 2}: expected {count} faces, got {len(rows)}: the file is cut off")
+        yield Block(at + 1, name, list(enumerate(rows, at + 3)))
+        at += 2 + count
+        if not count and at < len(lines) and _is_zeros(lines[at]):
+            at += 1
 
 
-def parse_json(data: bytes, place: str) -> Any:
-    """The value that JSON text stands for; `place` is named in the error.
-
-    Raises:
-        LabelFormatError: the text is no JSON.
-    """
-    return reading.parse_json(data, place=place, error=LabelFormatError)
+def _is_zeros(line: str) -> bool:
+    return len(line.split()) >= 4 and not line.translate({ord("0"): None, ord("."): None}).strip()
 
 
 def dump_json(value: object) -> bytes:
     """JSON in one line; float32 arrays print with the fewest digits that read back the same, NaN as null."""
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+
+
+def json_list(lines: Sequence[bytes]) -> bytes:
+    """A JSON list of values that are JSON already, one to a line."""
+    return b"[\n" + b",\n".join(lines) + b"\n]\n" if lines else b"[]\n"
 
 
 def number_words(values: FloatArray | Float64Array) -> list[str]:
@@ -92,10 +118,22 @@ def number_words(values: FloatArray | Float64Array) -> list[str]:
     return f"{text},".replace(".0,", ",").replace("null", "")[:-1].split(",")
 
 
+def number_rows(values: FloatArray | Float64Array) -> list[tuple[str, ...]]:
+    """The words of each row of a table of numbers."""
+    words = iter(number_words(values))
+    return list(zip(*[words] * values.shape[1], strict=True))
+
+
 def shortest_decimals(values: FloatArray) -> Float64Array:
     """Float64 numbers that print as short as the float32 ones do: 58.393 for 58.39300155639648. NaN stays NaN."""
     flat: list[float | None] = orjson.loads(dump_json(np.ascontiguousarray(values).ravel()))
     return np.array(flat, np.float64).reshape(values.shape)
+
+
+def corners_of_xywh(boxes_xywh: Float64Array) -> Float64Array:
+    """(N, 4) corners of boxes that are left, top, width and height."""
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is found by the checks
+        return np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1)
 
 
 def decimal_boxes_xywh(boxes: FloatArray) -> Float64Array:
@@ -107,12 +145,27 @@ def decimal_boxes_xywh(boxes: FloatArray) -> Float64Array:
     return np.concatenate([corners[:, :2], np.where(is_same, short, sizes)], axis=1)
 
 
-def parse_rows(rows: Sequence[tuple[int, str]], path: Path) -> tuple[Float64Array, IntArray]:
-    """All numbers of numbered lines, one after the other, and how many each line has; `nan` and `inf` are numbers.
+def landmark_columns(
+    table: FaceTable, points: FloatArray | Float64Array, *, missing: float, visible: float, occluded: float = 1
+) -> Float64Array:
+    """(N, 15) x, y and a flag of each landmark; x and y of missing ones are as their flag.
 
-    Raises:
-        LabelFormatError: the place of the first word that is no number.
+    Args:
+        table: says which points are known and occluded.
+        points: (N, 5, 2) in the units to write.
+        missing: flag of missing points.
+        visible: flag of visible points.
+        occluded: flag of occluded points.
     """
+    unknown = np.zeros(len(points), np.float32)
+    is_occluded = read_occlusion(table.attributes.get(OCCLUDED_LANDMARKS, unknown))
+    flags = np.where(table.has_landmarks, np.where(is_occluded, occluded, visible), missing)[:, :, None]
+    known = np.where(table.has_landmarks[:, :, None], points, missing)
+    return np.concatenate([known, flags], axis=2).reshape(len(points), 3 * NUM_LANDMARKS)
+
+
+def parse_rows(rows: Sequence[Row], path: Path) -> tuple[Float64Array, IntArray]:
+    """All numbers of numbered lines, one after the other, and how many each line has; `nan` and `inf` are numbers."""
     counts = np.array([len(row.split()) for _, row in rows], np.intp)
     try:
         with warnings.catch_warnings():
@@ -133,11 +186,7 @@ def shorten(value: object) -> str:
 
 
 def parse_number(text: str | None, place: str, *, what: str = "a number") -> float:
-    """The number that a text stands for; `nan` and `inf` are numbers here, and are dealt with by the checks.
-
-    Raises:
-        LabelFormatError: the text is no number.
-    """
+    """The number that a text stands for; `nan` and `inf` are numbers here, and are dealt with by the checks."""
     words = (text or "").strip()
     try:
         if not words.isascii() or "_" in words:
@@ -148,11 +197,7 @@ def parse_number(text: str | None, place: str, *, what: str = "a number") -> flo
 
 
 def parse_count(text: str, place: str) -> int:
-    """The number of faces that stands alone on a line.
-
-    Raises:
-        LabelFormatError: the text is no such number.
-    """
+    """The number of faces that stands alone on a line."""
     words = text.strip()
     if not (words.isascii() and words.isdecimal()) or len(words) > 9:
         raise LabelFormatError(f"{place}: expected the number of faces, got {shorten(words)}")
@@ -160,55 +205,36 @@ def parse_count(text: str, place: str) -> int:
 
 
 def as_floats(values: object, count: int, place: str, *, what: str) -> list[float]:
-    """A JSON list of so many numbers.
-
-    Raises:
-        LabelFormatError: it is anything else.
-    """
+    """A JSON list of so many numbers."""
     if not isinstance(values, list) or len(values) != count:
         got = f"{len(values)}" if isinstance(values, list) else shorten(values)
         raise LabelFormatError(f"{place}: expected {what}, got {got}")
     return [as_float(value, place, what=what) for value in values]
 
 
-def as_float(value: object, place: str, *, what: str) -> float:
-    """A JSON number.
-
-    Raises:
-        LabelFormatError: it is anything else, or too large for a float.
-    """
+def as_float(value: object, place: str, *, what: str = "a number") -> float:
+    """A JSON number that a float can hold."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and not abs(value) > 1e300:  # NaN passes
         return float(value)
     raise LabelFormatError(f"{place}: expected {what}, got {shorten(value)}")
 
 
 def as_size(height: object, width: object, place: str) -> tuple[int, int]:
-    """Height and width of an image in whole pixels; (0, 0) where one of them is not given or 0.
-
-    Raises:
-        LabelFormatError: they are no positive whole numbers.
-    """
+    """Height and width of an image in whole pixels; (0, 0) where one of them is not given or 0."""
     if height in (None, 0) or width in (None, 0):
         return 0, 0
     sizes = []
     for value in (height, width):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 2**31 or value % 1:
-            raise LabelFormatError(
-                f"{place}: expected width and height in whole pixels, got {shorten(width)} x {shorten(height)}"
-            )
+            got = f"{shorten(width)} x {shorten(height)}"
+            raise LabelFormatError(f"{place}: expected width and height in whole pixels, got {got}")
         sizes.append(int(value))
     return sizes[0], sizes[1]
 
 
 def as_name(value: object, place: str) -> str:
-    """An image's name with forward slashes and without `./` in front; see also images.leave_out_unprintable.
-
-    Raises:
-        LabelFormatError: it is no text, or empty.
-    """
-    if not isinstance(value, str) or not value.strip():
-        raise LabelFormatError(f"{place}: expected the name of an image, got {shorten(value)}")
-    name = value.strip().replace("\\", "/")
+    """An image's name with forward slashes and without `./` in front; see also images.leave_out_unprintable."""
+    name = value.strip().replace("\\", "/") if isinstance(value, str) else ""
     while name.startswith("./"):
         name = name[2:].lstrip("/")
     if not name:
@@ -217,11 +243,15 @@ def as_name(value: object, place: str) -> str:
 
 
 def as_flag(value: object, place: str, *, what: str) -> bool:
-    """A mark that is true, false, 0 or 1, or absent.
-
-    Raises:
-        LabelFormatError: it is anything else.
-    """
+    """A mark that is true, false, 0 or 1, or absent."""
     if value is None or (isinstance(value, (bool, int, float)) and value in (0, 1)):
         return bool(value)
     raise LabelFormatError(f"{place}: {what}: expected true or false, got {shorten(value)}")
+
+
+def text_file_name(file_name: str) -> PurePosixPath:
+    """Path of an image's text file below its folder, which it never leaves."""
+    name = PurePosixPath(file_name)
+    if name.is_absolute() or ".." in name.parts:
+        name = PurePosixPath(name.name)
+    return name.with_suffix(".txt")

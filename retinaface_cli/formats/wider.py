@@ -13,32 +13,29 @@ from the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import NUM_LANDMARKS, FloatArray, IntArray
 from retinaface_cli.formats.images import gather_images
-from retinaface_cli.formats.reader import (
-    SPLITS,
-    ReadingOptions,
-    SourceHead,
-    TableBuilder,
-    choose_split,
-)
+from retinaface_cli.formats.reader import SPLITS, ReadingOptions, SourceHead, TableBuilder, choose_split
 from retinaface_cli.formats.retinaface_text import has_sizes_in_header, read_label_txt, read_labelv2_txt
-from retinaface_cli.formats.table import MAX_EXAMPLES, FaceTable, Finding, Float64Array
+from retinaface_cli.formats.table import FaceTable
 from retinaface_cli.formats.text import (
-    as_name,
+    Block,
+    corners_of_xywh,
     decimal_boxes_xywh,
+    number_rows,
     number_words,
-    parse_count,
     parse_rows,
+    read_blocks,
     read_lines,
-    shorten,
+    text_file_name,
 )
 from retinaface_cli.formats.wider_ground_truth import WIDER_ATTRIBUTES, read_wider_mat
 
@@ -52,22 +49,12 @@ _MAX_SHIFT = 1.5
 """Pixels by which the sides of a box may differ between two label files and still be the same face."""
 
 
-@dataclass(frozen=True)
-class _Part:
+class _Part(NamedTuple):
     """What was found of one part of the data set; None where it lacks."""
 
     official: Path | None
     landmarks: Path | None
     images: Path | None
-
-
-@dataclass(frozen=True)
-class _Block:
-    """An image in a text file: its line and name, and the numbered lines of its faces."""
-
-    line: int
-    name: str
-    rows: Sequence[tuple[int, str]]
 
 
 def recognizes_wider(source: SourceHead) -> bool:
@@ -110,14 +97,13 @@ def _choose(parts: dict[str, _Part], wanted: str | None, path: Path) -> str:
 
 def _read_part(part: _Part) -> FaceTable:
     """Labels of one part: landmarks, attributes, or both joined."""
+    official = None if part.official is None else _read_official(part.official)
     if part.landmarks is None:
-        if part.official is None:  # parts are only found with one of the two
-            raise AssertionError
-        return _read_official(part.official)
-    first = SourceHead(part.landmarks).lines[0]
-    read = read_labelv2_txt if has_sizes_in_header(first) else read_label_txt
+        assert official is not None  # parts are only found with one of the two
+        return official
+    read = read_labelv2_txt if has_sizes_in_header(SourceHead(part.landmarks).lines[0]) else read_label_txt
     table = read(part.landmarks, ReadingOptions())
-    return table if part.official is None else _join_attributes(table, _read_official(part.official))
+    return table if official is None else _join_attributes(table, official)
 
 
 def _read_official(path: Path) -> FaceTable:
@@ -136,7 +122,7 @@ def _find_parts(folder: Path) -> dict[str, _Part]:
         return parts
     owner = next((split for split, part in parts.items() if _shares_images(loose, part.official)), None)
     if owner is not None:
-        return {**parts, owner: replace(parts[owner], landmarks=parts[owner].landmarks or loose)}
+        return {**parts, owner: parts[owner]._replace(landmarks=parts[owner].landmarks or loose)}
     images = _first([base / "images"], folders=True)
     return parts or {_WHOLE: _Part(None, loose, images)}
 
@@ -172,7 +158,7 @@ def _shares_images(landmarks: Path, official: Path | None) -> bool:
 
 def _read_text(path: Path) -> FaceTable:
     """Reads the official text labels; lines may have the box alone."""
-    blocks = _read_blocks(path)
+    blocks = list(read_blocks(path))
     rows = [row for block in blocks for row in block.rows]
     flat, counts = parse_rows(rows, path)
     num_columns = 4 if len(counts) and counts[0] == 4 else 4 + len(WIDER_ATTRIBUTES)
@@ -181,88 +167,46 @@ def _read_text(path: Path) -> FaceTable:
         wanted = "4 box numbers" if counts[wrong[0]] < 4 else f"{num_columns} numbers"
         raise LabelFormatError(f"{path}:{rows[wrong[0]][0]}: expected {wanted}, got {counts[wrong[0]]}")
     values = flat.reshape(-1, num_columns)
-    with np.errstate(over="ignore"):
-        boxes = np.concatenate([values[:, :2], values[:, :2] + values[:, 2:4]], axis=1).astype(np.float32)
-        names = WIDER_ATTRIBUTES if num_columns > 4 else ()
-        attributes = {name: values[:, 4 + i].astype(np.float32) for i, name in enumerate(names)}
-    table = FaceTable.from_boxes([block.name for block in blocks], [len(block.rows) for block in blocks], boxes)
-    return replace(
-        table,
-        ignore=attributes["invalid"] == 1 if attributes else table.ignore,
+    attributes = dict(zip(WIDER_ATTRIBUTES, values[:, 4:].T, strict=False))
+    return FaceTable.from_boxes(
+        [block.name for block in blocks],
+        [len(block.rows) for block in blocks],
+        corners_of_xywh(values[:, :4]),
+        ignore=attributes["invalid"] == 1 if attributes else np.zeros(len(rows)),
         sources=[path] * len(blocks),
-        lines=np.array([number for number, _ in rows], np.intp),
+        lines=[number for number, _ in rows],
         attributes=attributes,
-        format_name="wider",
         boxes_are_corners=False,
     )
 
 
-def _read_blocks(path: Path) -> list[_Block]:
-    """Finds the images of a text file; blank lines may stand between them."""
-    lines = read_lines(path)
-    blocks = []
-    at = 0
-    while at < len(lines):
-        if not lines[at].strip():
-            at += 1
-            continue
-        name = as_name(lines[at].lstrip("#"), f"{path}:{at + 1}")
-        if at + 1 >= len(lines):
-            raise LabelFormatError(f"{path}:{at + 1}: expected a line with the number of faces behind {shorten(name)}")
-        count = parse_count(lines[at + 1], f"{path}:{at + 2}")
-        rows = lines[at + 2 : at + 2 + count]
-        if len(rows) < count:
-            raise LabelFormatError(f"{path}:{at + 2}: expected {count} faces, got {len(rows)}: the file is cut off")
-        blocks.append(_Block(at + 1, name, list(enumerate(rows, at + 3))))
-        at += 2 + count
-        if not count and at < len(lines) and _is_zeros(lines[at]):
-            at += 1
-    return blocks
-
-
-def _is_zeros(line: str) -> bool:
-    """Whether a line holds nothing but zeros, as behind an image without faces."""
-    return len(line.split()) >= 4 and not line.translate({ord("0"): None, ord("."): None}).strip()
-
-
 def _join_attributes(landmarks: FaceTable, official: FaceTable) -> FaceTable:
-    """Gives the faces of one table the attributes and marks of another.
+    """Gives the faces of one table, which are kept, the attributes and marks of another with the same images.
 
     Images and faces that only the other table has are added, and counted as a finding.
-
-    Args:
-        landmarks: its faces, boxes and landmarks are kept.
-        official: the same images, in any order.
     """
-    partner = _match(landmarks, official)
-    known = partner >= 0
-    attributes = dict(landmarks.attributes)
-    for name, values in official.attributes.items():
-        attributes[name] = np.where(known, values[np.maximum(partner, 0)] if len(values) else np.nan, np.nan).astype(
-            np.float32
-        )
-    ignore = landmarks.ignore.copy()
-    ignore[known] |= official.ignore[partner[known]]
-    joined = replace(landmarks, format_name="wider", attributes=attributes, ignore=ignore)
-    extra = np.ones(len(official.boxes), np.bool_)
-    extra[partner[known]] = False
-    findings = _added_findings(official, extra, set(landmarks.file_names))
-    added = replace(official.select_faces(extra), findings=findings)
+    partner = _match(landmarks, official)  # -1 where there is none, which takes the value behind the last one
+    attributes = {name: np.append(values, np.nan)[partner] for name, values in official.attributes.items()}
+    ignore = landmarks.ignore | np.append(official.ignore, False)[partner]
+    joined = replace(landmarks, attributes={**landmarks.attributes, **attributes}, ignore=ignore)
+    added = replace(official.select_faces(~np.isin(np.arange(len(official.boxes)), partner)), findings=())
+    known = set(landmarks.file_names)
+    is_new = np.array([name not in known for name in added.file_names], np.bool_)
+    added = added.with_finding(
+        "image of the official labels alone, added", "kept", is_new, added.file_names.__getitem__
+    )
+    added = added.with_finding("face of the official labels alone, added", "kept", ~is_new[added.image_index])
     return gather_images(FaceTable.concatenate([joined, added]))
 
 
 def _match(first: FaceTable, second: FaceTable) -> IntArray:
     """(N,) for each face of the first table the position of the same face in the second, -1 if it has none."""
-    position = {name: i for i, name in enumerate(second.file_names)}
+    spans = dict(second.spans())
     partner = np.full(len(first.boxes), -1, np.intp)
-    starts, ends, other_starts, other_ends = (
-        v.tolist() for v in (first.starts, first.ends, second.starts, second.ends)
-    )
-    for name, start, end in zip(first.file_names, starts, ends, strict=True):
-        j = position.get(name)
-        if j is not None:
-            found = _match_boxes(first.boxes[start:end], second.boxes[other_starts[j] : other_ends[j]])
-            partner[start:end] = np.where(found >= 0, found + other_starts[j], -1)
+    for name, faces in first.spans():
+        if (others := spans.get(name)) is not None:
+            found = _match_boxes(first.boxes[faces], second.boxes[others])
+            partner[faces] = np.where(found >= 0, found + others.start, -1)
     return partner
 
 
@@ -283,55 +227,25 @@ def _match_boxes(boxes: FloatArray, others: FloatArray) -> IntArray:
     return result
 
 
-def _added_findings(
-    official: FaceTable, extra: np.ndarray[tuple[int], np.dtype[np.bool_]], known: set[str]
-) -> tuple[Finding, ...]:
-    """What the official labels have more."""
-    new_names = [name for name in official.file_names if name not in known]
-    is_new = np.array([name not in known for name in official.file_names], np.bool_)
-    faces = np.flatnonzero(extra & ~is_new[official.image_index])
-    reasons = (
-        ("image of the official labels alone, added", len(new_names), tuple(new_names[:MAX_EXAMPLES])),
-        (
-            "face of the official labels alone, added",
-            len(faces),
-            tuple(official.place(face) for face in faces[:MAX_EXAMPLES].tolist()),
-        ),
-    )
-    return tuple(Finding(reason, "kept", count, places) for reason, count, places in reasons if count)
-
-
 def write_wider_labels(path: Path, table: FaceTable) -> None:
     """Writes labels as `wider_face_<part>_bbx_gt.txt`; attributes that are not known are 0, ignored faces `invalid`."""
     zeros = np.zeros(len(table.boxes))
     columns = [np.nan_to_num(table.attributes.get(name, zeros)) for name in WIDER_ATTRIBUTES]
     columns[WIDER_ATTRIBUTES.index("invalid")] = table.ignore.astype(np.float64)
-    rows = _rows(np.concatenate([decimal_boxes_xywh(table.boxes), np.stack(columns, axis=1)], axis=1))
-    nothing = " ".join(["0"] * (4 + len(WIDER_ATTRIBUTES)))
+    values = np.concatenate([decimal_boxes_xywh(table.boxes), np.stack(columns, axis=1)], axis=1)
+    rows = list(map(" ".join, number_rows(values)))
+    nothing = " ".join("0" * values.shape[1])
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        for name, start, end in zip(table.file_names, table.starts.tolist(), table.ends.tolist(), strict=True):
-            file.write("\n".join([name, str(end - start), *(rows[start:end] or [nothing])]) + "\n")
-
-
-def _rows(values: Float64Array) -> list[str]:
-    """The numbers of each row, parted by spaces."""
-    words = iter(number_words(values))
-    return [" ".join(row) for row in zip(*[words] * values.shape[1], strict=True)]
+        for name, faces in table.spans():
+            found = rows[faces]
+            file.write("\n".join([name, str(len(found)), *(found or [nothing])]) + "\n")
 
 
 def read_wider_detections(files: Iterable[Path], root: Path, options: ReadingOptions) -> FaceTable:
-    """Reads text files of detections, of one image each or of several.
+    """Reads text files of detections, of one image each or of several, in a folder that the events lie in.
 
     The image's name is the first line where that has a folder, else the file's place below the root with the name of
     the first line (which some scripts write without its ending). Files that are none of detections are left out.
-
-    Args:
-        files: the text files.
-        root: the folder that the events lie in.
-        options: what a reader takes.
-
-    Raises:
-        LabelFormatError: with file and line.
     """
     builder = TableBuilder(options)
     for path in files:
@@ -342,14 +256,14 @@ def read_wider_detections(files: Iterable[Path], root: Path, options: ReadingOpt
                 raise LabelFormatError(f"{path}:1: expected a name, a count and boxes; the file is empty")
             builder.note("text file that holds no detections, left out", "dropped", str(path))
             continue
-        blocks = _read_blocks(path)
+        blocks = list(read_blocks(path))
         for block in blocks:
             name = _image_name(block.name, path, root) if len(blocks) == 1 else block.name
             _add_detections(builder, name, block, path)
-    return builder.build("wider", boxes_are_corners=False)
+    return builder.build(boxes_are_corners=False)
 
 
-def _add_detections(builder: TableBuilder, name: str, block: _Block, path: Path) -> None:
+def _add_detections(builder: TableBuilder, name: str, block: Block, path: Path) -> None:
     """Adds an image with its faces."""
     flat, counts = parse_rows(block.rows, path)
     num_columns = int(counts[0]) if len(counts) else 5
@@ -382,20 +296,12 @@ def write_wider_detections(folder: Path, table: FaceTable) -> None:
     """
     kept = table.select_faces(~table.ignore)
     scores = np.ones(len(kept.boxes), np.float32) if kept.scores is None else kept.scores
-    words = zip(_rows(np.round(decimal_boxes_xywh(kept.boxes), 3)), number_words(scores), strict=True)
-    rows = [f"{box} {score}" for box, score in words]
-    for name, start, end in zip(kept.file_names, kept.starts.tolist(), kept.ends.tolist(), strict=True):
+    boxes = number_rows(np.round(decimal_boxes_xywh(kept.boxes), 3))
+    rows = [" ".join([*box, score]) for box, score in zip(boxes, number_words(scores), strict=True)]
+    for name, faces in kept.spans():
         path = folder / text_file_name(name)
         if path.exists():
             path = path.with_name(PurePosixPath(name).name + ".txt")
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = "\n".join([name, str(end - start), *rows[start:end]]) + "\n"
+        text = "\n".join([name, str(faces.stop - faces.start), *rows[faces]]) + "\n"
         path.write_text(text, encoding="utf-8", errors="replace", newline="\n")
-
-
-def text_file_name(file_name: str) -> PurePosixPath:
-    """Path of an image's text file below its folder, which it never leaves."""
-    name = PurePosixPath(file_name)
-    if name.is_absolute() or ".." in name.parts:
-        name = PurePosixPath(name.name)
-    return name.with_suffix(".txt")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,7 @@ from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import BoolArray, FloatArray
 from retinaface_cli.formats.mat_files import MatValue, read_mat
 from retinaface_cli.formats.table import FaceTable, Float64Array
-from retinaface_cli.formats.text import as_name, shorten
+from retinaface_cli.formats.text import as_name, corners_of_xywh, shorten
 
 WIDER_ATTRIBUTES = ("blur", "expression", "illumination", "invalid", "occlusion", "pose")
 """What stands behind the box of a face in the text labels, in this order."""
@@ -23,8 +22,7 @@ DIFFICULTIES = ("easy", "medium", "hard")
 """The three lists of the protocol."""
 
 
-@dataclass(frozen=True, eq=False)
-class WiderImage:
+class WiderImage(NamedTuple):
     """One image of the ground truth.
 
     Attributes:
@@ -36,8 +34,7 @@ class WiderImage:
     is_counted: Mapping[str, BoolArray]
 
 
-@dataclass(frozen=True, eq=False)
-class _MatImage:
+class _MatImage(NamedTuple):
     """One image of a .mat file: its name, and (N, 4) boxes, attributes or the counted indices."""
 
     name: str
@@ -77,19 +74,17 @@ def read_wider_mat(path: Path) -> FaceTable:
     Raises:
         LabelFormatError: the file cannot be understood.
     """
-    fields = ("face_bbx_list", *(f"{name}_label_list" for name in WIDER_ATTRIBUTES))
-    images = _read_mat(path, fields)
-    boxes_list = [_boxes(image, path) for image in images]
-    num_faces = np.array([len(boxes) for boxes in boxes_list], np.intp)
-    boxes = np.concatenate(boxes_list) if boxes_list else np.zeros((0, 4))
-    boxes[:, 2:] += boxes[:, :2]
+    images = _read_mat(path, ("face_bbx_list", *(f"{name}_label_list" for name in WIDER_ATTRIBUTES)))
+    boxes = [_boxes(image, path) for image in images]
+    num_faces = list(map(len, boxes))
     attributes = {name: _attribute(images, num_faces, name, path) for name in WIDER_ATTRIBUTES}
-    return replace(
-        FaceTable.from_boxes([image.name for image in images], num_faces, boxes),
+    return FaceTable.from_boxes(
+        [image.name for image in images],
+        num_faces,
+        corners_of_xywh(np.concatenate([*boxes, np.zeros((0, 4))])),
         ignore=attributes["invalid"] == 1,
         sources=[path] * len(images),
         attributes=attributes,
-        format_name="wider-mat",
         boxes_are_corners=False,
     )
 
@@ -104,15 +99,15 @@ def _boxes(image: _MatImage, path: Path) -> Float64Array:
     return values
 
 
-def _attribute(images: list[_MatImage], num_faces: npt.NDArray[np.intp], name: str, path: Path) -> FloatArray:
+def _attribute(images: list[_MatImage], num_faces: list[int], name: str, path: Path) -> FloatArray:
     """One attribute of all faces."""
-    result = []
-    for image, wanted in zip(images, num_faces.tolist(), strict=True):
+    result = [np.zeros(0, np.float32)]
+    for image, wanted in zip(images, num_faces, strict=True):
         values = image.values[f"{name}_label_list"].ravel()
         if len(values) != wanted:
             raise LabelFormatError(f"{path}: {image.name}: expected {wanted} values of {name}, got {len(values)}")
         result.append(values.astype(np.float32))
-    return np.concatenate(result) if result else np.zeros(0, np.float32)
+    return np.concatenate(result)
 
 
 def _counted(indices: npt.NDArray[Any], num_faces: int, place: str) -> BoolArray:
@@ -133,36 +128,29 @@ def _read_mat(path: Path, fields: tuple[str, ...]) -> list[_MatImage]:
     if missing:
         found = ", ".join(content) or "none of them"
         raise LabelFormatError(f"{path}: expected WIDER FACE's {', '.join(missing)}, got {found}")
-    events, files = _cells(content["event_list"], path), _cells(content["file_list"], path)
     images = []
-    for i, event in enumerate(events):
-        for j, file in enumerate(_cells(_pick(files, i, path), path)):
-            values = {name: _numbers(_pick(_pick(content[name], i, path), j, path), path) for name in fields}
+    for i in range(len(_pick(content["event_list"], path))):
+        event = _pick(content["event_list"], path, i)
+        for j in range(len(_pick(content["file_list"], path, i, kind=list))):
+            file = _pick(content["file_list"], path, i, j)
             if not isinstance(event, str) or not isinstance(file, str):
-                raise LabelFormatError(
-                    f"{path}: expected names in event_list and file_list, got {shorten(event)}, {shorten(file)}"
-                )
+                got = f"{shorten(event)}, {shorten(file)}"
+                raise LabelFormatError(f"{path}: expected names in event_list and file_list, got {got}")
+            values = {name: _pick(content[name], path, i, j, kind=np.ndarray) for name in fields}
             images.append(_MatImage(as_name(f"{event}/{file}.jpg", str(path)), values))
     return images
 
 
-def _cells(value: MatValue, path: Path) -> list[Any]:
-    """The cells of a cell array."""
-    if not isinstance(value, list):
-        raise LabelFormatError(f"{path}: not laid out as WIDER FACE's files are: expected a cell array")
-    return value
-
-
-def _pick(value: MatValue, index: int, path: Path) -> Any:
-    """One cell of a cell array."""
-    cells = _cells(value, path)
-    if index >= len(cells):
-        raise LabelFormatError(f"{path}: not laid out as WIDER FACE's files are: {len(cells)} cells are too few")
-    return cells[index]
-
-
-def _numbers(value: MatValue, path: Path) -> npt.NDArray[Any]:
-    """A numeric array."""
-    if not isinstance(value, np.ndarray):
-        raise LabelFormatError(f"{path}: not laid out as WIDER FACE's files are: expected numbers")
+def _pick(value: MatValue, path: Path, *indices: int, kind: type | None = None) -> Any:
+    """One cell of nested cell arrays, or with no index the cells; `kind` is what it must be."""
+    place = f"{path}: not laid out as WIDER FACE's files are"
+    kind = kind if indices else list
+    for index in indices:
+        if not isinstance(value, list):
+            raise LabelFormatError(f"{place}: expected a cell array")
+        if index >= len(value):
+            raise LabelFormatError(f"{place}: {len(value)} cells are too few")
+        value = value[index]
+    if kind is not None and not isinstance(value, kind):
+        raise LabelFormatError(f"{place}: expected {'a cell array' if kind is list else 'numbers'}")
     return value

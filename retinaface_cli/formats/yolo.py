@@ -11,18 +11,19 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 
 from retinaface_cli.errors import LabelFormatError, RetinaFaceError, shown
 from retinaface_cli.faces import LANDMARK_MIRROR_ORDER, NUM_LANDMARKS
+from retinaface_cli.files.listing import IMAGE_SUFFIXES
 from retinaface_cli.files.yaml_text import read_yaml_file
-from retinaface_cli.formats.class_names import choose_face_classes
-from retinaface_cli.formats.image_heads import read_size_from_head
+from retinaface_cli.formats.class_names import as_class_name, choose_face_classes
+from retinaface_cli.formats.images import measure_file
 from retinaface_cli.formats.reader import (
     SPLIT_NAMES,
     SPLITS,
@@ -33,20 +34,26 @@ from retinaface_cli.formats.reader import (
     choose_split,
     exists,
     walk_files,
-    walk_images,
 )
-from retinaface_cli.formats.table import OCCLUDED_LANDMARKS, FaceTable, Float64Array, read_occlusion
-from retinaface_cli.formats.text import as_name, parse_number, read_lines, read_text, shorten, try_read_head
-from retinaface_cli.formats.wider import text_file_name
+from retinaface_cli.formats.table import OCCLUDED_LANDMARKS, FaceTable
+from retinaface_cli.formats.text import (
+    as_name,
+    landmark_columns,
+    parse_number,
+    read_lines,
+    read_text,
+    shorten,
+    text_file_name,
+    try_read_head,
+)
 
-_NUM_BOX = 5
 _MAX_CLASSES = 1_000_000
 
 _NUM_DECIMALS = 9
 """Pixels are rounded to so many decimals, so that a box at the border of its image is at 0 again."""
 
-_VALUES_A_POINT = {_NUM_BOX: 0, _NUM_BOX + 2 * NUM_LANDMARKS: 2, _NUM_BOX + 3 * NUM_LANDMARKS: 3}
-"""Numbers on a line -> values a landmark."""
+_VALUES_A_POINT = {4: 0, 4 + 2 * NUM_LANDMARKS: 2, 4 + 3 * NUM_LANDMARKS: 3}
+"""Numbers behind the class -> values a landmark."""
 
 _YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 _CLASS_FILES = ("classes.txt", "obj.names", "notes.json")
@@ -58,8 +65,7 @@ _NUMBER = "%.15g"
 """Far finer than float32 in pixels, so that a face reads back the same."""
 
 
-@dataclass(frozen=True)
-class _Layout:
+class _Layout(NamedTuple):
     """A YOLO data set, found on the disk.
 
     Attributes:
@@ -77,15 +83,14 @@ class _Layout:
     keypoint_shape: tuple[int, int] | None
 
 
-@dataclass(frozen=True)
-class _Object:
-    """One line of a text file: its class, corners, points, occluded points, score and line."""
+class _Object(NamedTuple):
+    """One line of a text file: its class, corners, points, score, attributes and line."""
 
     category: int
     box: Sequence[float]
     points: Sequence[Point | None]
-    occluded: int | None
     score: float
+    attributes: Mapping[str, float]
     line: int
 
 
@@ -102,7 +107,7 @@ def recognizes_yolo(source: SourceHead) -> bool:
 def _is_yolo_file(path: Path, *, with_scores: bool = False) -> bool:
     """Whether the first line of a file is a class and numbers between 0 and 1."""
     words = (try_read_head(path)[:1000].decode("utf-8", errors="replace").splitlines() or [""])[0].split()
-    if len(words) - with_scores not in _VALUES_A_POINT or not words[0].isdecimal():
+    if len(words) - 1 - with_scores not in _VALUES_A_POINT or not words[0].isdecimal():
         return False
     try:
         return all(0 <= float(word) <= 1 for word in words[1:5])
@@ -116,13 +121,9 @@ def recognizes_yolo_detections(files: Sequence[Path]) -> bool:
 
 
 def read_yolo(path: Path, options: ReadingOptions) -> FaceTable:
-    """Reads a YOLO, YOLO-face or YOLO-pose data set; images without a text file have no faces.
+    """Reads a YOLO, YOLO-face or YOLO-pose data set: its folder, that of its text files, or data.yaml.
 
-    Images whose text file is broken are left out and counted.
-
-    Args:
-        path: the folder of the data set, of its text files, or data.yaml.
-        options: split, folder of the images, classes.
+    Images without a text file have no faces; those whose text file is broken are left out and counted.
 
     Raises:
         LabelFormatError: with the place; also where no images are found, or no text file can be read.
@@ -131,49 +132,42 @@ def read_yolo(path: Path, options: ReadingOptions) -> FaceTable:
     builder = TableBuilder(options)
     pairs = list(_pair(layout, builder))
     if not pairs:
-        looked = ", ".join(str(folder) for folder in layout.image_folders)
+        looked = ", ".join(map(str, layout.image_folders)) or "the list"
         raise LabelFormatError(
-            f"{path}: found no images, without which YOLO labels have no pixels; looked in {looked or 'the list'}; "
+            f"{path}: found no images, without which YOLO labels have no pixels; looked in {looked}; "
             "name their folder with --images"
         )
-    root = _common_folder([image for image, _ in pairs], layout)
+    is_one_folder = len(layout.image_folders) == 1 and not layout.image_files
+    root = layout.image_folders[0] if is_one_folder else Path(os.path.commonpath([image.parent for image, _ in pairs]))
     chosen = _chosen_classes(layout, options, path, builder)
     first_places: dict[int, str] = {}
     for image, labels in pairs:
-        size = _size(image)
-        if size is None:
+        size = measure_file(image)
+        if size in (None, (0, 0)):
             builder.note("image that cannot be read, left out", "dropped", str(image))
             continue
         name = as_name(Path(os.path.relpath(image, root)).as_posix(), str(image))
-        if labels is None:
-            builder.add_image(name, image, size=size)
-            continue
-        with builder.label_file():
-            objects = list(_read_objects(labels, size, layout, options))
+        with nullcontext() if labels is None else builder.label_file():
+            objects = [] if labels is None else list(_read_objects(labels, size, layout, options))
+            builder.add_image(name, labels or image, size=size)
             for found in objects:
-                first_places.setdefault(found.category, f"{found.category} in {labels}:{found.line}")
-            builder.add_image(name, labels, size=size)
-            _add_faces(builder, objects, labels, chosen)
+                place = f"{labels}:{found.line}"
+                first_places.setdefault(found.category, f"{found.category} in {place}")
+                if chosen is not None and found.category not in chosen:
+                    builder.note("object of another class, left out", "dropped", place)
+                else:
+                    _, box, points, score, attributes, line = found
+                    builder.add_face(box, points, score=score, attributes=attributes, line=line)
     if chosen is None and len(first_places) > 1:
         places = " and ".join(first_places[number] for number in sorted(first_places)[:2])
         raise LabelFormatError(f"{path}: several classes ({places}) and no data.yaml; name them in one (names: [...])")
-    return builder.build("yolo", boxes_are_corners=False, image_root=root)
-
-
-def _add_faces(builder: TableBuilder, objects: Sequence[_Object], labels: Path, chosen: frozenset[int] | None) -> None:
-    """Adds the objects of a text file that are faces."""
-    for found in objects:
-        if chosen is not None and found.category not in chosen:
-            builder.note("object of another class, left out", "dropped", f"{labels}:{found.line}")
-            continue
-        attributes = {} if found.occluded is None else {OCCLUDED_LANDMARKS: float(found.occluded)}
-        builder.add_face(found.box, found.points, score=found.score, attributes=attributes, line=found.line)
+    return builder.build(boxes_are_corners=False, image_root=root)
 
 
 def _pair(layout: _Layout, builder: TableBuilder) -> Iterator[tuple[Path, Path | None]]:
     """Images with their text files; text files without an image are counted."""
     used: set[Path] = set()
-    images = [(image, folder) for folder in layout.image_folders for image in walk_images(folder)]
+    images = [(image, folder) for folder in layout.image_folders for image in walk_files(folder, *IMAGE_SUFFIXES)]
     images += [(image, image.parent) for image in layout.image_files]
     for image, folder in images:
         labels = _labels_of(image, folder, layout)
@@ -205,13 +199,6 @@ def _label_file(image: Path, root: Path) -> Path:
     return image.with_suffix(".txt")
 
 
-def _common_folder(images: Sequence[Path], layout: _Layout) -> Path:
-    """The folder that names are relative to."""
-    if len(layout.image_folders) == 1 and not layout.image_files:
-        return layout.image_folders[0]
-    return Path(os.path.commonpath([image.parent for image in images]))
-
-
 def _chosen_classes(
     layout: _Layout, options: ReadingOptions, path: Path, builder: TableBuilder
 ) -> frozenset[int] | None:
@@ -222,53 +209,34 @@ def _chosen_classes(
     return frozenset(number for number, name in layout.class_names.items() if name in names)
 
 
-def _size(image: Path) -> tuple[int, int] | None:
-    """(height, width), None if the file is no image."""
-    try:
-        return read_size_from_head(image)
-    except (OSError, ValueError):  # missing, or of a name that no file can have
-        return None
-
-
 def _read_objects(path: Path, size: tuple[int, int], layout: _Layout, options: ReadingOptions) -> Iterator[_Object]:
     """The objects of a text file."""
+    height, width = size
     for number, line in enumerate(read_lines(path), 1):
-        words = line.split()
-        if not words:
+        if not (words := line.split()):
             continue
         place = f"{path}:{number}"
-        values = [parse_number(word, place) for word in words]
-        if values[0] not in range(_MAX_CLASSES):
+        category, *values = (parse_number(word, place) for word in words)
+        if category not in range(_MAX_CLASSES):
             raise LabelFormatError(f"{place}: expected the number of a class first, got {shorten(words[0])}")
-        score = 0.0
-        if options.with_scores:
-            if len(values) - 1 not in _VALUES_A_POINT:
-                raise LabelFormatError(f"{place}: expected a confidence last, got {len(values)} numbers")
-            score = values.pop()
-        yield _read_object(values, size, layout, place=place, line=number, score=score)
-
-
-def _read_object(
-    values: Sequence[float], size: tuple[int, int], layout: _Layout, *, place: str, line: int, score: float
-) -> _Object:
-    """One line of numbers."""
-    step = _VALUES_A_POINT.get(len(values))
-    if step is None or (step and layout.keypoint_shape not in (None, (NUM_LANDMARKS, step))):
-        wanted = "5 numbers (class cx cy w h), or with five points 15 or 20"
-        raise LabelFormatError(f"{place}: expected {wanted}, got {len(values)}")
-    height, width = size
-    x, y, box_width, box_height = values[1] * width, values[2] * height, values[3] * width, values[4] * height
-    corners = (x - box_width / 2, y - box_height / 2, x + box_width / 2, y + box_height / 2)
-    box = [round(value, _NUM_DECIMALS) for value in corners]
-    points: list[Point | None] = []
-    occluded = None
-    if step:
-        triples = [values[i : i + step] for i in range(_NUM_BOX, len(values), step)]
-        scaled = [(round(p[0] * width, _NUM_DECIMALS), round(p[1] * height, _NUM_DECIMALS)) for p in triples]
-        points = [point if _is_known(p) else None for point, p in zip(scaled, triples, strict=True)]
-        if step == 3 and any(points):
-            occluded = sum(2**i for i, p in enumerate(triples) if p[2] == 1)
-    return _Object(int(values[0]), box, points, occluded, score, line)
+        if options.with_scores and len(values) - 1 not in _VALUES_A_POINT:
+            raise LabelFormatError(f"{place}: expected a confidence last, got {len(words)} numbers")
+        score = values.pop() if options.with_scores else 0.0
+        step = _VALUES_A_POINT.get(len(values))
+        if step is None or (step and layout.keypoint_shape not in (None, (NUM_LANDMARKS, step))):
+            wanted = "5 numbers (class cx cy w h), or with five points 15 or 20"
+            raise LabelFormatError(f"{place}: expected {wanted}, got {1 + len(values)}")
+        x, y, half_width, half_height = (part * side for part, side in zip(values, (width, height) * 2, strict=False))
+        half_width, half_height = half_width / 2, half_height / 2
+        box = [round(v, _NUM_DECIMALS) for v in (x - half_width, y - half_height, x + half_width, y + half_height)]
+        given = [values[i : i + step] for i in range(4, len(values), step or 1)]
+        points: list[Point | None] = [
+            (round(p[0] * width, _NUM_DECIMALS), round(p[1] * height, _NUM_DECIMALS)) if _is_known(p) else None
+            for p in given
+        ]
+        occluded = sum(2**i for i, p in enumerate(given) if p[2:] == [1])
+        attributes = {OCCLUDED_LANDMARKS: occluded} if step == 3 and any(points) else {}
+        yield _Object(int(category), box, points, score, attributes, number)
 
 
 def _is_known(point: Sequence[float]) -> bool:
@@ -283,7 +251,9 @@ def _find_layout(path: Path, options: ReadingOptions) -> _Layout:
         LabelFormatError: data.yaml cannot be understood; the set has several splits and none is chosen.
     """
     yaml_path = path if path.is_file() else _find_yaml(path)
-    content = _read_yaml(yaml_path) if yaml_path is not None else {}
+    content = read_yaml_file(yaml_path, error=LabelFormatError) if yaml_path is not None else {}
+    if not isinstance(content, dict):
+        raise LabelFormatError(f"{yaml_path}: expected names, train and val, got {type(content).__name__}")
     root = path if path.is_dir() else path.parent
     names = _class_names(content, yaml_path) or _listed_classes(root)
     shape = _keypoint_shape(content, yaml_path)
@@ -309,26 +279,14 @@ def _find_yaml(folder: Path) -> Path | None:
     return None
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping of a YAML file."""
-    content = read_yaml_file(path, error=LabelFormatError)
-    if not isinstance(content, dict):
-        raise LabelFormatError(f"{path}: expected names, train and val, got {type(content).__name__}")
-    return content
-
-
 def _class_names(content: Mapping[str, Any], path: Path | None) -> dict[int, str]:
     """Class number -> name, from a list or a mapping."""
     names = content.get("names", {})
     if isinstance(names, list):
-        return {i: _name(name) for i, name in enumerate(names)}
+        names = dict(enumerate(names))
     if isinstance(names, dict) and all(isinstance(number, int) for number in names):
-        return {number: _name(name) for number, name in names.items()}
+        return {number: as_class_name(name) for number, name in names.items()}
     raise LabelFormatError(f"{path}: names: expected a list of class names, got {shorten(names)}")
-
-
-def _name(value: object) -> str:
-    return value if isinstance(value, str) else shorten(value)
 
 
 def _listed_classes(root: Path) -> dict[int, str]:
@@ -361,10 +319,10 @@ def _keypoint_shape(content: Mapping[str, Any], path: Path | None) -> tuple[int,
 def _named_images(content: Mapping[str, Any], split: str, yaml_path: Path) -> tuple[list[Path], list[Path]]:
     """Folders and single files that data.yaml names for a split."""
     named = content[split] if isinstance(content[split], list) else [content[split]]
-    base = yaml_path.parent / _name(content.get("path") or "")
+    base = yaml_path.parent / as_class_name(content.get("path") or "")
     folders: list[Path] = []
     files: list[Path] = []
-    for entry in map(_name, named):
+    for entry in map(as_class_name, named):
         # Roboflow writes ../train/images although the folder lies beside data.yaml
         tried = [base / entry, yaml_path.parent / entry, yaml_path.parent / entry.lstrip("./")]
         found = next((path for path in tried if exists(path)), None)
@@ -416,17 +374,18 @@ def write_yolo(folder: Path, table: FaceTable) -> None:
         )
     has_landmarks = bool(table.has_landmarks.any())
     rows = _rows(kept, with_landmarks=has_landmarks)
-    for name, start, end in zip(kept.file_names, kept.starts.tolist(), kept.ends.tolist(), strict=True):
+    for name, faces in kept.spans():
         path = folder / "labels" / text_file_name(name)
         if path.exists():
             raise RetinaFaceError(f"{name}: another image has the same YOLO label file {path.name}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(rows[start:end]), encoding="utf-8", newline="\n")
+        path.write_text("".join(rows[faces]), encoding="utf-8", newline="\n")
         if kept.image_root is not None:
-            _place_image(
-                kept.image_root / name, folder / "images" / text_file_name(name).parent / PurePosixPath(name).name
-            )
-    text = _data_yaml(with_landmarks=has_landmarks, with_images=kept.image_root is not None)
+            target = folder / "images" / text_file_name(name).with_name(PurePosixPath(name).name)
+            _place_image(kept.image_root / name, target)
+    note = "" if kept.image_root else "# put the images, or a link to them, into the folder images\n"
+    shape = f"kpt_shape: [{NUM_LANDMARKS}, 3]\nflip_idx: {list(LANDMARK_MIRROR_ORDER)}\n" if has_landmarks else ""
+    text = f"{note}train: images\nnc: 1\nnames: [face]\n{shape}"
     (folder / "data.yaml").write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -436,21 +395,10 @@ def _rows(table: FaceTable, *, with_landmarks: bool) -> list[str]:
     corners = table.boxes.astype(np.float64).reshape(-1, 2, 2) / scale
     columns = [np.zeros((len(corners), 1)), corners.mean(axis=1), corners[:, 1] - corners[:, 0]]
     if with_landmarks:
-        columns.append(_point_columns(table, scale))
+        columns.append(landmark_columns(table, table.landmarks / scale, missing=0, visible=2))
     values = np.concatenate(columns, axis=1)
     row = " ".join(["%d", *[_NUMBER] * (values.shape[1] - 1)]) + "\n"
     return [row % tuple(numbers) for numbers in values.tolist()]
-
-
-def _point_columns(table: FaceTable, scale: Float64Array) -> Float64Array:
-    """(N, 15) x, y and 2 for visible, 1 for occluded, 0 for missing points."""
-    has = table.has_landmarks
-    unknown = np.zeros(len(has), np.float32)
-    is_occluded = read_occlusion(table.attributes.get(OCCLUDED_LANDMARKS, unknown))
-    points = np.zeros((len(has), NUM_LANDMARKS, 3))
-    points[:, :, :2] = np.where(has[:, :, None], table.landmarks / scale, 0.0)
-    points[:, :, 2] = np.where(has, np.where(is_occluded, 1, 2), 0)
-    return points.reshape(len(has), 3 * NUM_LANDMARKS)
 
 
 def _place_image(source: Path, target: Path) -> None:
@@ -460,10 +408,3 @@ def _place_image(source: Path, target: Path) -> None:
         target.symlink_to(source.resolve())
     except OSError:  # a file system without links
         shutil.copyfile(source, target)
-
-
-def _data_yaml(*, with_landmarks: bool, with_images: bool) -> str:
-    """The description of the data set."""
-    note = "" if with_images else "# put the images, or a link to them, into the folder images\n"
-    shape = f"kpt_shape: [{NUM_LANDMARKS}, 3]\nflip_idx: {list(LANDMARK_MIRROR_ORDER)}\n" if with_landmarks else ""
-    return f"{note}train: images\nnc: 1\nnames: [face]\n{shape}"

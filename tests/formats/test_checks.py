@@ -34,7 +34,7 @@ def table(*faces: FaceRecord, size: tuple[int, int] = (0, 0), corners: bool = Tr
     builder.add_image("a.jpg", Path("labels.txt"), size=size)
     for face in faces:
         builder.add_face(face.box, face.points, ignore=face.ignore, attributes=face.attributes, line=face.line)
-    return builder.build("csv", boxes_are_corners=corners, is_order_known=known)
+    return builder.build(boxes_are_corners=corners, is_order_known=known)
 
 
 def summary(findings: object) -> list[tuple[str, int]]:
@@ -162,7 +162,7 @@ def test_an_attribute_that_float32_cannot_hold_is_unknown() -> None:
 
 
 def test_no_faces_at_all_are_no_findings() -> None:
-    checked = check_labels(TableBuilder().build("json"))
+    checked = check_labels(TableBuilder().build())
     assert checked.label_images() == []
     assert checked.findings == ()
 

@@ -62,4 +62,4 @@ def test_a_single_class_of_something_else_is_no_face(name: str) -> None:
 def test_a_guess_is_told(names: list[str], count: int) -> None:
     builder = TableBuilder()
     choose_face_classes(names, ReadingOptions(), "x", builder)
-    assert [finding.action for finding in builder.build("coco").findings] == ["chosen"] * count
+    assert [finding.action for finding in builder.build().findings] == ["chosen"] * count

@@ -46,7 +46,7 @@ def test_all_lists_of_a_folder_are_read(tmp_path: Path) -> None:
         ("a\n2\n20 10 0 100 100 1\n", ":2: expected 2 faces, got 1: the file is cut off"),
         ("a\nb\n", ":2: expected the number of faces, got 'b'"),
         ("a\n1\n20 10 nan 100 100 1\n", ":3: expected an angle in radians, got 'nan'"),
-        ("a\n", ":2: expected the number of faces, got ''"),
+        ("a\n", ":1: expected a line with the number of faces behind 'a'"),
     ],
 )
 def test_broken_lines_are_named(text: str, message: str, tmp_path: Path) -> None:
