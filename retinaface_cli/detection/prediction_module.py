@@ -29,7 +29,7 @@ from retinaface_cli.detection.detector import FaceDetector
 from retinaface_cli.detection.network_files import NetworkFile
 from retinaface_cli.detection.results import RESULTS
 from retinaface_cli.detection.tally import PredictionTally
-from retinaface_cli.errors import RetinaFaceError
+from retinaface_cli.errors import RetinaFaceError, shown
 from retinaface_cli.faces import FaceDetections
 from retinaface_cli.files.outputs import OutputFolder
 from retinaface_cli.files.shared_work import SharedWork, new_token
@@ -50,9 +50,9 @@ _PARTS_A_PROCESS = 4
 class LostProcessError(RetinaFaceError):
     """Another process of the run crashed or was killed."""
 
-    def __init__(self, reason: str = "") -> None:
+    def __init__(self, output: Path, reason: str = "") -> None:
         what = "another process of the run ended before its work was done"
-        super().__init__(f"{what}{f' ({reason})' if reason else ''}; go on with --output and --resume")
+        super().__init__(f"{what}{f' ({reason})' if reason else ''}; go on with --output {shown(output)} --resume")
 
 
 class ImageStream:
@@ -239,8 +239,12 @@ class PredictionModule(pl.LightningModule):
             is_over=lambda: self.is_other_gone() or (self._should_stop() and time.monotonic() > last_moment)
         )
         self.seconds = time.monotonic() - self._started
-        if not self.stop_requested.is_set() and (self._shared.problem or self.is_other_gone()):
-            raise LostProcessError(self._shared.problem)
+        if self.stop_requested.is_set():
+            reason = self._shared.explain_silence(0)  # it would have told the user
+        else:
+            reason = self._shared.problem or ("" if not self.is_other_gone() else "it was killed or crashed")
+        if reason:
+            raise LostProcessError(self.results.folder.root, reason)
         self.tally = self.total()
         if self.global_rank == 0 and not is_stopped:
             self._shared.clear_claims()

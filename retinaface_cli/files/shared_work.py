@@ -29,6 +29,7 @@ LOST_SECONDS = 30.0
 """A process that writes nothing for so long is taken for lost."""
 
 _BEAT_SECONDS = 1.0
+_SILENT_SECONDS = 5.0
 
 State = Literal["working", "ended", "stopped", "failed"]
 """Stopped: by the user, before the end."""
@@ -120,6 +121,13 @@ class SharedWork:
         """What the other processes said last."""
         return [other.content for other in self._others.values()]
 
+    def explain_silence(self, rank: int) -> str:
+        """That another process has not ended, and says nothing any more; nothing where it has or does."""
+        status = self._others.get(rank)
+        if status is None or status.state != "working" or time.monotonic() - status.changed < _SILENT_SECONDS:
+            return ""
+        return _describe_silence(rank, status)
+
     @property
     def is_stopped(self) -> bool:
         """Whether the user has stopped another process."""
@@ -183,4 +191,9 @@ class SharedWork:
         if status.state == "failed":
             self.problem = f"process {rank + 1} ({status.place}) ended with an error: {shown(status.message)}"
         elif status.state == "working" and time.monotonic() - status.changed > LOST_SECONDS:
-            self.problem = f"nothing was heard of process {rank + 1} ({status.place}) for {LOST_SECONDS:.0f} s"
+            self.problem = _describe_silence(rank, status)
+
+
+def _describe_silence(rank: int, status: ProcessStatus) -> str:
+    seconds = time.monotonic() - status.changed
+    return f"nothing was heard of process {rank + 1} ({status.place}) for {seconds:.0f} s"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -28,7 +29,9 @@ from tests.commands.test_infer_processes import (  # noqa: F401  the fixtures
 
 pytestmark = pytest.mark.slow
 
-NODES = ("retinaface_a", "retinaface_b")
+NODES = (f"retinaface_a_{os.getpid()}", f"retinaface_b_{os.getpid()}")
+"""Tests that run at the same time have machines of their own."""
+
 MAX_SECONDS = 60
 
 
@@ -56,16 +59,20 @@ def nodes() -> Iterator[tuple[str, str]]:
         ip("netns", "del", name)
 
 
-def start_node(number: int, inputs: Path, weights: Path, output: Path) -> subprocess.Popen[str]:  # noqa: F811
-    """torchrun with one process on one of the two machines."""
+def start_node(number: int, inputs: Path, weights: Path, output: Path, rendezvous: str) -> subprocess.Popen[str]:  # noqa: F811
+    """torchrun with one process on one of the two machines, of which the first holds what they agree on."""
     _, _, *infer = command(
         inputs, weights, output, "--save", "parts", "--precision", "32", "--backend", "torch", *LARGE
     )
     device = ("rfa", "rfb")[number]
-    launch = ["-m", "torch.distributed.run", "--nnodes", "2", "--node-rank", str(number), "--nproc-per-node", "1"]
-    words = ["ip", "netns", "exec", NODES[number], sys.executable, *launch, "--master-addr", "10.77.0.1"]
+    launch = ["-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+    if rendezvous == "static":
+        launch += ["--node-rank", str(number), "--master-addr", "10.77.0.1", "--master-port", "29511"]
+    else:
+        launch += ["--rdzv-backend", "c10d", "--rdzv-id", "run", "--rdzv-endpoint", "10.77.0.1:29511"]
+        launch += ["--local-addr", f"10.77.0.{number + 1}", "--rdzv-conf", f"is_host={number == 0}"]
     return subprocess.Popen(
-        [*words, "--master-port", "29511", "-m", *infer],
+        ["ip", "netns", "exec", NODES[number], sys.executable, *launch, "-m", *infer],
         env={**environment(), "GLOO_SOCKET_IFNAME": device},
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -81,7 +88,15 @@ def descendants(pid: int) -> Iterator[int]:
         yield from descendants(int(child))
 
 
-@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize(
+    ("lost", "signal_number", "rendezvous"),
+    [
+        (0, signal.SIGSTOP, "static"),  # says nothing any more, as a machine without power
+        (1, signal.SIGSTOP, "static"),
+        (0, signal.SIGKILL, "static"),
+        (0, signal.SIGKILL, "c10d"),  # torchrun notices it, and stops the other process
+    ],
+)
 def test_a_machine_that_is_lost_ends_the_other_with_a_message_and_the_run_goes_on(
     tmp_path: Path,
     nodes: tuple[str, str],
@@ -89,13 +104,15 @@ def test_a_machine_that_is_lost_ends_the_other_with_a_message_and_the_run_goes_o
     weights: Path,  # noqa: F811
     unbroken: dict[str, list[Any]],  # noqa: F811
     lost: int,
+    signal_number: signal.Signals,
+    rendezvous: str,
 ) -> None:
     output = tmp_path / "out"
-    processes = [start_node(number, shards, weights, output) for number in range(2)]
+    processes = [start_node(number, shards, weights, output, rendezvous) for number in range(2)]
     wait_for_parts(output, 2, processes[0])
     family = list(descendants(processes[lost].pid))
     for pid in family:
-        os.kill(pid, signal.SIGSTOP)  # says nothing any more, as a machine without power
+        os.kill(pid, signal_number)
     stopped = time.monotonic()
     try:
         _, printed = processes[1 - lost].communicate(timeout=180)
@@ -107,7 +124,10 @@ def test_a_machine_that_is_lost_ends_the_other_with_a_message_and_the_run_goes_o
     seconds = time.monotonic() - stopped
     assert seconds < MAX_SECONDS
     assert processes[1 - lost].returncode != 0
-    assert "error: another process of the run ended before its work was done (nothing was heard of process" in printed
+    expected = (
+        rf"error: another process of the run ended before .* \(nothing was heard of process {lost + 1} \(.* for \d+ s\)"
+    )
+    assert re.search(rf"{expected}; go on with --output {output} --resume\n", printed)
     assert all(unbroken[name] == rows for name, rows in rows_of(output).items())
     run_to_end(shards, weights, output, "--resume", *LARGE)
     assert rows_of(output) == unbroken

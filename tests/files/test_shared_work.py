@@ -82,6 +82,19 @@ def test_a_process_that_is_not_heard_of_is_lost(processes: list[SharedWork], mon
     assert processes[0].problem.startswith("nothing was heard of process 3 (never heard of) for 0 s")
 
 
+def test_a_silent_process_is_told_from_one_that_works_or_has_ended(
+    processes: list[SharedWork], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processes[0].start(dict)
+    processes[1].end("stopped", {})
+    processes[2].end("working", {})
+    wait_until(lambda: processes[0].is_stopped)
+    assert [processes[0].explain_silence(rank) for rank in range(3)] == ["", "", ""]
+    monkeypatch.setattr(shared_work, "_SILENT_SECONDS", 0)
+    assert [processes[0].explain_silence(rank) for rank in range(2)] == ["", ""]
+    assert processes[0].explain_silence(2).startswith("nothing was heard of process 3 (")
+
+
 def test_an_error_of_one_process_reaches_the_others_at_once(processes: list[SharedWork]) -> None:
     processes[1].end("failed", {}, message="disk\nfull")
     processes[0].start(dict)

@@ -49,8 +49,8 @@ class StopOnSignals(pl.Callback):
 
     def on_predict_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Raises LostProcessError if another process of the run has ended by a crash or was killed."""
-        if self._is_other_gone():
-            raise LostProcessError
+        if self._is_other_gone() and isinstance(pl_module, PredictionModule):
+            raise LostProcessError(pl_module.results.folder.root)
 
     def _is_other_gone(self) -> bool:
         is_orphan = self._parent is not None and os.getppid() != self._parent
