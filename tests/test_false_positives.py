@@ -14,10 +14,16 @@ PROGRAM = REPOSITORY / "examples" / "benchmarks" / "false_positives.py"
 
 
 @pytest.mark.parametrize(
-    ("weights", "precision", "limit"), [("mobilenet0.25", "32", 2), ("mobilenet0.25", "bf16", 2), ("yunet", "32", 4)]
+    ("options", "limit"),
+    [
+        (["-w", "yunet"], 4),
+        (["-w", "mobilenet0.25", "--rescore"], 2),
+        (["-w", "mobilenet0.25", "--rescore", "--precision", "bf16"], 2),
+    ],
+    ids=["yunet", "mobilenet0.25", "mobilenet0.25 in bf16"],
 )
-def test_there_are_few_in_images_without_faces(weights: str, precision: str, limit: int) -> None:
-    command = [sys.executable, str(PROGRAM), "-w", weights, "--precision", precision]
+def test_there_are_few_in_images_without_faces(options: list[str], limit: int) -> None:
+    command = [sys.executable, str(PROGRAM), *options]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     summary = re.search(r"^(\d+) false positives in (\d+) images", said, re.MULTILINE)
     assert summary is not None

@@ -1,7 +1,7 @@
 """Counts what a detector takes for faces in free images without any.
 
     python examples/benchmarks/false_positives.py [-w WEIGHTS] [--threshold 0.7] [--max-size 960] [--precision 32]
-        [--no-rescore]
+        [--rescore]
 
 Needs scikit-image (`pip install scikit-image`), which carries the images: textures, objects, an animal, microscopy,
 the sky, printed pages. Each is looked at whole and in four quarters.
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--threshold", type=float, default=0.7, help="score above which a face counts")
     parser.add_argument("--max-size", type=int, default=960, help="longest side in pixels")
     parser.add_argument("--precision", default="32", help="32, 16, bf16 or auto")
-    parser.add_argument("--rescore", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--rescore", action="store_true")
     options = parser.parse_args()
     detector = FaceDetector.load(
         options.weights,

@@ -44,11 +44,6 @@ CERTAIN_SCORE = 0.5
 """A large face of the coarse pass with this score replaces what the fine pass found in its place; a weaker one gives
 way to it."""
 
-SHARED_SIDES: dict[str, tuple[float, float] | None] = {"retinaface": None, "yunet": (32.0, 64.0)}
-"""By the name of the network; the rule of RetinaFace for others. Where sides stand, in pixels of the coarse pass, faces
-between them may come from either pass, smaller ones from the fine, larger ones from the coarse. On 649 images of
-WIDER FACE train at 960 pixels, YuNet's AP50 is .9355 without, .9371 so, and .9359 by the rule of RetinaFace."""
-
 _INSIDE = 0.5
 """Part of a box's area that must lie in a large face for the box to be a piece of it."""
 

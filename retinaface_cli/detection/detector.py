@@ -12,10 +12,10 @@ import torch
 
 from retinaface_cli.data.preprocessing import Resizer, RgbImage, TestScale, load_rgb
 from retinaface_cli.detection.backends import build_forward_pass
-from retinaface_cli.detection.coarse_pass import SHARED_SIDES, enlarge, is_hinted, merge_passes, shrink, shrink_factor
+from retinaface_cli.detection.coarse_pass import enlarge, is_hinted, merge_passes, shrink, shrink_factor
 from retinaface_cli.detection.network_files import NetworkFile
 from retinaface_cli.detection.rescoring import RESCORED, Rescorer
-from retinaface_cli.detection.stages import network_name, settle
+from retinaface_cli.detection.stages import described_by, measured_stages, settle
 from retinaface_cli.detection.tta import detect_augmented
 from retinaface_cli.detection.weights import load_network, resolve_weights
 from retinaface_cli.errors import ImageReadError, SettingsError, shown
@@ -92,8 +92,7 @@ class FaceDetector:
         self._forward = build_forward_pass(
             self.weights, self.settings, device=self.device, in_parallel=self._in_parallel
         )
-        network = self.weights.family if isinstance(self.weights, NetworkFile) else self.weights.network
-        self._rescorer = Rescorer(self._forward, network, self.device)
+        self._rescorer = Rescorer(self._forward, described_by(self.weights).preprocessing, self.device)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the prepared network, which no library hands to another process."""
@@ -179,7 +178,7 @@ class FaceDetector:
 
     @property
     def _rescores(self) -> bool:
-        return bool(self.settings.rescore) and not self.settings.tta
+        return self.settings.rescore and not self.settings.tta
 
     def target_size(self, image: RgbImage) -> tuple[int, int]:
         """(height, width) at which an image goes through the network."""
@@ -189,13 +188,12 @@ class FaceDetector:
     def detect_resized(self, images: Sequence[RgbImage]) -> list[FaceDetections]:
         """Finds faces in images that have network size already; one batch, coordinates in its pixels."""
         settings = self.settings
-        network = network_name(self.weights)
         has_coarse_pass = bool(settings.coarse_pass) and not settings.tta
         faces, hinted = self._run_pass(images, with_hints=has_coarse_pass)
         shrunk = [shrink(images[index]) for index in hinted]
         for index, found in zip(hinted, self._run_pass(shrunk, with_hints=False)[0] if shrunk else [], strict=True):
             factor = shrink_factor(images[index])
-            sides = SHARED_SIDES.get(network)
+            sides = measured_stages(self.weights).shared_sides
             merged = merge_passes(
                 faces[index],
                 enlarge(found, factor),

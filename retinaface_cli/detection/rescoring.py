@@ -19,11 +19,10 @@ from torch import Tensor
 
 from retinaface_cli.data.preprocessing import RgbImage
 from retinaface_cli.detection.backends import ForwardPass
-from retinaface_cli.detection.network_files import Family
 from retinaface_cli.faces import FaceDetections, FloatArray
 from retinaface_cli.geometry.boxes import decode_boxes, pairwise_iou
 from retinaface_cli.model.networks.outputs import HeadOutputs, face_logits
-from retinaface_cli.settings.network import NetworkSettings
+from retinaface_cli.settings.network import AnchorSettings, PreprocessingSettings
 
 RESCORED = (0.2, 0.98)
 """Between these scores a face is rescored. Lower ones are many and rarely faces, higher ones rarely anything else."""
@@ -79,14 +78,12 @@ class CutOut(NamedTuple):
 class Rescorer:
     """Scores faces of middling score by a second pass over each."""
 
-    def __init__(self, forward: ForwardPass, network: NetworkSettings | Family, device: torch.device) -> None:
-        """Takes the network, ready to run, with its settings and device."""
+    def __init__(self, forward: ForwardPass, preprocessing: PreprocessingSettings, device: torch.device) -> None:
+        """Takes the network, ready to run, with what its images go through and its device."""
         self._forward = forward
         self._device = device
-        red, green, blue = (round(value) for value in network.preprocessing.mean_rgb)
+        red, green, blue = (round(value) for value in preprocessing.mean_rgb)
         self._fill = (red, green, blue)
-        sides = [side for level in network.anchors.sizes for side in level]
-        self._is_able = min(sides) <= _SMALL_FACE.face_side and max(sides) >= _OTHER_FACE.face_side
 
     def __call__(
         self, images: Sequence[RgbImage], faces: Sequence[FaceDetections], *, score_threshold: float
@@ -95,11 +92,10 @@ class Rescorer:
 
         Args:
             images: (H, W, 3) RGB each.
-            faces: of each image, best first, those below the threshold too; with anchors for other sizes than those of
-                the second pass, they keep their scores.
+            faces: of each image, best first, those below the threshold too.
             score_threshold: in [0, 1].
         """
-        if self._is_able and faces:
+        if faces:
             chosen = [choose_faces(found, score_threshold) for found in faces]
             cut_outs = [
                 cut_out(image, found.boxes[index], self._fill)
@@ -132,6 +128,12 @@ class Rescorer:
             wanted = HeadOutputs(*(values[: len(rest)] for values in outputs))
             read.extend(read_logits(wanted, anchors, rest[: len(outputs.class_logits)]))
         return np.array(read)
+
+
+def can_rescore(anchors: AnchorSettings) -> bool:
+    """Whether a network finds faces of the sizes at which they are shown to it again."""
+    sides = [side for level in anchors.sizes for side in level]
+    return min(sides) <= _SMALL_FACE.face_side and max(sides) >= _OTHER_FACE.face_side
 
 
 def choose_faces(faces: FaceDetections, score_threshold: float) -> npt.NDArray[np.intp]:

@@ -32,7 +32,6 @@ class EvaluateSettings(DetectionSettings):
         "weights": "",
         "max_size": None,
         "coarse_pass": False,
-        "rescore": False,
         "precision": "32",
         "score_threshold": 0.02,
         "nms_inclusive": True,

@@ -128,11 +128,11 @@ def test_a_detector_of_a_file_goes_to_other_processes(tmp_path: Path) -> None:
 def test_stages_that_were_not_measured_are_off_unless_given(tmp_path: Path) -> None:
     path = write_scrfd(tmp_path / "det.onnx")
     plain = FaceDetector.load(path).settings
-    assert (plain.rescore, plain.coarse_pass, plain.box_voting) == (False, False, False)
+    assert (plain.coarse_pass, plain.box_voting) == (False, False)
     chosen = FaceDetector.load(path, coarse_pass=True, box_voting=True).settings
     assert (chosen.coarse_pass, chosen.votes) == (True, True)
     ours = FaceDetector.load("mobilenet0.25", device="cpu").settings
-    assert (ours.rescore, ours.coarse_pass, ours.votes) == (True, True, True)
+    assert (ours.coarse_pass, ours.votes) == (True, True)
 
 
 def test_infer_runs_scrfd_without_points_and_says_what_it_is(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_infer_runs_scrfd_without_points_and_says_what_it_is(tmp_path: Path) -> 
     run(settings, console=console)
     text = console.export_text()
     assert "det.onnx: SCRFD without points; it takes images of 160x96" in text
-    assert "off, since not measured with scrfd: --rescore, --coarse-pass, --box-voting" in text
+    assert "off, since not measured with scrfd: --coarse-pass, --box-voting" in text
     table = read_predictions(tmp_path / "out")
     np.testing.assert_allclose(table.boxes, [SCRFD_BOX], atol=0.01)
     assert not table.has_landmarks.any()

@@ -12,10 +12,11 @@ from torch import Tensor
 from retinaface_cli.data.preprocessing import RgbImage, load_rgb
 from retinaface_cli.detection.detector import FaceDetector
 from retinaface_cli.detection.rescoring import MAX_FACES, Rescorer, choose_faces, combine_scores, cut_out, read_logits
+from retinaface_cli.errors import SettingsError
 from retinaface_cli.faces import FaceDetections, FloatArray
 from retinaface_cli.geometry.boxes import encode_boxes
 from retinaface_cli.model.networks.outputs import HeadOutputs
-from retinaface_cli.settings.network import AnchorSettings, NetworkSettings
+from retinaface_cli.settings.network import PreprocessingSettings
 from tests.conftest import REPOSITORY
 
 GREY = (1, 2, 3)
@@ -126,7 +127,7 @@ class _Sure:
 @pytest.mark.parametrize("prefers_few_shapes", [False, True])
 def test_the_faces_of_all_images_are_looked_at_together_by_size(prefers_few_shapes: bool) -> None:
     network = _Sure(prefers_few_shapes=prefers_few_shapes)
-    check = Rescorer(network, NetworkSettings(), torch.device("cpu"))
+    check = Rescorer(network, PreprocessingSettings(), torch.device("cpu"))
     images = [np.zeros((300, 300, 3), np.uint8)] * 3
     found = [
         faces(*[(0.9, SMALL)] * 3, (0.8, LARGE)),
@@ -144,17 +145,17 @@ def test_the_faces_of_all_images_are_looked_at_together_by_size(prefers_few_shap
     assert check([], [], score_threshold=0.7) == []
 
 
-def test_networks_for_other_sizes_are_not_asked() -> None:
-    network = _Sure(prefers_few_shapes=False)
-    settings = NetworkSettings(anchors=AnchorSettings(sizes=((8, 10), (16, 20), (32, 40))))
-    check = Rescorer(network, settings, torch.device("cpu"))
-    (kept,) = check([np.zeros((300, 300, 3), np.uint8)], [faces((0.9, SMALL), (0.6, SMALL))], score_threshold=0.7)
-    np.testing.assert_array_equal(kept.scores, np.array([0.9], np.float32))
-    assert network.shapes == []
+def test_networks_for_other_sizes_are_refused() -> None:
+    with pytest.raises(SettingsError, match="--rescore: not for yunet, whose anchors do not reach from 56 to 112"):
+        FaceDetector.load("yunet", device="cpu", rescore=True)
+    with pytest.raises(SettingsError, match="--rescore"):
+        FaceDetector.load("yunet", device="cpu").with_settings(rescore=True)
 
 
 def test_a_image_gets_the_same_faces_in_company() -> None:
-    detector = FaceDetector.load("mobilenet0.25", device="cpu", max_size=640, backend="torch", score_threshold=0.1)
+    detector = FaceDetector.load(
+        "mobilenet0.25", device="cpu", max_size=640, backend="torch", score_threshold=0.1, rescore=True
+    )
     images = [load_rgb(REPOSITORY / "examples" / "images" / f"{name}.jpg") for name in ("table", "yearbook")]
     for alone, together in zip(map(detector.detect, images), detector.detect_batch(images), strict=True):
         assert len(alone) == len(together) > 0

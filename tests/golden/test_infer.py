@@ -25,6 +25,7 @@ def infer(output: Path, *options: str) -> None:
             IMAGES,
             "-w",
             "mobilenet0.25",
+            "--rescore",
             "-o",
             output,
             "--accelerator",
