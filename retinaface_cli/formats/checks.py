@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import LANDMARK_MIRROR_ORDER, NUM_LANDMARKS, BoolArray, FloatArray, IntArray
 from retinaface_cli.formats.table import (
-    MAX_EXAMPLES,
     OCCLUDED_LANDMARKS,
     OCCLUSION_BITS,
     Action,
@@ -60,15 +59,12 @@ def check_labels(table: FaceTable, *, invalid: InvalidPolicy = "ignore", min_siz
     Raises:
         LabelFormatError: the boxes are parts of 1, and the sizes of the images are not known.
     """
-    table = scale_unit_boxes(table)
-    noticed: list[Finding] = list(table.findings)
+    table = noted = scale_unit_boxes(table)
 
     def note(reason: str, action: Action, faces: BoolArray) -> None:
         """Counts the faces of a mask (N,), with the places of the first few."""
-        index = np.flatnonzero(faces)
-        if len(index):
-            examples = tuple(table.place(face) for face in index[:MAX_EXAMPLES].tolist())
-            noticed.append(Finding(reason, action, len(index), examples))
+        nonlocal noted
+        noted = noted.with_finding(reason, action, faces)
 
     is_lost = ~_all(np.abs(table.boxes) <= MAX_COORDINATE)
     note(f"box not finite or beyond {MAX_COORDINATE:,.0f} pixels, face dropped", "dropped", is_lost)
@@ -83,14 +79,15 @@ def check_labels(table: FaceTable, *, invalid: InvalidPolicy = "ignore", min_siz
     if invalid == "drop":
         note("ignored face, dropped", "requested", ignore & keep)
         keep &= ~ignore
+    for name, values in attributes.items():
+        note(f"attribute {name} that is no finite number, taken as unknown", "corrected", np.isinf(values))
     checked = replace(
-        table,
+        noted,
         boxes=boxes.astype(np.float32),
         landmarks=landmarks,
         has_landmarks=has_landmarks,
         ignore=ignore,
-        attributes={name: _finite(values, name, note) for name, values in attributes.items()},
-        findings=tuple(noticed),
+        attributes={name: np.where(np.isinf(values), np.nan, values) for name, values in attributes.items()},
     )
     return checked if keep.all() else checked.select_faces(keep)
 
@@ -158,13 +155,6 @@ def scale_unit_boxes(table: FaceTable) -> FaceTable:
     )
 
 
-def _finite(values: FloatArray, name: str, note: Note) -> FloatArray:
-    """An attribute, NaN where it is infinite."""
-    is_lost = np.isinf(values)
-    note(f"attribute {name} that is no finite number, taken as unknown", "corrected", is_lost)
-    return np.where(is_lost, np.float32(np.nan), values)
-
-
 def _check_boxes(table: FaceTable, is_lost: BoolArray, note: Note) -> tuple[Float64Array, BoolArray]:
     """Ordered and clipped boxes, and which of them have no area."""
     boxes = np.where(is_lost[:, None], 0.0, table.boxes).astype(np.float64)
@@ -201,42 +191,31 @@ def _check_landmarks(
     far = (points < (corners[:, :2] - margin)[:, None]) | (points > (corners[:, 2:] + margin)[:, None])
     too_far = has & _any(far)
     has &= ~too_far
-    note("landmark that is no finite number, taken as missing", "corrected", _spread(no_number, index, len(boxes)))
-    note("landmark far outside the box, taken as missing", "corrected", _spread(_any(too_far), index, len(boxes)))
+
+    def note_some(reason: str, action: Action, faces: BoolArray) -> None:
+        """Counts the faces of a mask (M,)."""
+        note(reason, action, _spread(faces, index, len(boxes)))
+
+    note_some("landmark that is no finite number, taken as missing", "corrected", no_number)
+    note_some("landmark far outside the box, taken as missing", "corrected", _any(too_far))
     points = np.where(has[:, :, None], points, np.nan)
-    is_persons_view, is_mirrored = _judge_sides(corners, points, is_order_known=table.is_order_known)
-    attributes = table.attributes
-    if is_persons_view:
-        note(
-            "eyes and mouth corners named from the person's view, swapped",
-            "corrected",
-            _spread(_any(has), index, len(boxes)),
-        )
+    attributes, turn = table.attributes, _turn(corners, points)
+    is_mirrored, num_clear = turn < -_CLEAR_TURN, int(np.count_nonzero(np.abs(turn) > _CLEAR_TURN))
+    has_votes = not table.is_order_known and num_clear >= _MIN_VOTES
+    if has_votes and np.count_nonzero(is_mirrored) > _MIN_MIRRORED_PART * num_clear:
+        note_some("eyes and mouth corners named from the person's view, swapped", "corrected", _any(has))
         order = list(LANDMARK_MIRROR_ORDER)
         points, has, attributes = points[:, order], has[:, order], _mirror_occlusion(attributes)
     else:
-        note("eyes and mouth corners right to left, kept", "kept", _spread(is_mirrored, index, len(boxes)))
-    landmarks = np.full(table.landmarks.shape, np.nan, np.float32)
-    has_landmarks = np.zeros(table.has_landmarks.shape, np.bool_)
-    landmarks[index], has_landmarks[index] = points, has
-    return landmarks, has_landmarks, attributes
+        note_some("eyes and mouth corners right to left, kept", "kept", is_mirrored)
+    return _spread(points, index, len(boxes), np.nan), _spread(has, index, len(boxes)), attributes
 
 
-def _spread(values: BoolArray, index: IntArray, length: int) -> BoolArray:
-    """(length,) the values at the index, False elsewhere."""
-    result = np.zeros(length, np.bool_)
+def _spread(values: Any, index: IntArray, length: int, fill: float = 0) -> Any:
+    """(length, ...) the values at the index, `fill` elsewhere."""
+    result = np.full((length, *values.shape[1:]), fill, values.dtype)
     result[index] = values
     return result
-
-
-def _judge_sides(boxes: Float64Array, points: Float64Array, *, is_order_known: bool) -> tuple[bool, BoolArray]:
-    """Whether a whole source names left and right from the person's view, and which faces are mirrored."""
-    turn = _turn(boxes, points)
-    is_mirrored = turn < -_CLEAR_TURN
-    num_clear = int(np.count_nonzero(np.abs(turn) > _CLEAR_TURN))
-    has_votes = not is_order_known and num_clear >= _MIN_VOTES
-    is_persons_view = has_votes and bool(np.count_nonzero(is_mirrored) > _MIN_MIRRORED_PART * num_clear)
-    return is_persons_view, is_mirrored
 
 
 def _mirror_occlusion(attributes: Mapping[str, FloatArray]) -> Mapping[str, FloatArray]:

@@ -10,8 +10,9 @@ import csv
 import io
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from retinaface_cli.faces import LANDMARK_NAMES, NUM_LANDMARKS
 from retinaface_cli.formats.class_names import choose_face_classes, landmark_index
 from retinaface_cli.formats.reader import Point, ReadingOptions, SourceHead, TableBuilder
 from retinaface_cli.formats.table import FaceTable
-from retinaface_cli.formats.text import as_name, as_size, number_words, parse_number, read_text, shorten
+from retinaface_cli.formats.text import as_name, as_size, number_rows, parse_number, read_text, shorten
 
 _BOX_COLUMNS = ("x_min", "y_min", "x_max", "y_max")
 _POINT_COLUMNS = tuple(f"{name}_{axis}" for name in LANDMARK_NAMES for axis in "xy")
@@ -39,52 +40,41 @@ _CORNERS = (
     ("bboxxmin", "bboxymin", "bboxxmax", "bboxymax"),
     ("x0", "y0", "x1", "y1"),
 )
-_SIZES = (
-    ("x", "y", "w", "h"),
-    ("x", "y", "width", "height"),
-    ("xmin", "ymin", "w", "h"),
-    ("left", "top", "width", "height"),
-    ("bboxx", "bboxy", "bboxw", "bboxh"),
-    ("bboxx", "bboxy", "bboxwidth", "bboxheight"),
-    ("x1", "y1", "w", "h"),
-    ("x1", "y1", "width", "height"),
-    ("xmin", "ymin", "width", "height"),
-)
+_STARTS = (("x", "y"), ("xmin", "ymin"), ("left", "top"), ("bboxx", "bboxy"), ("x1", "y1"))
+_EXTENTS = (("w", "h"), ("width", "height"), ("bboxw", "bboxh"), ("bboxwidth", "bboxheight"))
 _IMAGE_SIZES = (("imageheight", "imagewidth"), ("imgheight", "imgwidth"), ("height", "width"))
 _AXIS = re.compile(r"^(?P<name>.{1,60}?)[ _.-]?(?P<axis>[xyXY])$")
 _DELIMITERS = ",;\t"
 _TRUE, _FALSE = ("1", "true", "1.0", "yes"), ("", "0", "false", "0.0", "no")
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """Positions of the columns.
+class _Columns(NamedTuple):
+    """Positions of the columns; None where the table has no such column.
 
     Attributes:
         file_name: the image.
         box: four columns.
         box_is_corners: whether they are two corners, or a corner and a size.
         points: landmark -> its columns x and y.
-        image_size: height and width of the image, if the table has them.
-        category: class of the object, likewise.
-        score: of predictions, likewise.
-        ignore: mark of ignored faces, likewise.
+        image_size: height and width of the image.
+        category: class of the object.
+        score: of predictions.
+        ignore: mark of ignored faces.
         attributes: name -> column, all others.
     """
 
-    file_name: int
-    box: tuple[int, int, int, int]
-    box_is_corners: bool
-    points: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    file_name: int = 0
+    box: tuple[int, int, int, int] = (1, 2, 3, 4)
+    box_is_corners: bool = True
+    points: Mapping[int, tuple[int, int]] = {}
     image_size: tuple[int, int] | None = None
     category: int | None = None
     score: int | None = None
     ignore: int | None = None
-    attributes: Mapping[str, int] = field(default_factory=dict)
+    attributes: Mapping[str, int] = {}
 
 
-@dataclass(frozen=True)
-class _Row:
+class _Row(NamedTuple):
     """One row with its line."""
 
     line: int
@@ -93,6 +83,10 @@ class _Row:
     def cell(self, column: int | None) -> str:
         """The stripped text of a column, empty if the row has no such column."""
         return self.cells[column].strip() if column is not None and column < len(self.cells) else ""
+
+    def has_box(self, columns: _Columns) -> bool:
+        """Whether anything stands in its box columns."""
+        return any(map(self.cell, columns.box))
 
 
 def recognizes_csv(source: SourceHead) -> bool:
@@ -105,64 +99,63 @@ def recognizes_csv(source: SourceHead) -> bool:
 
 
 def read_csv(path: Path, options: ReadingOptions) -> FaceTable:
-    """Reads a table of faces.
-
-    Raises:
-        LabelFormatError: with file and line.
-    """
+    """Reads a table of faces."""
     rows = _read_rows(path)
+    place = f"{path}:{rows[0].line}"
     has_header = not _is_data(rows[0].cells)
-    columns = _find_columns(rows[0].cells, f"{path}:{rows[0].line}") if has_header else _default_columns(options)
+    unnamed = _Columns(score=5) if options.with_scores else _Columns(category=5)
+    columns = _find_columns(rows[0].cells, place) if has_header else unnamed
     if options.with_scores and columns.score is None:
-        raise LabelFormatError(f"{path}:{rows[0].line}: expected a column score, got {shorten(list(rows[0].cells))}")
-    is_ours = tuple(rows[0].cells[: len(_LABEL_COLUMNS)]) == _LABEL_COLUMNS
+        raise LabelFormatError(f"{place}: expected a column score, got {shorten(list(rows[0].cells))}")
+    is_ours = _is_ours(rows[0].cells)
     rows = rows[has_header:]
     builder = TableBuilder(options)
-    chosen = _chosen_classes(rows, columns, options, path, builder)
+    names = sorted({row.cell(columns.category) for row in rows if row.has_box(columns)} - {""})
+    chosen = choose_face_classes(names, options, str(path), builder) | {""}
     images: dict[str, list[_Row]] = {}
+    num_needed = 1 + max(columns.file_name, *columns.box)
     for row in rows:
-        if len(row.cells) <= max(columns.file_name, *columns.box):
-            wanted = max(columns.file_name, *columns.box) + 1
-            raise LabelFormatError(f"{path}:{row.line}: expected {wanted} fields, got {len(row.cells)}")
-        group = images.setdefault(as_name(row.cells[columns.file_name], f"{path}:{row.line}"), [])
-        if not any(row.cell(i) for i in columns.box):
+        place = f"{path}:{row.line}"
+        if len(row.cells) < num_needed:
+            raise LabelFormatError(f"{place}: expected {num_needed} fields, got {len(row.cells)}")
+        group = images.setdefault(as_name(row.cells[columns.file_name], place), [])
+        if not row.has_box(columns):
             group.insert(0, row)  # keeps the image's size even where it has no face
         elif row.cell(columns.category) in chosen:
             group.append(row)
         else:
-            builder.note("object of another class, left out", "dropped", f"{path}:{row.line}")
+            builder.note("object of another class, left out", "dropped", place)
     for name, group in images.items():
         builder.add_image(name, path, size=_image_size(group, columns, path))
         for row in group:
-            if any(row.cell(i) for i in columns.box):
-                _add_face(builder, row, columns, path)
+            if row.has_box(columns):
+                _add_face(builder, row, columns, f"{path}:{row.line}")
     return builder.build(boxes_are_corners=columns.box_is_corners, is_order_known=is_ours)
 
 
-def _find_columns(header: Sequence[str], place: str) -> _Columns:
-    """Finds the columns by their names, whatever their case and separators.
+def _is_ours(header: Sequence[str]) -> bool:
+    """Whether we wrote the table; then attributes follow behind our columns, whatever their names."""
+    return tuple(header[: len(_LABEL_COLUMNS)]) == _LABEL_COLUMNS
 
-    Raises:
-        LabelFormatError: no column names the image, or no four columns make a box.
-    """
+
+def _find_columns(header: Sequence[str], place: str) -> _Columns:
+    """Finds the columns by their names, whatever their case and separators."""
     names = {_plain(name): i for i, name in reversed(list(enumerate(header)))}
-    file_name = next((names[name] for name in _FILE if name in names), None)
-    groups = [(True, group) for group in _CORNERS] + [(False, group) for group in _SIZES]
-    box = next(((corners, group) for corners, group in groups if all(name in names for name in group)), None)
+    file_name = _first(names, _FILE)
+    groups = [*((True, group) for group in _CORNERS), *((False, (*a, *b)) for a, b in product(_STARTS, _EXTENTS))]
+    box = next(((corners, group) for corners, group in groups if names.keys() >= {*group}), None)
     if file_name is None or box is None:
         raise LabelFormatError(
             f"{place}: expected columns file_name, x_min, y_min, x_max, y_max (or x, y, width, height), "
             f"got {', '.join(header)[:120]!r}"
         )
-    is_corners, group = box
-    x, y, right, bottom = (names[name] for name in group)
-    free = {name: i for name, i in names.items() if i not in (file_name, x, y, right, bottom)}
-    is_ours = tuple(header[: len(_LABEL_COLUMNS)]) == _LABEL_COLUMNS  # then attributes follow, whatever their names
+    is_corners, (x, y, right, bottom) = box
     found = _Columns(
-        file_name,
-        (x, y, right, bottom),
-        is_corners,
-        points=_point_columns(header),
+        file_name, (names[x], names[y], names[right], names[bottom]), is_corners, points=_point_columns(header)
+    )
+    free = {name: i for name, i in names.items() if i not in (file_name, *found.box)}
+    is_ours = _is_ours(header)
+    found = found._replace(
         image_size=next(((free[h], free[w]) for h, w in _IMAGE_SIZES if h in free and w in free), None),
         category=None if is_ours else _first(free, _CLASS),
         score=None if is_ours else _first(free, _SCORE),
@@ -171,13 +164,7 @@ def _find_columns(header: Sequence[str], place: str) -> _Columns:
     used = {file_name, *found.box, found.category, found.score, found.ignore, *(found.image_size or ())}
     used |= {i for pair in found.points.values() for i in pair}
     attributes = {name.strip(): i for i, name in enumerate(header) if i not in used and name.strip()}
-    return replace(found, attributes=attributes)
-
-
-def _default_columns(options: ReadingOptions) -> _Columns:
-    """The columns of a table without a header."""
-    last = {"score": 5} if options.with_scores else {"category": 5}
-    return _Columns(file_name=0, box=(1, 2, 3, 4), box_is_corners=True, **last)  # type: ignore[arg-type]
+    return found._replace(attributes=attributes)
 
 
 def _first(columns: Mapping[str, int], names: Sequence[str]) -> int | None:
@@ -225,14 +212,6 @@ def _is_data(cells: Sequence[str]) -> bool:
         return False
 
 
-def _chosen_classes(
-    rows: Sequence[_Row], columns: _Columns, options: ReadingOptions, path: Path, builder: TableBuilder
-) -> frozenset[str]:
-    """The classes that are faces; rows without a class are faces, too."""
-    names = sorted({row.cell(columns.category) for row in rows if any(row.cell(i) for i in columns.box)} - {""})
-    return choose_face_classes(names, options, str(path), builder) | {""}
-
-
 def _image_size(rows: Sequence[_Row], columns: _Columns, path: Path) -> tuple[int, int]:
     """(height, width) of an image by its first row."""
     if columns.image_size is None or not rows:
@@ -242,9 +221,8 @@ def _image_size(rows: Sequence[_Row], columns: _Columns, path: Path) -> tuple[in
     return as_size(height, width, place)
 
 
-def _add_face(builder: TableBuilder, row: _Row, columns: _Columns, path: Path) -> None:
+def _add_face(builder: TableBuilder, row: _Row, columns: _Columns, place: str) -> None:
     """Adds the face of one row."""
-    place = f"{path}:{row.line}"
     x, y, right, bottom = (parse_number(row.cell(i), place, what="a box number") for i in columns.box)
     box = (x, y, right, bottom) if columns.box_is_corners else (x, y, x + right, y + bottom)
     points: list[Point | None] = [None] * NUM_LANDMARKS
@@ -261,36 +239,25 @@ def _add_face(builder: TableBuilder, row: _Row, columns: _Columns, path: Path) -
                 attributes[name] = parse_number(row.cell(i), place)
             except LabelFormatError:
                 builder.note(f"{shown(name)} that is no number, left out", "dropped", place)
-    score = 0.0 if columns.score is None else _score(row, columns, place)
+    has_score = columns.score is not None
+    score = parse_number(row.cell(columns.score), place, what="a number as score") if has_score else 0.0
     builder.add_face(box, points, score=score, ignore=mark in _TRUE, attributes=attributes, line=row.line)
-
-
-def _score(row: _Row, columns: _Columns, place: str) -> float:
-    return parse_number(row.cell(columns.score), place, what="a number as score")
 
 
 def write_csv(path: Path, table: FaceTable) -> None:
     """Writes a row a face, with what is not known left empty; an image without faces is a row with its name alone."""
-    values = [table.boxes]
-    header = ["file_name", "width", "height", *_BOX_COLUMNS]
+    points = np.where(table.has_landmarks[:, :, None], table.landmarks, np.nan).reshape(-1, 2 * NUM_LANDMARKS)
+    columns = dict(zip(_BOX_COLUMNS, table.boxes.T, strict=True))
     if table.scores is not None:
-        header.append("score")
-        values.append(table.scores[:, None])
-    header += _POINT_COLUMNS
-    values.append(np.where(table.has_landmarks[:, :, None], table.landmarks, np.nan).reshape(-1, 2 * NUM_LANDMARKS))
+        columns["score"] = table.scores
+    columns |= dict(zip(_POINT_COLUMNS, points.T, strict=True))
     if table.scores is None:
-        header += ["ignore", *table.attributes]
-        values += [table.ignore[:, None].astype(np.float32), *(column[:, None] for column in table.attributes.values())]
-    cells = iter(number_words(np.concatenate(values, axis=1, dtype=np.float32)))
-    rows = list(zip(*[cells] * (len(header) - 3), strict=True))
+        columns |= {"ignore": table.ignore.astype(np.float32)}
+        columns |= {name: values for name, values in table.attributes.items()}
+    rows = number_rows(np.stack(list(columns.values()), axis=1, dtype=np.float32))
     with path.open("w", encoding="utf-8", errors="replace", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        bounds = zip(table.starts.tolist(), table.ends.tolist(), strict=True)
-        for name, (height, width), (start, end) in zip(
-            table.file_names, table.image_sizes.tolist(), bounds, strict=True
-        ):
-            head = [name, str(width or ""), str(height or "")]
-            writer.writerows([*head, *row] for row in rows[start:end])
-            if start == end:
-                writer.writerow([*head, *[""] * (len(header) - len(head))])
+        writer.writerow(["file_name", "width", "height", *columns])
+        for (name, faces), (height, width) in zip(table.spans(), table.image_sizes.tolist(), strict=True):
+            for row in rows[faces] or [("",) * len(columns)]:
+                writer.writerow([name, str(width or ""), str(height or ""), *row])

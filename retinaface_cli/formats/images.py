@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from retinaface_cli.files.listing import IMAGE_SUFFIXES
 from retinaface_cli.files.names import UNPRINTABLE
 from retinaface_cli.formats.image_heads import read_size_from_head
 from retinaface_cli.formats.reader import exists, is_image
-from retinaface_cli.formats.table import MAX_EXAMPLES, Action, FaceTable, Finding
+from retinaface_cli.formats.table import Action, FaceTable
 
 _NUM_PROBED = 20
 """Names that are tried to find out where the images lie."""
@@ -30,8 +31,7 @@ _EVENT = re.compile(r"(?:^|/)(\d+--[^/]+)/[^/]+$")
 """An image's folder as WIDER FACE names its events: `0--Parade`."""
 
 
-@dataclass(frozen=True)
-class ImagePlace:
+class ImagePlace(NamedTuple):
     """The folder of the images, and how many leading folders of their names do not exist in it."""
 
     root: Path
@@ -47,10 +47,7 @@ class ImagePlace:
 def find_image_root(path: Path, file_names: Sequence[str], *, split: str | None = None) -> Path | None:
     """The folder that the names of a label file are relative to, looked for around the file; None if not found.
 
-    Args:
-        path: the label file or folder.
-        file_names: names of its images.
-        split: part of the data set, which may be the name of a folder.
+    The part of the data set may be the name of a folder.
     """
     bases = (path,) if path.is_dir() else (path.parent, path.parent.parent)
     inner = ["", "images", *([f"WIDER_{split}/images", f"{split}/images"] if split else [])]
@@ -120,12 +117,9 @@ def measure_images(table: FaceTable, root: Path) -> FaceTable:
         ("image that cannot be read, left out", "dropped", is_broken),
         ("size of the image other than labelled, taken from the image", "corrected", differs),
     ]
-    findings = [
-        Finding(reason, action, int(mask.sum()), tuple(names[i] for i in np.flatnonzero(mask)[:MAX_EXAMPLES].tolist()))
-        for reason, action, mask in reasons
-        if mask.any()
-    ]
-    measured = replace(table, image_sizes=sizes, image_root=root, findings=(*table.findings, *findings))
+    measured = replace(table, image_sizes=sizes, image_root=root)
+    for reason, action, mask in reasons:
+        measured = measured.with_finding(reason, action, mask, names.__getitem__)
     left_out = is_missing | is_broken
     return measured.select_images(~left_out) if left_out.any() else measured
 
@@ -139,67 +133,59 @@ def measure_file(path: Path) -> tuple[int, int] | None:
 
 
 def leave_out_unprintable(table: FaceTable, place: str) -> FaceTable:
-    """Leaves out images whose names hold control characters or are not UTF-8: a line of text cannot hold them.
-
-    Args:
-        table: images as read.
-        place: the source, for the finding.
-    """
-    is_left_out = np.array([UNPRINTABLE.search(name) is not None for name in table.file_names], np.bool_)
+    """Leaves out images whose names hold control characters or are not UTF-8: a line of text cannot hold them."""
+    names = table.file_names
+    is_left_out = np.array([UNPRINTABLE.search(name) is not None for name in names], np.bool_)
     if not is_left_out.any():
         return table
-    examples = tuple(f"{place}: {shown(table.file_names[i])}" for i in np.flatnonzero(is_left_out)[:MAX_EXAMPLES])
     reason = "image whose name holds control characters or is not UTF-8, left out"
-    finding = Finding(reason, "dropped", int(is_left_out.sum()), examples)
-    return replace(table, findings=(*table.findings, finding)).select_images(~is_left_out)
+    found = table.with_finding(reason, "dropped", is_left_out, lambda i: f"{place}: {shown(names[i])}")
+    return found.select_images(~is_left_out)
 
 
 def join_repeated(table: FaceTable, place: str) -> FaceTable:
-    """Gives each image one entry; a repetition with the very same faces adds nothing.
-
-    Args:
-        table: images, of which some may have the same name.
-        place: the source, for the findings.
-    """
-    first_of: dict[str, int] = {}
-    owner = np.array([first_of.setdefault(name, i) for i, name in enumerate(table.file_names)], np.intp)
-    repeated = np.flatnonzero(owner != np.arange(len(owner))).tolist()
-    if not repeated:
+    """Gives each image of a source one entry; a repetition with the very same faces adds nothing."""
+    owner = _first_of_name(table)
+    is_again = owner != np.arange(len(owner))
+    if not is_again.any():
         return table
     keep = np.ones(len(table.boxes), np.bool_)
-    examples: dict[tuple[str, Action], list[str]] = {}
-    faces = [np.arange(start, end) for start, end in zip(table.starts.tolist(), table.ends.tolist(), strict=True)]
-    for i in repeated:
+    is_same = np.zeros(len(owner), np.bool_)
+    faces = [np.arange(span.start, span.stop) for _, span in table.spans()]
+    for i in np.flatnonzero(is_again).tolist():
         first = int(owner[i])
-        key: tuple[str, Action] = ("image named again with other faces, joined", "corrected")
-        if _are_same(table, faces[first], faces[i]):
-            key = ("image named again with the same faces, left out", "dropped")
+        is_same[i] = all(
+            np.array_equal(values[faces[first]], values[faces[i]], equal_nan=True)
+            for values in (table.boxes, table.landmarks)
+        )
+        if is_same[i]:
             keep[faces[i]] = False
         else:
             faces[first] = np.concatenate([faces[first], faces[i]])
-        examples.setdefault(key, []).append(f"{place}: {table.file_names[i]}")
-    findings = (
-        Finding(reason, action, len(places), tuple(places[:MAX_EXAMPLES]))
-        for (reason, action), places in examples.items()
-    )
-    return gather_images(replace(table, findings=(*table.findings, *findings)), keep)
+    reasons: list[tuple[str, Action, BoolArray]] = [
+        ("image named again with other faces, joined", "corrected", is_again & ~is_same),
+        ("image named again with the same faces, left out", "dropped", is_same),
+    ]
+    names = [f"{place}: {name}" for name in table.file_names]
+    for reason, action, mask in reasons:
+        table = table.with_finding(reason, action, mask, names.__getitem__)
+    return gather_images(table, keep)
+
+
+def _first_of_name(table: FaceTable) -> IntArray:
+    """(P,) position of the first image of the same name."""
+    first_of: dict[str, int] = {}
+    return np.array([first_of.setdefault(name, i) for i, name in enumerate(table.file_names)], np.intp)
 
 
 def gather_images(table: FaceTable, keep: BoolArray | None = None) -> FaceTable:
     """One entry for each name, with the faces of all entries of that name; of a mask (N,) if it is given."""
-    first_of: dict[str, int] = {}
-    owner = np.array([first_of.setdefault(name, i) for i, name in enumerate(table.file_names)], np.intp)
+    owner = _first_of_name(table)
     image_of = owner[table.image_index]
     order = np.argsort(image_of, kind="stable")
     order = order if keep is None else order[keep[order]]
     counts = np.bincount(image_of[order], minlength=len(owner))
     return replace(table.select_faces(order), num_faces=counts).select_images(owner == np.arange(len(owner)))
-
-
-def _are_same(table: FaceTable, first: IntArray, second: IntArray) -> bool:
-    """Whether two runs of faces have equal boxes and landmarks, in the same order."""
-    pairs = ((values[first], values[second]) for values in (table.boxes, table.landmarks))
-    return all(np.array_equal(one, other, equal_nan=True) for one, other in pairs)
 
 
 def pair_names(names: Sequence[str], labels: Sequence[str]) -> list[int | None]:

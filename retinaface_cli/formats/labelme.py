@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import NUM_LANDMARKS
 from retinaface_cli.formats.class_names import as_class_name, choose_face_classes, landmark_index
 from retinaface_cli.formats.reader import Point, ReadingOptions, SourceHead, TableBuilder, walk_files
 from retinaface_cli.formats.table import FaceTable
-from retinaface_cli.formats.text import as_float, as_name, as_size, read_json, shorten
+from retinaface_cli.formats.text import as_floats, as_name, as_size, read_json, shorten
 
 _BOX_SHAPES = ("rectangle", "polygon", "circle")
 
 
-@dataclass(frozen=True)
-class _Shape:
+class _Shape(NamedTuple):
     """One shape: its label, kind, points, group (None: no group) and place in messages."""
 
     label: str
@@ -51,11 +49,7 @@ def _has_shapes(head: bytes) -> bool:
 
 
 def read_labelme(path: Path, options: ReadingOptions) -> FaceTable:
-    """Reads one labelme file or all of a folder; broken and other JSON files in it are left out and counted.
-
-    Raises:
-        LabelFormatError: with the place; no file can be read.
-    """
+    """Reads one labelme file or all of a folder; broken and other JSON files in it are left out and counted."""
     files = list(walk_files(path, ".json")) if path.is_dir() else [path]
     builder = TableBuilder()
     contents = []
@@ -84,15 +78,13 @@ def _image_name(path: Path, content: Mapping[str, Any], base: Path) -> str:
     """The image's name: imagePath is relative to the JSON file."""
     written = content.get("imagePath")
     name = as_name(written, f"{path}: imagePath") if written else f"{path.stem}.jpg"
-    inner = path.parent.relative_to(base)
-    parts: list[str] = [*inner.parts, *name.split("/")] if not name.startswith("/") else [name]
     kept: list[str] = []
-    for part in parts:
-        if part == ".." and kept:
-            kept.pop()
-        elif part != "..":
+    for part in PurePosixPath(path.parent.relative_to(base).as_posix(), name).parts:
+        if part != "..":
             kept.append(part)
-    return as_name("/".join(kept), f"{path}: imagePath")
+        elif kept:
+            kept.pop()
+    return as_name(PurePosixPath(*kept).as_posix() if kept else "", f"{path}: imagePath")
 
 
 def _read_shapes(content: Mapping[str, Any], path: Path) -> list[_Shape]:
@@ -112,9 +104,8 @@ def _read_shapes(content: Mapping[str, Any], path: Path) -> list[_Shape]:
 
 
 def _point(value: object, place: str) -> Point:
-    if not isinstance(value, list) or len(value) != 2:
-        raise LabelFormatError(f"{place}: expected points of 2 numbers, got {shorten(value)}")
-    return as_float(value[0], place, what="a number"), as_float(value[1], place, what="a number")
+    x, y = as_floats(value, 2, place, what="points of 2 numbers")
+    return x, y
 
 
 def _add_faces(builder: TableBuilder, shapes: Sequence[_Shape], chosen: frozenset[str]) -> None:
@@ -136,10 +127,7 @@ def _owner(shape: _Shape, boxes: Sequence[_Shape]) -> int | None:
     """Which face a point belongs to: the one of its group, else the smallest that holds it."""
     if shape.group is not None:
         return next((i for i, box in enumerate(boxes) if box.group == shape.group), None)
-    (x, y) = shape.points[0]
-    inside = []
-    for i, box in enumerate(boxes):
-        x_min, y_min, x_max, y_max = box.box
-        if x_min <= x <= x_max and y_min <= y <= y_max:
-            inside.append(((x_max - x_min) * (y_max - y_min), i))
+    x, y = shape.points[0]
+    sides = [box.box for box in boxes]
+    inside = [((x2 - x1) * (y2 - y1), i) for i, (x1, y1, x2, y2) in enumerate(sides) if x1 <= x <= x2 and y1 <= y <= y2]
     return min(inside)[1] if inside else None

@@ -45,9 +45,6 @@ def read_voc(path: Path, options: ReadingOptions) -> FaceTable:
     """Reads one XML file, a folder of them, or a whole VOC data set with `Annotations`, `JPEGImages`, `ImageSets`.
 
     Broken files of a folder are left out and counted.
-
-    Raises:
-        LabelFormatError: with file and line; no file can be read.
     """
     builder = TableBuilder()
     roots = []
@@ -73,7 +70,15 @@ def read_voc(path: Path, options: ReadingOptions) -> FaceTable:
     images = next((folder for folder in folders if folder.is_dir()), None)
     for file, root in roots:
         with builder.label_file():
-            _add_image(builder, file, root, name=_image_name(file, root, base, images), chosen=chosen)
+            size = root.find("size")
+            height, width = (0 if size is None else _number(size, tag, str(file)) for tag in ("height", "width"))
+            builder.add_image(_image_name(file, root, base, images), file, size=as_size(height, width, str(file)))
+            for number, item in enumerate(root.iter("object"), 1):
+                place = f"{file}: object {number}"
+                if _text(item, "name", file) in chosen:
+                    _add_face(builder, item, place)
+                else:
+                    builder.note("object of another class, left out", "dropped", place)
     return builder.build(image_root=images)
 
 
@@ -109,19 +114,6 @@ def _text(element: Element, tag: str, path: Path) -> str:
     return value.strip()
 
 
-def _add_image(builder: TableBuilder, path: Path, root: Element, *, name: str, chosen: frozenset[str]) -> None:
-    """Adds the image and the faces of one XML file."""
-    size = root.find("size")
-    height, width = (0.0, 0.0) if size is None else (_number(size, tag, str(path)) for tag in ("height", "width"))
-    builder.add_image(name, path, size=as_size(height, width, str(path)))
-    for number, item in enumerate(root.iter("object"), 1):
-        place = f"{path}: object {number}"
-        if _text(item, "name", path) in chosen:
-            _add_face(builder, item, place)
-        else:
-            builder.note("object of another class, left out", "dropped", place)
-
-
 def _image_name(path: Path, root: Element, base: Path, images: Path | None) -> str:
     """The image's name: as written, below the same folders as the XML file, unless it is only found elsewhere."""
     written = root.findtext("filename")
@@ -132,9 +124,7 @@ def _image_name(path: Path, root: Element, base: Path, images: Path | None) -> s
     names = [(inner / name).as_posix(), name]
     if not is_image(name):
         names += [f"{one}{suffix}" for one in names for suffix in IMAGE_SUFFIXES]
-    names += [
-        (folder / f"{path.stem}{suffix}").as_posix() for folder in (inner, PurePosixPath()) for suffix in IMAGE_SUFFIXES
-    ]
+    names += [str(folder / f"{path.stem}{suffix}") for folder in (inner, PurePosixPath()) for suffix in IMAGE_SUFFIXES]
     found = next((one for one in names if exists(images / one)), None) if images is not None else None
     return found or as_name(names[0] if is_image(name) else f"{names[0]}.jpg", str(path))
 
@@ -145,16 +135,17 @@ def _add_face(builder: TableBuilder, item: Element, place: str) -> None:
     if corners is None:
         raise LabelFormatError(f"{place}: expected <bndbox>, found none")
     box = [_number(corners, tag, place) for tag in _CORNERS]
-    attributes = {}
-    for tag in _MARKS:
-        value = _read_mark(item.findtext(tag), tag, place, builder)
-        if value is not None:
-            attributes[tag] = value
-    pose = (item.findtext("pose") or "").strip().lower()
-    if pose in _POSES:
-        attributes["voc_pose"] = _POSES[pose]
-    is_difficult = _read_mark(item.findtext("difficult"), "difficult", place, builder)
-    builder.add_face(box, _read_points(item, place), ignore=bool(is_difficult), attributes=attributes)
+    points: list[Point | None] = []
+    marks = item.find("lm")
+    if marks is not None and (item.findtext("has_lm") or "1").strip() != "0":
+        points += [
+            (_number(marks, f"x{i}", place), _number(marks, f"y{i}", place)) for i in range(1, NUM_LANDMARKS + 1)
+        ]
+    found = {tag: _read_mark(item.findtext(tag), tag, place, builder) for tag in (*_MARKS, "difficult")}
+    is_difficult = bool(found.pop("difficult"))
+    found["voc_pose"] = _POSES.get((item.findtext("pose") or "").strip().lower())
+    attributes = {tag: value for tag, value in found.items() if value is not None}
+    builder.add_face(box, points, ignore=is_difficult, attributes=attributes)
 
 
 def _read_mark(text: str | None, tag: str, place: str, builder: TableBuilder) -> float | None:
@@ -169,15 +160,6 @@ def _read_mark(text: str | None, tag: str, place: str, builder: TableBuilder) ->
     except LabelFormatError:
         builder.note(f"<{tag}> that is no number, taken as unknown", "corrected", f"{place}: {shorten(word)}")
         return None
-
-
-def _read_points(item: Element, place: str) -> list[Point | None]:
-    """Five points, or none."""
-    marks = item.find("lm")
-    if marks is None or (item.findtext("has_lm") or "1").strip() == "0":
-        return []
-    tags = [(f"x{i}", f"y{i}") for i in range(1, NUM_LANDMARKS + 1)]
-    return [(_number(marks, x, place), _number(marks, y, place)) for x, y in tags]
 
 
 def _number(element: Element, tag: str, place: str) -> float:

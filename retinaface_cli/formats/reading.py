@@ -43,6 +43,19 @@ from retinaface_cli.formats.yolo import read_yolo, recognizes_yolo_detections
 _PREDICTION_FILES = ("predictions.json", "predictions.jsonl", "predictions.csv")
 
 
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Millions of values that are all in use are not searched for cycles, which takes longer than to read them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@_without_garbage_collection()
 def read_labels(
     path: str | Path,
     *,
@@ -72,67 +85,33 @@ def read_labels(
     Raises:
         LabelFormatError: where, what was found, what was expected.
     """
-    with _without_garbage_collection():
-        table = _read_and_check(
-            Path(path),
-            ReadingOptions(split, None if images is None else Path(images), tuple(classes)),
-            format_name,
-            invalid=invalid,
-            min_size=min_size,
-            measure=measure,
-        )
+    if format_name and format_name not in READERS:
+        raise LabelFormatError(f"{shown(format_name)}: no format of labels; known: {', '.join(READERS)}")
+    options = ReadingOptions(split, None if images is None else Path(images), tuple(classes))
+    name, source = (format_name, Path(path)) if format_name else recognize_source(Path(path), split=split)
+    if not exists(source):
+        raise LabelFormatError(f"{source}: no such file or folder of labels")
+    table = leave_out_unprintable(READERS[name].read(source, options), str(source))
+    table = replace(_place_images(table, source, options, measure=measure), format_name=name)
+    table = join_repeated(check_labels(table, invalid=invalid, min_size=min_size), str(source))
     faults = [finding for finding in table.findings if finding.is_fault]
     if strict and faults:
         raise LabelFormatError("\n".join(f"{path}: {finding.describe()}" for finding in faults))
     return table
 
 
-@contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Millions of values that are all in use are not searched for cycles, which takes longer than to read them."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-def _read_and_check(
-    path: Path,
-    options: ReadingOptions,
-    format_name: str | None,
-    *,
-    invalid: InvalidPolicy,
-    min_size: float,
-    measure: bool,
-) -> FaceTable:
-    """Reads a source and checks it; see read_labels."""
-    split, images = options.split, options.images
-    if format_name and format_name not in READERS:
-        raise LabelFormatError(f"{shown(format_name)}: no format of labels; known: {', '.join(READERS)}")
-    name, source = (format_name, path) if format_name else recognize_source(path, split=split)
-    if not exists(source):
-        raise LabelFormatError(f"{source}: no such file or folder of labels")
-    table = leave_out_unprintable(READERS[name].read(source, options), str(source))
-    table = replace(_place_images(table, source, images=images, split=split, measure=measure), format_name=name)
-    return join_repeated(check_labels(table, invalid=invalid, min_size=min_size), str(source))
-
-
-def _place_images(
-    table: FaceTable, source: Path, *, images: Path | None, split: str | None, measure: bool
-) -> FaceTable:
+def _place_images(table: FaceTable, source: Path, options: ReadingOptions, *, measure: bool) -> FaceTable:
     """Finds out where the images lie and, if asked, how large they are."""
-    if images is not None and table.image_root != images:
-        table = rename_images(table, find_images(images, table.file_names))
+    if options.images is not None and table.image_root != options.images:
+        table = rename_images(table, find_images(options.images, table.file_names))
     elif table.image_root is None:
-        root = find_image_root(source, table.file_names, split=split)
+        root = find_image_root(source, table.file_names, split=options.split)
         table = table if root is None else rename_images(table, ImagePlace(root))
     is_needed = measure or (has_unit_boxes(table) and bool((table.image_sizes == 0).any()))
     return measure_images(table, table.image_root) if is_needed and table.image_root is not None else table
 
 
+@_without_garbage_collection()
 def read_predictions(
     path: str | Path, *, images: Path | None = None, category_ids: Callable[[], Sequence[int | str]] = tuple
 ) -> FaceTable:
@@ -156,18 +135,16 @@ def read_predictions(
     if not exists(path):
         raise LabelFormatError(f"{path}: no such file or folder of predictions")
     options = ReadingOptions(images=images, with_scores=True, category_ids=category_ids)
-    with _without_garbage_collection():
-        table = _read_prediction_folder(path, options) if path.is_dir() else _read_prediction_file(path, options)
+    table = _read_prediction_folder(path, options) if path.is_dir() else _read_prediction_file(path, options)
     if images is not None and has_unit_boxes(table):
         table = measure_images(rename_images(table, find_images(images, table.file_names)), images)
     seen: set[str] = set()
-    for i, name in enumerate(table.file_names):
+    for name, source in zip(table.file_names, table.sources, strict=True):
         if name in seen:
-            raise LabelFormatError(f"{table.sources[i]}: image {name} appears a second time")
+            raise LabelFormatError(f"{source}: image {name} appears a second time")
         if UNPRINTABLE.search(name):
-            raise LabelFormatError(
-                f"{table.sources[i]}: expected the name of an image on one line of UTF-8 text, got {shorten(name)}"
-            )
+            got = shorten(name)
+            raise LabelFormatError(f"{source}: expected the name of an image on one line of UTF-8 text, got {got}")
         seen.add(name)
     return check_predictions(table)
 

@@ -61,8 +61,8 @@ def test_points_go_to_their_group_or_to_the_smallest_face_around_them(tmp_path: 
             {"label": "face", "points": [[1, 2]], "shape_type": "rectangle"},
             "shapes[0]: expected 2 points of a rectangle",
         ),
-        ({"label": "face", "points": [[1, 2, 3]]}, "shapes[0]: expected points of 2 numbers, got [1, 2, 3]"),
-        ({"label": "face", "points": [[1, "2"]]}, "shapes[0]: expected a number, got '2'"),
+        ({"label": "face", "points": [[1, 2, 3]]}, "shapes[0]: expected points of 2 numbers, got 3"),
+        ({"label": "face", "points": [[1, "2"]]}, "shapes[0]: expected points of 2 numbers, got '2'"),
     ],
 )
 def test_broken_shapes_are_named(broken: object, message: str, tmp_path: Path) -> None:
