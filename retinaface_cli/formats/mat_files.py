@@ -9,9 +9,9 @@ import math
 import struct
 import zlib
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,8 +38,7 @@ class _BrokenError(Exception):
     """The file does not follow its format."""
 
 
-@dataclass(frozen=True)
-class _Element:
+class _Element(NamedTuple):
     """One data element: its type and its bytes."""
 
     kind: int
@@ -61,25 +60,23 @@ def read_mat(path: Path, wanted: Collection[str]) -> dict[str, MatValue]:
     result = {}
     try:
         for element in _elements(memoryview(data)[_HEADER_BYTES:], order):
-            if element.kind == _COMPRESSED:
-                inner = next(_elements(memoryview(_unpack(element.data)), order), None)
-            else:
-                inner = element
-            if inner is not None and inner.kind == _MATRIX:
-                name, value = _read_matrix(inner.data, order, wanted=wanted)
-                result[name] = value
+            is_packed = element.kind == _COMPRESSED
+            for inner in islice(_elements(_unpack(element.data), order), 1) if is_packed else (element,):
+                if inner.kind == _MATRIX:
+                    name, value = _read_matrix(inner.data, order, wanted=wanted)
+                    result[name] = value
     except (_BrokenError, struct.error, UnicodeDecodeError, zlib.error) as error:
         raise LabelFormatError(f"{path}: a broken MATLAB file: {error}") from None
     return {name: value for name, value in result.items() if name in wanted}
 
 
-def _unpack(data: memoryview) -> bytes:
+def _unpack(data: memoryview) -> memoryview:
     """The content of a compressed element."""
     unpacker = zlib.decompressobj()
     result = unpacker.decompress(data, _MAX_BYTES)
     if not unpacker.eof:
         raise _BrokenError("a compressed variable is cut off, or too large")
-    return result
+    return memoryview(result)
 
 
 def _elements(data: memoryview, order: str) -> Iterator[_Element]:

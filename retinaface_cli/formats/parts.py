@@ -12,20 +12,20 @@ import importlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from retinaface_cli.errors import LabelFormatError, SettingsError, reason_of
-from retinaface_cli.faces import NUM_LANDMARKS, BoolArray, FaceDetections, FloatArray, IntArray
+from retinaface_cli.faces import NUM_LANDMARKS, FaceDetections, FloatArray
 from retinaface_cli.files.atomic import json_bytes
-from retinaface_cli.files.reading import open_text, parse_json
+from retinaface_cli.files.reading import open_text
 from retinaface_cli.formats.canonical import as_numbers
 from retinaface_cli.formats.reader import SourceHead
-from retinaface_cli.formats.table import FaceTable, Float64Array
-from retinaface_cli.formats.text import shorten
+from retinaface_cli.formats.table import FaceTable
+from retinaface_cli.formats.text import parse_json, shorten
 from retinaface_cli.formats.writing import round_coordinates
 
 PartFormat = Literal["jsonl", "parquet"]
@@ -41,8 +41,7 @@ _MAX_PART_BYTES = 1 << 34
 _PARQUET_START = b"PAR1"
 
 
-@dataclass(frozen=True, eq=False)
-class ImageRow:
+class ImageRow(NamedTuple):
     """One image of a part.
 
     Attributes:
@@ -135,17 +134,11 @@ def _row_values(row: ImageRow) -> dict[str, Any]:
 
 def _parquet_schema(*, with_crops: bool) -> Any:
     pyarrow, _ = import_pyarrow()
-    number = pyarrow.float32()
-    box, point = pyarrow.list_(number, 4), pyarrow.list_(number, 2)
-    fields = {
-        "name": pyarrow.string(),
-        "shard": pyarrow.string(),
-        "width": pyarrow.int32(),
-        "height": pyarrow.int32(),
-        "boxes": pyarrow.list_(box),
-        "scores": pyarrow.list_(number),
-        "landmarks": pyarrow.list_(pyarrow.list_(point, NUM_LANDMARKS)),
-    }
+    number, text, count = pyarrow.float32(), pyarrow.string(), pyarrow.int32()
+    landmarks = pyarrow.list_(pyarrow.list_(number, 2), NUM_LANDMARKS)
+    fields = {"name": text, "shard": text, "width": count, "height": count}
+    fields |= {"boxes": pyarrow.list_(pyarrow.list_(number, 4)), "scores": pyarrow.list_(number)}
+    fields |= {"landmarks": pyarrow.list_(landmarks)}
     if with_crops:
         fields["crops"] = pyarrow.list_(pyarrow.binary())
     return pyarrow.schema(list(fields.items()))
@@ -177,7 +170,8 @@ def read_parts(files: Sequence[Path]) -> FaceTable:
     for file in files:
         read = _read_parquet if SourceHead(file).head.startswith(_PARQUET_START) else _read_json_lines
         table, of_images = read(file)
-        tables.append(table)
+        lines = np.repeat(np.arange(1, len(table) + 1), table.num_faces)
+        tables.append(replace(table, sources=[file] * len(table), lines=lines))
         shards += of_images
     joined = FaceTable.concatenate(tables)
     counts = Counter(joined.file_names)
@@ -190,43 +184,35 @@ def read_parts(files: Sequence[Path]) -> FaceTable:
 
 def _read_json_lines(path: Path) -> tuple[FaceTable, list[str]]:
     """The images of a part, and their shards."""
-    rows: list[dict[str, Any]] = []
+    names, shards, sizes = [], [], []
+    faces: list[FaceDetections] = []
     with open_text(path, max_bytes=_MAX_PART_BYTES, error=LabelFormatError) as file:
         for number, line in enumerate(file, 1):
             place = f"{path}:{number}"
-            row = parse_json(line.encode("utf-8", "surrogateescape"), place=place, error=LabelFormatError)
+            row = parse_json(line.encode("utf-8", "surrogateescape"), place=place)
             if not isinstance(row, dict) or not isinstance(row.get("name"), str):
                 raise LabelFormatError(f"{place}: expected an image with name, boxes and scores, got {shorten(row)}")
-            row.pop("crops", None)
-            rows.append(row)
-    return _make_table(path, rows), [str(row.get("shard", "")) for row in rows]
+            names.append(row["name"])
+            shards.append(str(row.get("shard", "")))
+            sizes.append([_as_count(row.get("height")), _as_count(row.get("width"))])
+            faces.append(_read_faces(row, place))
+    return FaceTable.from_detections(names, faces, image_sizes=sizes), shards
 
 
-def _make_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> FaceTable:
-    faces = []
-    for number, row in enumerate(rows, 1):
-        boxes, scores = _as_array(row.get("boxes"), (4,)), _as_array(row.get("scores"), ())
-        landmarks = _as_landmarks(row.get("landmarks"))
-        if boxes is None or landmarks is None or scores is None or not len(boxes) == len(landmarks) == len(scores):
-            place = f"{path}:{number}"
-            raise LabelFormatError(f"{place}: {shorten(row['name'])}: expected as many boxes, scores and landmarks")
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is found by the checks
-            faces.append(FaceDetections(*(array.astype(np.float32) for array in (boxes, landmarks, scores))))
-    sizes = [[_as_count(row.get("height")), _as_count(row.get("width"))] for row in rows]
-    table = FaceTable.from_detections([row["name"] for row in rows], faces, image_sizes=sizes)
-    return _with_places(table, path)
-
-
-def _as_array(values: object, shape: tuple[int, ...]) -> Float64Array | None:
-    return as_numbers(values, shape) if isinstance(values, list) else None
-
-
-def _as_landmarks(values: object) -> Float64Array | None:
-    """(N, 5, 2); null stands for a point that is not known."""
+def _read_faces(row: Mapping[str, Any], place: str) -> FaceDetections:
+    boxes, landmarks, scores = (row.get(name) for name in ("boxes", "landmarks", "scores"))
+    wanted = f"{place}: {shorten(row['name'])}: expected as many boxes, scores and landmarks"
+    if not (isinstance(boxes, list) and isinstance(landmarks, list) and isinstance(scores, list)):
+        raise LabelFormatError(wanted)
+    corners, numbers = as_numbers(boxes, (4,)), as_numbers(scores, ())
     try:
-        return np.array(values, np.float64).reshape(-1, NUM_LANDMARKS, 2) if isinstance(values, list) else None
+        points = np.array(landmarks, np.float64).reshape(-1, NUM_LANDMARKS, 2)  # null stands for an unknown point
     except (ValueError, TypeError, OverflowError):
-        return None
+        raise LabelFormatError(wanted) from None
+    if corners is None or numbers is None or not len(corners) == len(points) == len(numbers):
+        raise LabelFormatError(wanted)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is found by the checks
+        return FaceDetections(*(array.astype(np.float32) for array in (corners, points, numbers)))
 
 
 def _as_count(value: object) -> int:
@@ -239,26 +225,18 @@ def _read_parquet(path: Path) -> tuple[FaceTable, list[str]]:
     try:
         content = parquet.read_table(path, columns=list(_parquet_schema(with_crops=False).names))
         content = content.cast(_parquet_schema(with_crops=False))
-        names = content["name"].to_pylist()
-        table = FaceTable.from_boxes(names, _count_faces(content), _flatten(content, "boxes", 2).reshape(-1, 4))
-        landmarks = _flatten(content, "landmarks", 3).reshape(-1, NUM_LANDMARKS, 2)
-        is_known: BoolArray = np.isfinite(landmarks).all(axis=2)  # type: ignore[assignment]
-        table = replace(
-            table,
-            landmarks=landmarks,
-            has_landmarks=is_known,
+        lengths = content["scores"].combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
+        table = FaceTable.from_boxes(
+            content["name"].to_pylist(),
+            lengths.astype(np.intp),
+            _flatten(content, "boxes", 2),
+            landmarks=_flatten(content, "landmarks", 3).reshape(-1, NUM_LANDMARKS, 2),
             scores=_flatten(content, "scores", 1),
-            image_sizes=np.stack([content["height"].to_numpy(), content["width"].to_numpy()], axis=1).astype(np.intp),
+            image_sizes=np.stack([content["height"].to_numpy(), content["width"].to_numpy()], axis=1),
         )
     except (OSError, ValueError, KeyError, TypeError, pyarrow.ArrowException) as error:
         raise LabelFormatError(f"{path}: cannot be read as a part of results ({reason_of(error)})") from None
-    return _with_places(table, path), content["shard"].to_pylist()
-
-
-def _count_faces(content: Any) -> IntArray:
-    """(P,) faces of each image."""
-    lengths: IntArray = content["scores"].combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
-    return lengths.astype(np.intp)
+    return table, content["shard"].to_pylist()
 
 
 def _flatten(content: Any, name: str, depth: int) -> FloatArray:
@@ -268,8 +246,3 @@ def _flatten(content: Any, name: str, depth: int) -> FloatArray:
         values = values.flatten()
     numbers: FloatArray = values.to_numpy(zero_copy_only=False).astype(np.float32)
     return numbers
-
-
-def _with_places(table: FaceTable, path: Path) -> FaceTable:
-    lines = np.repeat(np.arange(1, len(table) + 1), table.num_faces)
-    return replace(table, sources=[path] * len(table), lines=lines, format_name="parts")

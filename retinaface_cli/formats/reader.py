@@ -50,8 +50,7 @@ def exists(path: Path) -> bool:
         return False
 
 
-@dataclass(frozen=True)
-class ReadingOptions:
+class ReadingOptions(NamedTuple):
     """What a reader may need to know besides the path.
 
     Attributes:
@@ -108,8 +107,7 @@ class SourceHead:
         return islice((head for head in heads if head.startswith(start)), _NUM_HEADS)
 
 
-@dataclass(frozen=True)
-class LabelReader:
+class LabelReader(NamedTuple):
     """One format.
 
     Attributes:

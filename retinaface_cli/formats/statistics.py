@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,8 +23,7 @@ _MAX_CLASSES = 12
 """An attribute with more values than this is described by its range."""
 
 
-@dataclass(frozen=True, eq=False)
-class SizeHistogram:
+class SizeHistogram(NamedTuple):
     """Faces that are not ignored by size, the square root of their area in pixels.
 
     Attributes:
@@ -36,8 +35,7 @@ class SizeHistogram:
     counts: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class AttributeSummary:
+class AttributeSummary(NamedTuple):
     """One attribute of the faces that have it.
 
     Attributes:
@@ -55,8 +53,7 @@ class AttributeSummary:
     maximum: float
 
 
-@dataclass(frozen=True, eq=False)
-class LabelStatistics:
+class LabelStatistics(NamedTuple):
     """Counts over a set of labels.
 
     Attributes:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -28,8 +28,7 @@ _NUM_DECIMALS = 3
 """Decimals of coordinates in prediction files, in pixels: far below what a detector can mean."""
 
 
-@dataclass(frozen=True)
-class LabelWriter:
+class LabelWriter(NamedTuple):
     """One format of labels to write.
 
     Attributes:
@@ -144,17 +143,13 @@ def write_labels(
     Raises:
         RetinaFaceError: the format cannot be told or cannot hold these labels, or it cannot be written.
     """
-    wanted = outputs if isinstance(outputs, Mapping) else {Path(outputs): table or _no_images()}
+    wanted = outputs if isinstance(outputs, Mapping) else {Path(outputs): table or FaceTable.from_boxes([], [], [])}
     sources = list(protect)
     with ExitStack() as stack:
         for path, labels in wanted.items():
             writer = WRITERS[format_name or format_of_output(path)]
             place = write_folder if writer.is_folder else write_file
             writer.write(stack.enter_context(place(path, force=force, protect=sources)), labels)
-
-
-def _no_images() -> FaceTable:
-    return FaceTable.from_boxes([], [], np.zeros((0, 4)))
 
 
 def write_predictions(path: Path, table: FaceTable, *, format_name: PredictionFormat, force: bool = True) -> None:
