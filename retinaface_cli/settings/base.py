@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from retinaface_cli.errors import SettingsError, shown
@@ -62,6 +62,11 @@ class Option:
     metavar: str = ""
     is_argument: bool = False
     is_flag: bool = False
+
+
+def by_name(default: str) -> BeforeValidator:
+    """For a union of settings with the discriminator `name`: a mapping without a name means the default kind."""
+    return BeforeValidator(lambda value: {"name": default, **value} if isinstance(value, Mapping) else value)
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)

@@ -6,19 +6,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from retinaface_cli.settings.base import Settings
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Factor = Annotated[float, Field(gt=0)]
 Level = Annotated[int, Field(ge=0, le=255)]
+Quality = Annotated[int, Field(ge=1, le=100)]
 
 
-def _check_ordered(name: str, limits: tuple[float, float]) -> None:
+def _check_ordered(limits: tuple[float, float]) -> tuple[float, float]:
     """Raises ValueError where a smallest value is above the largest."""
     if limits[0] > limits[1]:
-        raise ValueError(f"{name}: the smallest value {limits[0]} is above the largest {limits[1]}")
+        raise ValueError(f"the smallest value {limits[0]} is above the largest {limits[1]}")
+    return limits
+
+
+Range = Annotated[tuple[Factor, Factor], AfterValidator(_check_ordered)]
 
 
 def _refuse_address(value: Any) -> Any:
@@ -101,16 +106,11 @@ class AffineSettings(Settings):
     max_angle: float = Field(default=15.0, ge=0, le=180)
     """Largest rotation to either side, in degrees."""
 
-    scale: tuple[Factor, Factor] = (1.0, 1.0)
+    scale: Range = (1.0, 1.0)
     """Smallest and largest factor of size."""
 
     max_shift: float = Field(default=0.0, ge=0, le=1)
     """Largest shift in each direction, as a part of the side."""
-
-    @model_validator(mode="after")
-    def _check_scale(self) -> AffineSettings:
-        _check_ordered("scale", self.scale)
-        return self
 
 
 class ColorSettings(Settings):
@@ -122,23 +122,17 @@ class ColorSettings(Settings):
     brightness: float = Field(default=32.0, ge=0, le=255)
     """Largest amount added or taken away, in levels of 0 to 255."""
 
-    contrast: tuple[Factor, Factor] = (0.5, 1.5)
+    contrast: Range = (0.5, 1.5)
     """Smallest and largest factor of the values."""
 
-    saturation: tuple[Factor, Factor] = (0.5, 1.5)
+    saturation: Range = (0.5, 1.5)
     """Smallest and largest factor of the saturation."""
 
     hue: float = Field(default=36.0, ge=0, le=180)
     """Largest turn of the colour circle to either side, in degrees."""
 
-    gamma: tuple[Factor, Factor] = (1.0, 1.0)
+    gamma: Range = (1.0, 1.0)
     """Smallest and largest exponent of the values on the scale 0 to 1."""
-
-    @model_validator(mode="after")
-    def _check_ranges(self) -> ColorSettings:
-        for name in ("contrast", "saturation", "gamma"):
-            _check_ordered(name, getattr(self, name))
-        return self
 
 
 class QualitySettings(Settings):
@@ -147,28 +141,20 @@ class QualitySettings(Settings):
     blur_probability: Probability = 0.0
     """Chance of blurring."""
 
-    blur_sigma: tuple[Factor, Factor] = (0.3, 1.5)
+    blur_sigma: Range = (0.3, 1.5)
     """Smallest and largest standard deviation of the Gaussian blur, in pixels of the network input."""
 
     noise_probability: Probability = 0.0
     """Chance of adding noise."""
 
-    noise_std: tuple[Factor, Factor] = (2.0, 10.0)
+    noise_std: Range = (2.0, 10.0)
     """Smallest and largest standard deviation of the noise, in levels of 0 to 255."""
 
     jpeg_probability: Probability = 0.0
     """Chance of compressing the image as JPEG."""
 
-    jpeg_quality: tuple[int, int] = (40, 95)
+    jpeg_quality: Annotated[tuple[Quality, Quality], AfterValidator(_check_ordered)] = (40, 95)
     """Lowest and highest JPEG quality, 1 to 100."""
-
-    @model_validator(mode="after")
-    def _check_ranges(self) -> QualitySettings:
-        for name in ("blur_sigma", "noise_std", "jpeg_quality"):
-            _check_ordered(name, getattr(self, name))
-        if not (self.jpeg_quality[0] >= 1 and self.jpeg_quality[1] <= 100):
-            raise ValueError("jpeg_quality must lie in 1 to 100")
-        return self
 
 
 class TransformSettings(Settings):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, Tag, model_validator
+from pydantic import Field, model_validator
 
-from retinaface_cli.settings.base import Settings
-from retinaface_cli.settings.choice import chosen_by_name
+from retinaface_cli.settings.base import Settings, by_name
 
 
 class IouMatchingSettings(Settings):
@@ -42,10 +41,7 @@ class AtssMatchingSettings(Settings):
     """Candidates of a face: this many anchors of each level, those with the nearest centres."""
 
 
-MatchingSettings = Annotated[
-    Annotated[IouMatchingSettings, Tag("iou")] | Annotated[AtssMatchingSettings, Tag("atss")],
-    chosen_by_name("iou"),
-]
+MatchingSettings = Annotated[IouMatchingSettings | AtssMatchingSettings, Field(discriminator="name"), by_name("iou")]
 
 
 class CrossEntropySettings(Settings):
@@ -85,10 +81,9 @@ class QualityFocalSettings(Settings):
 
 
 ClassificationLossSettings = Annotated[
-    Annotated[CrossEntropySettings, Tag("cross_entropy")]
-    | Annotated[FocalSettings, Tag("focal")]
-    | Annotated[QualityFocalSettings, Tag("quality_focal")],
-    chosen_by_name("cross_entropy"),
+    CrossEntropySettings | FocalSettings | QualityFocalSettings,
+    Field(discriminator="name"),
+    by_name("cross_entropy"),
 ]
 
 
@@ -122,18 +117,9 @@ class WingSettings(Settings):
     """Error, in tenths of the anchor's side, at which the logarithm bends: smaller weighs small errors more."""
 
 
-BoxLossSettings = Annotated[
-    Annotated[SmoothL1Settings, Tag("smooth_l1")]
-    | Annotated[IouLossSettings, Tag("giou")]
-    | Annotated[IouLossSettings, Tag("diou")]
-    | Annotated[IouLossSettings, Tag("ciou")],
-    chosen_by_name("smooth_l1"),
-]
+BoxLossSettings = Annotated[SmoothL1Settings | IouLossSettings, Field(discriminator="name"), by_name("smooth_l1")]
 
-LandmarkLossSettings = Annotated[
-    Annotated[SmoothL1Settings, Tag("smooth_l1")] | Annotated[WingSettings, Tag("wing")],
-    chosen_by_name("smooth_l1"),
-]
+LandmarkLossSettings = Annotated[SmoothL1Settings | WingSettings, Field(discriminator="name"), by_name("smooth_l1")]
 
 
 class LossWeights(Settings):

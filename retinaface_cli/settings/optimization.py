@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, Tag, field_validator
+from pydantic import Field, field_validator
 
-from retinaface_cli.settings.base import Settings
-from retinaface_cli.settings.choice import chosen_by_name
+from retinaface_cli.settings.base import Settings, by_name
 
 
 class _AnyOptimizerSettings(Settings):
@@ -16,14 +15,14 @@ class _AnyOptimizerSettings(Settings):
     name: str
     """Kind of optimizer."""
 
-    lr: float = Field(gt=0)
+    lr: float = Field(default=1e-3, gt=0)
     """Highest learning rate, for a global batch of reference_batch_size images."""
 
     reference_batch_size: int | None = Field(default=None, gt=0)
     """Images a step that lr is meant for: lr grows in proportion to the global batch (images a device times
     devices times accumulated batches); empty: lr is taken as it is."""
 
-    weight_decay: float = Field(ge=0)
+    weight_decay: float = Field(default=5e-4, ge=0)
     """Weight decay."""
 
     decay_norm_and_bias: bool = True
@@ -36,12 +35,6 @@ class SgdSettings(_AnyOptimizerSettings):
     name: Literal["sgd"] = "sgd"
     """Kind of optimizer."""
 
-    lr: float = Field(default=1e-3, gt=0)
-    """Highest learning rate, for a global batch of reference_batch_size images."""
-
-    weight_decay: float = Field(default=5e-4, ge=0)
-    """Weight decay."""
-
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Momentum."""
 
@@ -52,14 +45,10 @@ class SgdSettings(_AnyOptimizerSettings):
 class AdamWSettings(_AnyOptimizerSettings):
     """Adam with decoupled weight decay (Loshchilov & Hutter, 2019)."""
 
+    changed_defaults = {"weight_decay": 0.05}  # noqa: RUF012
+
     name: Literal["adamw"] = "adamw"
     """Kind of optimizer."""
-
-    lr: float = Field(default=1e-3, gt=0)
-    """Highest learning rate, for a global batch of reference_batch_size images."""
-
-    weight_decay: float = Field(default=0.05, ge=0)
-    """Weight decay."""
 
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay of the running means of gradient and squared gradient."""
@@ -72,9 +61,7 @@ class AdamWSettings(_AnyOptimizerSettings):
         return betas
 
 
-OptimizerSettings = Annotated[
-    Annotated[SgdSettings, Tag("sgd")] | Annotated[AdamWSettings, Tag("adamw")], chosen_by_name("sgd")
-]
+OptimizerSettings = Annotated[SgdSettings | AdamWSettings, Field(discriminator="name"), by_name("sgd")]
 
 
 class _AnySchedulerSettings(Settings):
@@ -161,12 +148,9 @@ class OneCycleSettings(_AnySchedulerSettings):
 
 
 SchedulerSettings = Annotated[
-    Annotated[ConstantSettings, Tag("constant")]
-    | Annotated[MultiStepSettings, Tag("multi_step")]
-    | Annotated[CosineSettings, Tag("cosine")]
-    | Annotated[WarmRestartsSettings, Tag("warm_restarts")]
-    | Annotated[OneCycleSettings, Tag("one_cycle")],
-    chosen_by_name("cosine"),
+    ConstantSettings | MultiStepSettings | CosineSettings | WarmRestartsSettings | OneCycleSettings,
+    Field(discriminator="name"),
+    by_name("cosine"),
 ]
 
 
