@@ -6,14 +6,30 @@ Classes that such a file names by their import path are looked up by their last 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from retinaface_cli.errors import SettingsError, reason_of, shown
 from retinaface_cli.settings.base import assign
 from retinaface_cli.settings.data import AUGMENTATIONS
+
+NoteKind = Literal["mapped", "changed", "unused"]
+
+
+class Note(NamedTuple):
+    """What became of one key of a legacy config.
+
+    Attributes:
+        kind: mapped: used under another name; changed: used, but it works differently; unused: without effect.
+        key: dotted key in the legacy file.
+        text: for the user to read.
+    """
+
+    kind: NoteKind
+    key: str
+    text: str
+
 
 PATH_VARIABLES = {
     "train": ("TRAIN_LABEL_PATH", "TRAIN_IMAGE_PATH"),
@@ -23,16 +39,16 @@ PATH_VARIABLES = {
 
 _LEGACY_ONLY = frozenset({"train_parameters", "val_parameters", "prior_box", "train_aug", "checkpoint_callback"})
 
+_KEPT = (
+    *("seed", "experiment_name", "optimizer.lr", "optimizer.weight_decay", "optimizer.momentum", "optimizer.nesterov"),
+    *("optimizer.betas", "scheduler.milestones", "scheduler.gamma", "trainer.max_epochs", "trainer.benchmark"),
+    *("trainer.num_sanity_val_steps", "trainer.deterministic", "trainer.num_nodes", "trainer.sync_batchnorm"),
+    "trainer.accumulate_grad_batches",
+)
+"""Keys that mean the same as ever."""
+
 _RENAMED = {
     **{f"loss_weights.{key}": f"loss.weights.{key}" for key in ("localization", "classification", "landmarks")},
-    **{key: key for key in ("seed", "experiment_name")},
-    **{f"optimizer.{key}": f"optimizer.{key}" for key in ("lr", "weight_decay", "momentum", "nesterov", "betas")},
-    **{f"scheduler.{key}": f"scheduler.{key}" for key in ("milestones", "gamma")},
-    **{
-        f"trainer.{key}": f"trainer.{key}"
-        for key in ("max_epochs", "num_sanity_val_steps", "benchmark", "deterministic", "num_nodes")
-    },
-    **{f"trainer.{key}": f"trainer.{key}" for key in ("sync_batchnorm", "accumulate_grad_batches")},
     "num_workers": "data.num_workers",
     "model.out_channels": "network.out_channels",
     "prior_box.min_sizes": "network.anchors.sizes",
@@ -47,7 +63,49 @@ _RENAMED = {
     "val_parameters.iou_threshold": "validation.nms_iou_threshold",
     "loss.neg_pos": "loss.classification.negatives_per_positive",
 }
-"""Keys whose value is taken over as it is."""
+"""Keys whose value is taken over as it is, under another name."""
+
+
+class _Rule(NamedTuple):
+    """What becomes of a key: new keys with their values, which the note lists, and what it says more."""
+
+    convert: Callable[[Any], Mapping[str, Any]]
+    more: str = ""
+    kind: NoteKind = "mapped"
+
+
+def _longest(size: Any) -> Any:
+    return max(size) if isinstance(size, list | tuple) else size
+
+
+_CONVERTED = {
+    "trainer.gpus": _Rule(
+        lambda gpus: {"trainer.accelerator": "gpu" if gpus else "cpu", "trainer.devices": gpus or 1},
+        "; --devices overrides it",
+    ),
+    "trainer.precision": _Rule(lambda value: {"trainer.precision": "16"} if str(value) == "16" else {}),
+    "trainer.amp_level": _Rule(lambda value: {"trainer.precision": "16"} if value else {}),
+    "trainer.distributed_backend": _Rule(
+        lambda name: {"trainer.strategy": "ddp" if str(name).startswith("ddp") else "auto"}
+    ),
+    "checkpoint_callback.save_top_k": _Rule(lambda k: {"checkpoint.keep_every_n_epochs": 1} if k == -1 else {}),
+    "model.pretrained": _Rule(lambda value: {"backbone_weights": "imagenet" if value else "none"}),
+    "loss.overlap_thresh": _Rule(
+        lambda value: {f"loss.matching.{key}_iou_threshold": value for key in ("background", "match")}
+    ),
+    "image_size": _Rule(
+        lambda size: dict.fromkeys(("data.image_size", "data.validation_scale"), _longest(size)),
+        "; images are squares in training alone",
+        "changed",
+    ),
+    "val_parameters.rotate90": _Rule(lambda _: {}, "validation shows each image once and unturned", "changed"),
+    "train_parameters.rotate90": _Rule(
+        lambda value: {"augmentation.flip.rotate90": 1.0} if value else {},
+        "; points keep their names when an image is turned",
+        "changed",
+    ),
+}
+"""Keys whose value becomes another."""
 
 _CHOICES: dict[str, tuple[str, dict[str, str], str]] = {
     "model.name": ("network.backbone", {"Resnet50": "resnet50", "mobilenet0.25": "mobilenet0.25"}, "Resnet50"),
@@ -104,21 +162,6 @@ _GONE_ARGUMENTS = {"always_apply": False, "eps": 1e-07}
 """Arguments that albumentations no longer has, and the value at which their loss changes nothing."""
 
 
-@dataclass(frozen=True)
-class Note:
-    """What became of one key of a legacy config.
-
-    Attributes:
-        kind: mapped: used under another name; changed: used, but it works differently; unused: without effect.
-        key: dotted key in the legacy file.
-        text: for the user to read.
-    """
-
-    kind: Literal["mapped", "changed", "unused"]
-    key: str
-    text: str
-
-
 def is_legacy_config(values: Mapping[str, Any]) -> bool:
     """Whether a mapping read from YAML is a config of ternaus/retinaface."""
     model = values.get("model")
@@ -136,24 +179,12 @@ def translate_legacy_config(legacy: Mapping[str, Any], *, source: str) -> tuple[
             no such config has.
     """
     translation = _Translation(legacy, source=source)
-    steps = (
-        translation.choose,
-        translation.rename,
-        translation.translate_scheduler,
-        translation.translate_trainer,
-        translation.translate_sizes,
-        translation.translate_augmentation,
-        translation.translate_paths,
-        translation.leave_out,
-    )
-    for step in steps:
-        try:
-            step()
-        except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
-            raise SettingsError(
-                f"{shown(source)}: a value is of another kind than configs of ternaus/retinaface have "
-                f"({step.__name__.replace('_', ' ')}: {reason_of(error)})"
-            ) from None
+    try:
+        translation.run()
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
+        raise SettingsError(
+            f"{shown(source)}: a value is of another kind than configs of ternaus/retinaface have ({reason_of(error)})"
+        ) from None
     return translation.values, tuple(translation.notes)
 
 
@@ -181,12 +212,34 @@ class _Translation:
     """New values and notes, collected while a legacy config is read key by key."""
 
     def __init__(self, legacy: Mapping[str, Any], *, source: str) -> None:
-        self.values: dict[str, Any] = {}
+        augmentation = AUGMENTATIONS["classic"].model_dump(mode="json")
+        self.values: dict[str, Any] = {"augmentation": augmentation, "ema": {"enabled": False}}
         self.notes: list[Note] = []
         self._source = source
         self._left = {key: dict(value) if isinstance(value, Mapping) else value for key, value in legacy.items()}
 
-    def choose(self) -> None:
+    def run(self) -> None:
+        """Takes all keys."""
+        self._choose()
+        for key in (*_KEPT, *_RENAMED):
+            if (value := self._take(key)) is not None:
+                self._put(_RENAMED.get(key, key), value)
+                self._note("mapped", key, f"{_RENAMED[key]}: {value}" if key in _RENAMED else "")
+        for key, rule in _CONVERTED.items():
+            if (value := self._take(key)) is not None:
+                found = rule.convert(value)
+                for new, converted in found.items():
+                    self._put(new, converted)
+                text = ", ".join(f"{new}: {converted}" for new, converted in found.items())
+                self._note(rule.kind, key, text + rule.more if found or value else "")
+        self._scale_cosine()
+        if (serialised := self._take("train_aug")) is not None:
+            self._put("augmentation.color.probability", 0.0)
+            self._put("augmentation.extra", self._list_transforms(serialised))
+        self._translate_paths()
+        self._leave_out()
+
+    def _choose(self) -> None:
         """The keys of _CHOICES."""
         for key, (new, names, default) in _CHOICES.items():
             given = str(self._take(key) or default).rsplit(".", 1 if key.endswith(".type") else 0)[-1]
@@ -195,77 +248,16 @@ class _Translation:
                 raise SettingsError(f"{self._source}: {key}: got {given}, known: {', '.join(names)}")
             chosen = by_name[given.lower()] if given else "constant"
             self._put(new, chosen)
-            if key == "scheduler.type":
-                text = f"{new}: {chosen}; it now moves at every step, not once an epoch"
-                self.notes.append(Note("changed", key, text))
-            else:
-                self.notes.append(Note("mapped", key, f"{new}: {chosen}"))
+            is_scheduler = key == "scheduler.type"
+            more = "; it now moves at every step, not once an epoch" if is_scheduler else ""
+            self._note("changed" if is_scheduler else "mapped", key, f"{new}: {chosen}{more}")
 
-    def rename(self) -> None:
-        """The keys of _RENAMED."""
-        for key, new in _RENAMED.items():
-            value = self._take(key)
-            if value is not None:
-                self._map(key, new, value)
-
-    def translate_scheduler(self) -> None:
+    def _scale_cosine(self) -> None:
         """The end of a cosine, which was a learning rate and is a factor of it."""
         lowest = self._take("scheduler.eta_min")
         if self.values["scheduler"]["name"] in ("warm_restarts", "cosine"):
             factor = float(lowest or 0) / float(self.values["optimizer"].get("lr", 1e-3))
             self._put("scheduler.final_factor", factor)
-
-    def translate_trainer(self) -> None:
-        """Devices, precision, and what is kept."""
-        gpus = self._take("trainer.gpus")
-        if gpus is not None:
-            self._put("trainer.accelerator", "gpu" if gpus else "cpu")
-            self._map("trainer.gpus", "trainer.devices", gpus or 1, more="; --devices overrides it")
-        for key, is_half in (("trainer.precision", lambda value: str(value) == "16"), ("trainer.amp_level", bool)):
-            value = self._take(key)
-            if value is not None and is_half(value):
-                self._put("trainer.precision", "16")
-                self.notes.append(Note("mapped", key, "trainer.precision: 16"))
-        backend = self._take("trainer.distributed_backend")
-        if backend is not None:
-            strategy = "ddp" if str(backend).startswith("ddp") else "auto"
-            self._map("trainer.distributed_backend", "trainer.strategy", strategy)
-        if self._take("checkpoint_callback.save_top_k") == -1:
-            self._map("checkpoint_callback.save_top_k", "checkpoint.keep_every_n_epochs", 1)
-        pretrained = self._take("model.pretrained")
-        if pretrained is not None:
-            self._map("model.pretrained", "backbone_weights", "imagenet" if pretrained else "none")
-        overlap = self._take("loss.overlap_thresh")
-        if overlap is not None:
-            self._put("loss.matching.background_iou_threshold", overlap)
-            self._map("loss.overlap_thresh", "loss.matching.match_iou_threshold", overlap)
-
-    def translate_sizes(self) -> None:
-        """Sizes of the images, of training and of validation."""
-        size = self._take("image_size")
-        if size is not None:
-            side = max(size) if isinstance(size, list | tuple) else size
-            self._put("data.image_size", side)
-            self._put("data.validation_scale", side)
-            text = f"data.image_size: {side} (a square) and data.validation_scale: {side}"
-            self.notes.append(Note("changed", "image_size", text))
-        if self._take("val_parameters.rotate90"):
-            text = "validation shows each image once and unturned"
-            self.notes.append(Note("changed", "val_parameters.rotate90", text))
-
-    def translate_augmentation(self) -> None:
-        """The crop and mirroring that were fixed, and the serialised albumentations behind them."""
-        augmentation = AUGMENTATIONS["classic"].model_dump(mode="json")
-        if self._take("train_parameters.rotate90"):
-            augmentation["flip"]["rotate90"] = 1.0
-            text = "augmentation.flip.rotate90: 1.0; points keep their names when an image is turned"
-            self.notes.append(Note("changed", "train_parameters.rotate90", text))
-        serialised = self._take("train_aug")
-        if serialised is not None:
-            augmentation["color"]["probability"] = 0.0
-            augmentation["extra"] = self._list_transforms(serialised)
-        self._put("augmentation", augmentation)
-        self._put("ema", {"enabled": False})
 
     def _list_transforms(self, serialised: Any) -> list[dict[str, Any]]:
         """The transforms of a serialised Compose as `{"name": ..., "arguments": {...}}`."""
@@ -277,16 +269,16 @@ class _Translation:
             if name == "Normalize":
                 self._translate_normalization(arguments)
             if name in _DONE_ELSEWHERE:
-                self.notes.append(Note("changed", "train_aug", f"{name} is left out: {_DONE_ELSEWHERE[name]}"))
+                self._note("changed", "train_aug", f"{name} is left out: {_DONE_ELSEWHERE[name]}")
                 continue
             for key, harmless in _GONE_ARGUMENTS.items():
                 value = arguments.pop(key, harmless)
                 if value != harmless:
                     text = f"{name}: {key}={value} is left out; albumentations no longer has it"
-                    self.notes.append(Note("changed", "train_aug", text))
+                    self._note("changed", "train_aug", text)
             transforms.append({"name": name, "arguments": arguments})
         names = ", ".join(transform["name"] for transform in transforms) or "none"
-        self.notes.append(Note("mapped", "train_aug", f"augmentation.extra: {names}"))
+        self._note("mapped", "train_aug", f"augmentation.extra: {names}")
         return transforms
 
     def _translate_normalization(self, arguments: Mapping[str, Any]) -> None:
@@ -294,9 +286,9 @@ class _Translation:
         scale = float(arguments.get("max_pixel_value", 255.0))
         mean, std = ([round(scale * value, 6) for value in arguments[name]] for name in ("mean", "std"))
         self._put("network.preprocessing", {"color_order": "rgb", "mean": mean, "std": std})
-        self.notes.append(Note("mapped", "train_aug Normalize", f"network.preprocessing: mean {mean}"))
+        self._note("mapped", "train_aug Normalize", f"network.preprocessing: mean {mean}")
 
-    def translate_paths(self) -> None:
+    def _translate_paths(self) -> None:
         """Paths of the two first configs, where the files exist; the legacy code took the environment's instead."""
         for part, short in (("train", "train"), ("validation", "val")):
             labels_key, images_key = f"{short}_annotation_path", f"{short}_image_path"
@@ -304,24 +296,24 @@ class _Translation:
             keys = ", ".join(key for key, value in ((labels_key, labels), (images_key, images)) if value is not None)
             if labels is not None and Path(labels).is_file():
                 self._put(f"data.{part}", [{"labels": labels, "images": images}])
-                self.notes.append(Note("mapped", keys, f"data.{part}: {labels}"))
+                self._note("mapped", keys, f"data.{part}: {labels}")
             elif keys:
                 reason = "names no label file" if labels is None else f"no such file: {labels}"
                 text = f"{reason}; data.{part} or {' and '.join(PATH_VARIABLES[part])} name the data"
-                self.notes.append(Note("unused", keys, text))
+                self._note("unused", keys, text)
 
-    def leave_out(self) -> None:
+    def _leave_out(self) -> None:
         """The keys of _UNUSED, and all that are not known, each with a note."""
         for key in _CLASS_KEYS:
             self._take(key)
         for key, reason in _UNUSED.items():
             if self._take(key) is not None:
-                self.notes.append(Note("unused", key, reason))
+                self._note("unused", key, reason)
         for key, value in self._left.items():
             for name in value if isinstance(value, dict) else (None,):
                 dotted = key if name is None else f"{key}.{name}"
                 text = "not known; see retinaface train --print-config for what is"
-                self.notes.append(Note("unused", dotted, text))
+                self._note("unused", dotted, text)
 
     def _take(self, key: str) -> Any:
         """Removes a dotted key from what is left to read and returns its value; None where there is none."""
@@ -336,11 +328,10 @@ class _Translation:
     def _put(self, key: str, value: Any) -> None:
         assign(self.values, key, value)
 
-    def _map(self, key: str, new: str, value: Any, *, more: str = "") -> None:
-        """Sets a new key, and notes it where it is called otherwise than before."""
-        self._put(new, value)
-        if key != new or more:
-            self.notes.append(Note("mapped", key, f"{new}: {value}{more}"))
+    def _note(self, kind: NoteKind, key: str, text: str) -> None:
+        """Adds a note, unless there is nothing to say."""
+        if text:
+            self.notes.append(Note(kind, key, text))
 
 
 def _entries(serialised: Any, *, source: str) -> Iterator[Mapping[str, Any]]:
