@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import io
 import math
+import pickle
 import pickletools
 import re
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,13 +35,8 @@ _DTYPES = {"Float": torch.float32, "Half": torch.float16, "BFloat16": torch.bflo
 }
 """The dtype of torch.<key>Storage; other storages hold bytes of formats that no tensor is read in."""
 
-_MARK = object()
-
-
-class Global(NamedTuple):
-    """A class or function that a pickle names, or what calling it would give; neither is done."""
-
-    name: str
+_REFUSED = frozenset(("DICT", "FROZENSET", "INST", "OBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER"))
+"""Instructions that torch.save never writes, and that hash what the file holds or make objects in ways of their own."""
 
 
 class Storage(NamedTuple):
@@ -87,121 +82,78 @@ def read_pickle(stream: io.BytesIO) -> tuple[Any, dict[str, Storage]]:
         CheckpointError: it names code, or is too long.
         Exception: of any kind, where the pickle is broken.
     """
-    machine = _Machine()
-    for number, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+    start = stream.tell()
+    for number, (opcode, _, _) in enumerate(pickletools.genops(stream)):  # which holds sizes to what the file has
         if number > _MAX_INSTRUCTIONS:
             raise CheckpointError("holds too much besides weights; save the bare state dict")
-        if opcode.name in _VALUES:
-            machine.stack.append(_VALUES[opcode.name](machine, argument))
-        elif opcode.name in _EFFECTS:
-            _EFFECTS[opcode.name](machine, argument)
-        elif opcode.name not in ("PROTO", "FRAME", "STOP"):
+        if opcode.name in _REFUSED:
             raise ValueError(f"instruction {opcode.name}")
-    return machine.stack[-1], machine.storages
+    stream.seek(start)
+    reader = _Reader(stream, encoding="latin1")
+    return reader.load(), reader.storages
 
 
-class _Machine:
-    """The stack machine that a pickle is a program for."""
+class _Global(NamedTuple):
+    """A class or function that a pickle names, or what calling it would give; neither is done."""
 
-    def __init__(self) -> None:
-        self.stack: list[Any] = []
-        self.memo: dict[int, Any] = {}
+    name: str
+
+    def __call__(self, *arguments: Any) -> Any:
+        """What stands for the result of a call."""
+        if self.name.startswith("collections."):
+            pairs = arguments[0] if arguments and isinstance(arguments[0], list) else []
+            mapping = _Dict()
+            for key, value in pairs:
+                mapping[key] = value
+            del pairs[:]  # so that a file cannot make a thousand dicts of one list
+            return mapping
+        if self.name in ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor"):
+            return StoredTensor(*arguments[:4])
+        if self.name.startswith("torch._utils._rebuild_parameter"):
+            return arguments[0]
+        return self
+
+
+class _Dict(dict[str, Any]):
+    """A dict that takes those keys that are text, and hashes no others."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if isinstance(key, str):
+            super().__setitem__(key, value)
+        elif isinstance(key, tuple) and any(isinstance(part, tuple) for part in key):
+            raise CheckpointError("refused, because it holds tuples of tuples as keys; save the bare state dict")
+
+
+class _Reader(pickle._Unpickler):
+    """Python's own reader in Python, whose memo is a dict, with stand-ins for all that a pickle could call."""
+
+    def __init__(self, stream: io.BytesIO, *, encoding: str) -> None:
+        super().__init__(stream, encoding=encoding)
         self.storages: dict[str, Storage] = {}
 
-    def take(self, count: int | None = None) -> list[Any]:
-        """Takes the last values from the stack; None: those above the last mark, and the mark."""
-        start = len(self.stack) - (count or 1)
-        while count is None and self.stack[start] is not _MARK:
-            start -= 1
-        if start < 0:
-            raise ValueError("nothing is left to take")
-        items = self.stack[start:] if count else self.stack[start + 1 :]
-        del self.stack[start:]
-        return items
+    def find_class(self, module: str, name: str) -> Any:
+        """The stand-in for a class or function; see pickle.Unpickler."""
+        found = _Global(f"{module:s}.{name:s}")
+        if not _HARMLESS.fullmatch(found.name):
+            raise CheckpointError(
+                f"refused, because the file holds Python objects besides weights ({shown(found.name)}) and opening it "
+                "could run code; save the bare state dict (torch.save(model.state_dict(), ...)) with the program that "
+                "made it"
+            )
+        return found
 
-    def remember(self, number: int) -> None:
-        self.memo[number] = self.stack[-1]
-
-    def extend(self, items: list[Any]) -> None:
-        self.stack[-1] += items
-
-    def fill(self, items: list[Any]) -> None:
-        """Puts keys and values, which take turns, into the dict on top of the stack where the key is text."""
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            if isinstance(key, str):
-                self.stack[-1][key] = value
-            elif isinstance(key, tuple) and any(isinstance(part, tuple) for part in key):
-                raise CheckpointError("refused, because it holds tuples of tuples as keys; save the bare state dict")
-
-    def storage(self, reference: tuple[Any, ...]) -> Storage:
-        """What ("storage", class, key, device, count, ...) stands for."""
-        _, kind, key, _, num_values = reference[:5]
+    def persistent_load(self, pid: Any) -> Any:
+        """What ("storage", class, key, device, count, ...) stands for; see pickle.Unpickler."""
+        _, kind, key, _, num_values = pid[:5]
         dtype = _DTYPES.get(kind.name.removeprefix("torch.").removesuffix("Storage"), torch.uint8)
         storage = Storage(f"{key:s}", dtype, int(num_values))
         return self.storages.setdefault(storage.key, storage)
 
-
-def _named(module: str, name: str) -> Global:
-    found = Global(f"{module:s}.{name:s}")
-    if not _HARMLESS.fullmatch(found.name):
-        raise CheckpointError(
-            f"refused, because the file holds Python objects besides weights ({shown(found.name)}) and opening it "
-            "could run code; save the bare state dict (torch.save(model.state_dict(), ...)) with the program that "
-            "made it"
-        )
-    return found
-
-
-def _made(function: Global, arguments: tuple[Any, ...]) -> Any:
-    """What stands for the result of a call."""
-    if function.name.startswith("collections."):
-        pairs = arguments[0] if arguments and isinstance(arguments[0], list) else []
-        mapping = dict(pair for pair in pairs if isinstance(pair[0], str))
-        del pairs[:]  # so that a file cannot make a thousand dicts of one list
-        return mapping
-    if function.name in ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor"):
-        return StoredTensor(*arguments[:4])
-    if function.name.startswith("torch._utils._rebuild_parameter"):
-        return arguments[0]
-    return function
-
-
-def _is_constant(opcode: pickletools.OpcodeInfo) -> bool:
-    """Whether an instruction puts its argument onto the stack: a number or a text."""
-    return opcode.arg is not None and bool(opcode.stack_after) and opcode.stack_after[0] is not pickletools.anyobject
-
-
-_Instruction = Callable[[_Machine, Any], Any]
-
-_VALUES: dict[str, _Instruction] = {
-    **{opcode.name: lambda _, argument: argument for opcode in pickletools.opcodes if _is_constant(opcode)},
-    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), lambda machine, number: machine.memo[number]),
-    **dict.fromkeys(("REDUCE", "NEWOBJ"), lambda machine, _: _made(*machine.take(2))),
-    **dict.fromkeys(("EMPTY_LIST", "EMPTY_SET"), lambda _machine, _: []),
-    "EMPTY_DICT": lambda _machine, _: {},
-    "EMPTY_TUPLE": lambda _machine, _: (),
-    "NONE": lambda _machine, _: None,
-    "NEWTRUE": lambda _machine, _: True,
-    "NEWFALSE": lambda _machine, _: False,
-    "MARK": lambda _machine, _: _MARK,
-    "TUPLE": lambda machine, _: tuple(machine.take()),
-    "TUPLE1": lambda machine, _: tuple(machine.take(1)),
-    "TUPLE2": lambda machine, _: tuple(machine.take(2)),
-    "TUPLE3": lambda machine, _: tuple(machine.take(3)),
-    "GLOBAL": lambda _, names: _named(*names.split(" ")),
-    "STACK_GLOBAL": lambda machine, _: _named(*machine.take(2)),
-    "BINPERSID": lambda machine, _: machine.storage(*machine.take(1)),
-}
-"""Instructions that put a value onto the stack."""
-
-_EFFECTS: dict[str, _Instruction] = {
-    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), _Machine.remember),
-    **dict.fromkeys(("APPENDS", "ADDITEMS"), lambda machine, _: machine.extend(machine.take())),
-    **dict.fromkeys(("POP", "BUILD"), lambda machine, _: machine.take(1)),  # BUILD: attributes of an object
-    "POP_MARK": lambda machine, _: machine.take(),
-    "MEMOIZE": lambda machine, _: machine.remember(len(machine.memo)),
-    "APPEND": lambda machine, _: machine.extend(machine.take(1)),
-    "SETITEM": lambda machine, _: machine.fill(machine.take(2)),
-    "SETITEMS": lambda machine, _: machine.fill(machine.take()),
-}
-"""Instructions that change the stack, the memo, or a value on the stack."""
+    dispatch: ClassVar[Any] = {
+        **pickle._Unpickler.dispatch,
+        pickle.EMPTY_DICT[0]: lambda self: self.append(_Dict()),
+        pickle.EMPTY_SET[0]: lambda self: self.append([]),
+        pickle.ADDITEMS[0]: pickle._Unpickler.dispatch[pickle.APPENDS[0]],
+        pickle.NEWOBJ[0]: pickle._Unpickler.dispatch[pickle.REDUCE[0]],
+        pickle.BUILD[0]: lambda self: self.stack.pop(),  # the attributes of an object
+    }

@@ -34,22 +34,22 @@ class PublishedWeights:
     Attributes:
         name: what stands after -w.
         backbone: a name in BACKBONES.
-        preprocessing: a name in PREPROCESSINGS.
         url: where its publisher keeps it.
         megabytes: about how large it is (10^6 bytes).
         wider_face_ap: AP on WIDER FACE val at original image size, single scale, as its publisher states it
             (easy, medium, hard in per cent); None where none is stated.
         sha256: of the file; None where nobody has stated or measured it.
+        preprocessing: a name in PREPROCESSINGS.
         licence: of the publisher's repository.
     """
 
     name: str
     backbone: str
-    preprocessing: str
     url: str
     megabytes: float
     wider_face_ap: tuple[float, float, float] | None = None
     sha256: str | None = None
+    preprocessing: str = "mean-bgr"
     licence: str = "MIT"
 
     @property
@@ -83,86 +83,54 @@ PUBLISHED: tuple[PublishedWeights, ...] = (
     PublishedWeights(
         "yunet_n",
         "yunet",
-        "raw-bgr",
         f"{_YUNET}/yunet_n.pth",
         0.7,
         (89.2, 88.3, 81.1),
-        "9c7c9e14a4d60e57491d77e4d8b0d451bd834f300e05c0dea7fd1f6533817b06",
+        sha256="9c7c9e14a4d60e57491d77e4d8b0d451bd834f300e05c0dea7fd1f6533817b06",
+        preprocessing="raw-bgr",
         licence="Apache-2.0",
     ),
     PublishedWeights(
         "mobilenet0.25_yakhyo",
         "mobilenet0.25",
-        "mean-bgr",
         f"{_YAKHYO}/retinaface_mv1_0.25.pth",
         1.8,
         (90.70, 88.12, 73.82),
-        "ac6c197445e97169b40de4208fe10eb9d7657e1fe0370f28175fdfb11d447ade",
+        sha256="ac6c197445e97169b40de4208fe10eb9d7657e1fe0370f28175fdfb11d447ade",
     ),
     PublishedWeights(
         "mobilenet0.25_biubug6",
         "mobilenet0.25",
-        "mean-bgr",
         f"{_CODEFORMER}/detection_mobilenet0.25_Final.pth",
         1.8,
         (90.70, 88.16, 73.82),
-        "2979b33ffafda5d74b6948cd7a5b9a7a62f62b949cef24e95fd15d2883a65220",
+        sha256="2979b33ffafda5d74b6948cd7a5b9a7a62f62b949cef24e95fd15d2883a65220",
     ),
     PublishedWeights(
-        "mobilenet0.5_yakhyo",
-        "mobilenet0.5",
-        "mean-bgr",
-        f"{_YAKHYO}/retinaface_mv1_0.50.pth",
-        6.8,
-        (91.56, 89.46, 76.56),
+        "mobilenet0.5_yakhyo", "mobilenet0.5", f"{_YAKHYO}/retinaface_mv1_0.50.pth", 6.8, (91.56, 89.46, 76.56)
     ),
     PublishedWeights(
-        "mobilenet1.0_yakhyo",
-        "mobilenet1.0",
-        "mean-bgr",
-        f"{_YAKHYO}/retinaface_mv1.pth",
-        26.0,
-        (92.19, 90.41, 79.56),
+        "mobilenet1.0_yakhyo", "mobilenet1.0", f"{_YAKHYO}/retinaface_mv1.pth", 26.0, (92.19, 90.41, 79.56)
     ),
     PublishedWeights(
-        "mobilenet_v2_yakhyo",
-        "mobilenet_v2",
-        "mean-bgr",
-        f"{_YAKHYO}/retinaface_mv2.pth",
-        13.0,
-        (94.04, 92.26, 83.59),
+        "mobilenet_v2_yakhyo", "mobilenet_v2", f"{_YAKHYO}/retinaface_mv2.pth", 13.0, (94.04, 92.26, 83.59)
     ),
-    PublishedWeights(
-        "resnet18_yakhyo",
-        "resnet18",
-        "mean-bgr",
-        f"{_YAKHYO}/retinaface_r18.pth",
-        48.0,
-        (94.28, 92.69, 82.95),
-    ),
-    PublishedWeights(
-        "resnet34_yakhyo",
-        "resnet34",
-        "mean-bgr",
-        f"{_YAKHYO}/retinaface_r34.pth",
-        89.0,
-        (95.07, 93.48, 84.40),
-    ),
+    PublishedWeights("resnet18_yakhyo", "resnet18", f"{_YAKHYO}/retinaface_r18.pth", 48.0, (94.28, 92.69, 82.95)),
+    PublishedWeights("resnet34_yakhyo", "resnet34", f"{_YAKHYO}/retinaface_r34.pth", 89.0, (95.07, 93.48, 84.40)),
     PublishedWeights(
         "resnet50_biubug6",
         "resnet50",
-        "mean-bgr",
         f"{_FACEXLIB}/detection_Resnet50_Final.pth",
         109.0,
         (95.48, 94.04, 84.43),
-        "6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d",
+        sha256="6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d",
     ),
     PublishedWeights(
         "resnet50_2020-07-20",
         "resnet50",
-        "imagenet-rgb",
         f"{_TERNAUS}/retinaface_resnet50_2020-07-20-f168fae3c.zip",
         102.0,
+        preprocessing="imagenet-rgb",
     ),
 )
 """Every published file that can be had by name, small networks first; the last is ternaus' own name for his."""
