@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import random
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,19 @@ def test_validation_images_that_are_trained_on_are_found_in_shards_too(labels: P
 def test_shards_that_cannot_be_used_are_refused(values: dict[str, str], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         validate_settings(DataSettings, {"train": [{"labels": "labels.json", **values}]}, source="config.yaml")
+
+
+def test_a_shard_with_any_bytes_wrong_gives_only_images_that_can_be_read(tmp_path: Path) -> None:
+    whole = write_tar(tmp_path / "s.tar", MEMBERS).read_bytes()[: 12 * 512]
+    chance = random.Random(2)
+    for _ in range(200):
+        data = bytearray(whole)
+        for _ in range(chance.randrange(1, 6)):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        path = tmp_path / "f.tar"
+        path.write_bytes(data)
+        images, _ = members_of(path)
+        assert set(map(type, images.values())) <= {bytes}
 
 
 def test_headers_alone_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
