@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NewType, TypeVar
 
 from retinaface_cli.errors import FileReadError, RetinaFaceError, reason_of, shown
-from retinaface_cli.files.reading import open_regular
+from retinaface_cli.files.reading import ReadStream, open_regular
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://")
 _BLOCK = 1 << 20
@@ -47,7 +47,7 @@ def open_anywhere(location: str, *, error: type[RetinaFaceError] = FileReadError
     fs, path = _find_file_system(location, error)
     remote = _call(lambda: fs.open(path, "rb"), location, error)
     try:
-        yield io.BufferedReader(_RemoteFile(remote, location, error), _BLOCK)
+        yield io.BufferedReader(ReadStream(lambda count: _call(lambda: remote.read(count), location, error)), _BLOCK)
     finally:
         remote.close()
 
@@ -118,22 +118,3 @@ def _call(function: Callable[[], Value], address: str, error: type[RetinaFaceErr
         raise error(f"{shown(address)}: no such file") from None
     except Exception as problem:
         raise error(f"{shown(address)}: cannot be read ({reason_of(problem)})") from None
-
-
-class _RemoteFile(io.RawIOBase):
-    """An open file whose errors are of one kind."""
-
-    def __init__(self, file: Any, address: str, error: type[RetinaFaceError]) -> None:
-        self._file = file
-        self._address = address
-        self._error = error
-
-    def readable(self) -> bool:
-        """Yes; see io.RawIOBase."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Fills the buffer as far as bytes have come; see io.RawIOBase."""
-        data = _call(lambda: self._file.read(len(buffer)), self._address, self._error)
-        buffer[: len(data)] = data
-        return len(data)

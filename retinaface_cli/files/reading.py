@@ -1,4 +1,4 @@
-"""Reading of files: regular ones only, within bounds, text in the encodings that people have."""
+"""Reading of files: regular ones only, within bounds, text (and JSON and YAML) in the encodings that people have."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -20,6 +20,9 @@ from retinaface_cli.errors import FileReadError, RetinaFaceError, reason_of, sho
 
 MAX_TEXT_BYTES = 1 << 30
 """Bound of text files, unpacked; the largest label files in use (COCO) hold less than half of it."""
+
+_MAX_YAML_BYTES = 1 << 24
+"""Bound of a YAML file; settings take a few thousand bytes."""
 
 _GZIP_START = b"\x1f\x8b"
 _ENCODINGS = {
@@ -169,6 +172,32 @@ def parse_json(data: bytes, *, place: str, error: type[RetinaFaceError] = FileRe
     raise error(f"{place}:{line}: not JSON ({shown(reason)})")
 
 
+def read_yaml_file(path: Path, *, error: type[RetinaFaceError] = FileReadError) -> Any:
+    """The value of a YAML file in any encoding of read_utf8; None for an empty one.
+
+    Raises:
+        error: it cannot be read, or is not YAML.
+    """
+    return parse_yaml(read_text(path, max_bytes=_MAX_YAML_BYTES, error=error), place=shown(path), error=error)
+
+
+def parse_yaml(text: str, *, place: str, error: type[RetinaFaceError] = FileReadError) -> Any:
+    """The value of YAML text.
+
+    Raises:
+        error: it is not YAML; the message begins with `place`.
+    """
+    import yaml  # slow to import, and seldom needed
+
+    try:
+        return yaml.safe_load(text)
+    except RecursionError:
+        raise error(f"{place}: not valid YAML: nested too deeply") from None
+    except Exception as problem:  # PyYAML lets errors of all kinds through where a value does not fit its tag
+        reason = " ".join(str(problem)[:1000].split())
+        raise error(f"{place}: not valid YAML: {shown(reason)}") from None
+
+
 def encoding_of(start: bytes) -> str:
     """The encoding that the first bytes of a text announce; UTF-8 where they say nothing."""
     return next((name for mark, name in _ENCODINGS.items() if start.startswith(mark)), "utf-8")
@@ -197,17 +226,26 @@ def _unpacked(file: BinaryIO, path: Path, *, max_bytes: int, error: type[RetinaF
     """The content of an open file as a stream that ends with an error behind `max_bytes`."""
     is_packed = file.read(2) == _GZIP_START
     file.seek(0)
-    stream = gzip.GzipFile(fileobj=file) if is_packed else file
-    return io.BufferedReader(_Bounded(stream, max_bytes, error(_too_large(path, max_bytes))), 1 << 18)
+    stream: Any = gzip.GzipFile(fileobj=file) if is_packed else file
+    num_left = max_bytes
+
+    def read(count: int) -> bytes:
+        """The next bytes, as long as they stay within the bound."""
+        nonlocal num_left
+        data: bytes = stream.read(count) or b""
+        num_left -= len(data)
+        if num_left < 0:
+            raise error(_too_large(path, max_bytes))
+        return data
+
+    return io.BufferedReader(ReadStream(read), 1 << 18)
 
 
-class _Bounded(io.RawIOBase):
-    """A stream that raises an error as soon as it has given more than its bound."""
+class ReadStream(io.RawIOBase):
+    """A stream that is read by a function, which gives so many bytes or fewer, and none at the end."""
 
-    def __init__(self, stream: BinaryIO | gzip.GzipFile, max_bytes: int, error: RetinaFaceError) -> None:
-        self._stream = stream
-        self._num_left = max_bytes
-        self._error = error
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
 
     def readable(self) -> bool:
         """Yes; see io.RawIOBase."""
@@ -215,10 +253,7 @@ class _Bounded(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Fills the buffer as far as bytes have come; see io.RawIOBase."""
-        data = self._stream.read(len(buffer)) or b""
-        self._num_left -= len(data)
-        if self._num_left < 0:
-            raise self._error
+        data = self._read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 

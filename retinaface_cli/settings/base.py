@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, fi
 from pydantic_core import ErrorDetails
 
 from retinaface_cli.errors import SettingsError, shown
-from retinaface_cli.files.yaml_text import parse_yaml, read_yaml_file
+from retinaface_cli.files.reading import parse_yaml, read_yaml_file
 
 _MAX_NUMBER = (1 << 32) - 1
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from retinaface_cli.errors import FileReadError
-from retinaface_cli.files.yaml_text import parse_yaml, read_yaml_file
+from retinaface_cli.files.reading import parse_yaml, read_yaml_file
 
 
 @pytest.mark.parametrize(
