@@ -17,8 +17,7 @@ from pydantic.fields import FieldInfo
 
 from retinaface_cli.cli.help import HelpfulCommand
 from retinaface_cli.errors import RetinaFaceError, shown
-from retinaface_cli.settings.base import Option, Settings, find_models, validate_settings
-from retinaface_cli.settings.messages import MessageSettings
+from retinaface_cli.settings.base import MessageSettings, Option, Settings, find_models, validate_settings
 
 Fp16 = Annotated[bool, typer.Option("--fp16", hidden=True)]
 """The older spelling of --precision 16."""

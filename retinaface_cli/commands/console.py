@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from rich.console import Console
 
 from retinaface_cli.errors import shown
-from retinaface_cli.settings.messages import MessageSettings
+from retinaface_cli.settings.base import MessageSettings
 
 Item = TypeVar("Item")
 

@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from retinaface_cli.errors import SettingsError, shown
@@ -67,6 +67,28 @@ class Option:
 def by_name(default: str) -> BeforeValidator:
     """For a union of settings with the discriminator `name`: a mapping without a name means the default kind."""
     return BeforeValidator(lambda value: {"name": default, **value} if isinstance(value, Mapping) else value)
+
+
+MESSAGE_PANEL = "Messages"
+
+
+class MessageSettings(Settings):
+    """What a command prints beside its results."""
+
+    quiet: Annotated[bool, Option(short="-q", panel=MESSAGE_PANEL, is_flag=True)] = False
+    """Print errors alone."""
+
+    verbose: Annotated[bool, Option(panel=MESSAGE_PANEL, is_flag=True)] = False
+    """Print all notes and failures, not the first few of them, and where in the code an error came up."""
+
+    json_output: Annotated[bool, Option(name="--json", panel=MESSAGE_PANEL, is_flag=True)] = False
+    """Print one JSON object with folder, counts and figures on standard output, and nothing else there."""
+
+    @model_validator(mode="after")
+    def _check_together(self) -> MessageSettings:
+        if self.quiet and self.verbose:
+            raise ValueError("quiet and verbose exclude each other")
+        return self
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
