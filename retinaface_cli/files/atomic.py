@@ -15,8 +15,26 @@ from typing import Any
 
 import orjson
 
-from retinaface_cli.errors import RetinaFaceError
+from retinaface_cli.errors import OutputError, RetinaFaceError, reason_of, shown
 from retinaface_cli.files.names import FORMER_SUFFIX, TEMPORARY_PREFIX, temporary_path, temporary_prefix
+
+
+@contextmanager
+def writing(path: Path, kinds: tuple[type[Exception], ...] = (OSError,)) -> Iterator[None]:
+    """Errors of the system in the block, or of other kinds, become OutputError: the path cannot be written, and why."""
+    try:
+        yield
+    except kinds as error:
+        raise OutputError(f"{shown(path)}: cannot be written ({reason_of(error)})") from None
+
+
+def mode_of(path: Path) -> int | None:
+    """The kind of what is at a path, without following links; None where nothing is."""
+    with writing(path, (OSError, ValueError)):
+        try:
+            return path.lstat().st_mode
+        except FileNotFoundError:
+            return None
 
 
 @contextmanager

@@ -11,8 +11,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from retinaface_cli.errors import OutputError, reason_of, shown
-from retinaface_cli.files.atomic import give_name, lock_handle, locked_temporary, remove_leftovers, sync_file
+from retinaface_cli.errors import OutputError, shown
+from retinaface_cli.files.atomic import (
+    give_name,
+    lock_handle,
+    locked_temporary,
+    mode_of,
+    remove_leftovers,
+    sync_file,
+    writing,
+)
 from retinaface_cli.files.manifest import FOLDER, Manifest, fingerprint, header, real_path, remove_listed
 from retinaface_cli.files.names import FORMER_SUFFIX, temporary_path, temporary_prefix
 
@@ -28,7 +36,7 @@ def check_outputs(paths: Sequence[Path], *, force: bool = False, protect: Iterab
     sources = [Path(real_path(path)) for path in protect]
     places: set[str] = set()
     for path in paths:
-        mode = _mode(path)
+        mode = mode_of(path)
         if mode is not None and not stat.S_ISREG(mode):
             kind = {stat.S_IFLNK: "link", stat.S_IFDIR: "folder"}.get(stat.S_IFMT(mode), "device")
             raise OutputError(f"{shown(path)}: is a {kind}; name a file to write")
@@ -51,7 +59,7 @@ def write_file(path: Path, *, force: bool = False, protect: Iterable[Path] = ())
         OutputError: see check_outputs; or it cannot be written.
     """
     check_outputs([path], force=force, protect=protect)
-    with _reported(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _clean(path)
         with locked_temporary(path) as temporary:
@@ -75,7 +83,7 @@ def write_folder(path: Path, *, force: bool = False, protect: Iterable[Path] = (
     path = Path(os.path.abspath(path))  # noqa: PTH100  links are not resolved
     check_folder(path, force=force, protect=protect)
     temporary = temporary_path(path, "")
-    with _reported(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _clean(path)
         check_folder(path, force=force)  # _clean may have brought it back
@@ -95,16 +103,6 @@ def write_folder(path: Path, *, force: bool = False, protect: Iterable[Path] = (
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _mode(path: Path) -> int | None:
-    """The kind of what is at a path; None where nothing is."""
-    try:
-        return path.lstat().st_mode
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{shown(path)}: cannot be written ({reason_of(error)})") from None
-
-
 def _check_no_source(path: Path, sources: Iterable[Path]) -> None:
     real = Path(real_path(path))
     for source in sources:
@@ -115,7 +113,7 @@ def _check_no_source(path: Path, sources: Iterable[Path]) -> None:
 
 def check_folder(path: Path, *, force: bool = False, protect: Iterable[Path] = ()) -> None:
     """Raises OutputError unless a folder can be written here by write_folder, with the same arguments."""
-    mode = _mode(path)
+    mode = mode_of(path)
     if mode is None:
         return
     if not stat.S_ISDIR(mode):
@@ -177,11 +175,3 @@ def _clean(path: Path) -> None:
         else:
             former.rename(path)
     remove_leftovers(path.parent, prefix=temporary_prefix(path))
-
-
-@contextmanager
-def _reported(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"{shown(path)}: cannot be written ({reason_of(error)})") from None

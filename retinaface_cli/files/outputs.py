@@ -16,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from retinaface_cli.errors import OutputError, reason_of, shown
-from retinaface_cli.files.atomic import give_name, json_bytes, sync_file
+from retinaface_cli.errors import OutputError, shown
+from retinaface_cli.files.atomic import give_name, json_bytes, mode_of, sync_file, writing
 from retinaface_cli.files.manifest import FOLDER, Manifest, differences, fingerprint, header, real_path, remove_listed
 from retinaface_cli.files.names import RESERVED, safe_name
 
@@ -77,7 +77,7 @@ class OutputFolder:
         """
         folder = cls(root, rank=0, protect=protect)
         folder._check_mode(mode, json.loads(header(identity))["identity"], can_resume=can_resume)
-        try:
+        with writing(root, (OSError, ValueError)):
             if mode == "overwrite":
                 folder.remove_own()
             temporary = root / FOLDER / "tmp"
@@ -90,8 +90,6 @@ class OutputFolder:
                 (temporary / "manifest").write_bytes(header(identity))
                 sync_file(temporary / "manifest")
                 (temporary / "manifest").replace(root / FOLDER / "manifest")
-        except (OSError, ValueError) as error:
-            raise OutputError(f"{shown(root)}: cannot be written to ({reason_of(error)})") from None
         return folder._open_journal()
 
     @classmethod
@@ -155,18 +153,17 @@ class OutputFolder:
         self._check_place(path)
         temporary = self.root / FOLDER / "tmp" / f"{secrets.token_hex(8)}{path.suffix}"
         try:
-            self._check_alive()
-            yield temporary
-            sync_file(temporary)
-            self._check_alive()
-            is_there = self._check_place(path)
-            if is_there and not self.is_own(path) and not filecmp.cmp(temporary, path, shallow=False):
-                raise OutputError(_foreign(path))
-            self._record(name, *fingerprint(temporary), source)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            give_name(temporary, path, replace=is_there)
-        except OSError as error:
-            raise OutputError(f"{shown(path)}: cannot be written ({reason_of(error)})") from None
+            with writing(path):
+                self._check_alive()
+                yield temporary
+                sync_file(temporary)
+                self._check_alive()
+                is_there = self._check_place(path)
+                if is_there and not self.is_own(path) and not filecmp.cmp(temporary, path, shallow=False):
+                    raise OutputError(_foreign(path))
+                self._record(name, *fingerprint(temporary), source)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                give_name(temporary, path, replace=is_there)
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink()
@@ -236,10 +233,8 @@ class OutputFolder:
 
     def _open_journal(self) -> OutputFolder:
         path = self.root / FOLDER / (f"manifest.{self._rank}" if self._rank else "manifest")
-        try:
+        with writing(path):
             self._journal = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o666)
-        except OSError as error:
-            raise OutputError(f"{shown(path)}: cannot be written ({reason_of(error)})") from None
         return self
 
     def _record(self, name: str, size: int, checksum: int, source: str) -> None:
@@ -282,12 +277,9 @@ class OutputFolder:
         for i in range(len(parents)):
             if (folder := self.root.joinpath(*parents[: i + 1])).is_symlink():
                 raise OutputError(f"{shown(folder)}: is a link, and leads out of the output folder")
-        try:
-            mode = path.lstat().st_mode
-        except FileNotFoundError:
+        mode = mode_of(path)
+        if mode is None:
             return False
-        except (OSError, ValueError) as error:
-            raise OutputError(f"{shown(path)}: cannot be written ({reason_of(error)})") from None
         if not stat.S_ISREG(mode):
             raise OutputError(f"{shown(path)}: is no regular file, and is left as it is")
         if real_path(path) in self._protected:

@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from retinaface_cli.errors import OutputError, reason_of, shown
+from retinaface_cli.errors import shown
+from retinaface_cli.files.atomic import writing
 from retinaface_cli.files.manifest import FOLDER
 
 LOST_SECONDS = 30.0
@@ -87,10 +88,8 @@ class SharedWork:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._keep_beating, name="shared work", daemon=True)
         if self._others:
-            try:
+            with writing(self._folder):
                 self._folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise OutputError(f"{shown(self._folder)}: cannot be written ({reason_of(error)})") from None
 
     def start(self, describe: Callable[[], Mapping[str, Any]]) -> None:
         """Begins to write every second what `describe` says of this process's work, as JSON can hold it."""
@@ -109,12 +108,11 @@ class SharedWork:
         if not self._others:
             return True
         path = self._folder / f"part-{number}"
-        try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        except FileExistsError:
-            return False
-        except OSError as error:
-            raise OutputError(f"{shown(path)}: cannot be written ({reason_of(error)})") from None
+        with writing(path):
+            try:
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            except FileExistsError:
+                return False
         return True
 
     def others(self) -> list[dict[str, Any]]:

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from retinaface_cli.errors import RetinaFaceError, reason_of, shown
-from retinaface_cli.files.atomic import atomic_path
+from retinaface_cli.errors import RetinaFaceError, shown
+from retinaface_cli.files.atomic import atomic_path, writing
 
 JPEG_QUALITY = 95
 
@@ -50,11 +50,8 @@ def save_image(path: Path, image: npt.NDArray[np.uint8], *, quality: int = JPEG_
         RetinaFaceError: the image cannot be encoded, or the disk refuses.
     """
     data = encode_image(path, image, quality=quality)
-    try:
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(data)
-    except OSError as error:
-        raise RetinaFaceError(f"{shown(path)}: cannot be written ({reason_of(error)})") from None
+    with writing(path), atomic_path(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def output_name(name: str, suffix: str) -> str:
