@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -159,35 +159,29 @@ class FaceDetections:
         return FaceDetections(self.boxes[index], self.landmarks[index], self.scores[index])
 
 
-@dataclass(frozen=True, eq=False)
-class ImageLabels:
-    """One image's name and true faces.
-
-    Attributes:
-        file_name: path relative to the image root, forward slashes.
-        faces: in pixels of the original image.
-        width: of the image in pixels; None where the label file does not say.
-        height: likewise.
-    """
-
-    file_name: str
-    faces: FaceLabels
-    width: int | None = None
-    height: int | None = None
+Faces = TypeVar("Faces", FaceLabels, FaceDetections)
 
 
 @dataclass(frozen=True, eq=False)
-class ImageDetections:
-    """One image's name and detected faces.
+class ImageFaces(Generic[Faces]):
+    """One image's name and faces.
 
     Attributes:
-        file_name: path relative to the input root, forward slashes.
+        file_name: path relative to the root of the images, forward slashes.
         faces: in pixels of the original image.
         width: of the image in pixels; None where unknown.
         height: likewise.
     """
 
     file_name: str
-    faces: FaceDetections
+    faces: Faces
     width: int | None = None
     height: int | None = None
+
+
+class ImageLabels(ImageFaces[FaceLabels]):
+    """One image's name and true faces."""
+
+
+class ImageDetections(ImageFaces[FaceDetections]):
+    """One image's name and detected faces."""

@@ -7,7 +7,6 @@ predictions, `score` may be absent. A face without landmarks has `[]`, single mi
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -17,22 +16,11 @@ import numpy as np
 
 from retinaface_cli.errors import LabelFormatError, shown
 from retinaface_cli.faces import NUM_LANDMARKS, FloatArray
-from retinaface_cli.formats.reader import ReadingOptions, SourceHead
+from retinaface_cli.formats.reader import ReadingOptions
 from retinaface_cli.formats.table import FaceTable, Float64Array
 from retinaface_cli.formats.text import as_flag, as_name, as_size, dump_json, json_list, parse_json, read_utf8, shorten
 
 _MISSING_POINT = [-1, -1]
-
-
-def recognizes_canonical(source: SourceHead) -> bool:
-    """A JSON list of objects, or an empty one."""
-    return re.match(rb"\[\s*[{\]]", source.head) is not None
-
-
-def recognizes_json_lines(source: SourceHead) -> bool:
-    """Objects with file_name and annotations; where the file has one alone, it may be spread over lines."""
-    head = source.head[:4096]
-    return head.startswith(b"{") and b'"file_name"' in head and b'"images"' not in head
 
 
 class _Record(NamedTuple):

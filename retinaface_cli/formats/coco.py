@@ -18,7 +18,7 @@ from retinaface_cli.errors import LabelFormatError, shown
 from retinaface_cli.faces import LANDMARK_NAMES, NUM_LANDMARKS
 from retinaface_cli.formats.class_names import as_class_name, choose_face_classes, landmark_positions
 from retinaface_cli.formats.images import pair_names
-from retinaface_cli.formats.reader import Point, ReadingOptions, SourceHead, TableBuilder
+from retinaface_cli.formats.reader import Point, ReadingOptions, TableBuilder
 from retinaface_cli.formats.table import OCCLUDED_LANDMARKS, FaceTable
 from retinaface_cli.formats.text import (
     as_flag,
@@ -61,14 +61,6 @@ class _Face(NamedTuple):
     is_ignored: bool = False
     attributes: Mapping[str, float] = {}
     is_skeleton: bool = False
-
-
-def recognizes_coco(source: SourceHead) -> bool:
-    """A JSON object with the keys of COCO."""
-    head = source.head
-    keys = (b'"images"', b'"annotations"', b'"categories"', b'"info"', b'"licenses"')
-    is_image = head[1:].lstrip().startswith(b'"file_name"')
-    return head.startswith(b"{") and any(key in head for key in keys) and not is_image
 
 
 def read_coco(path: Path, options: ReadingOptions) -> FaceTable:

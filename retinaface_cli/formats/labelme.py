@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import NUM_LANDMARKS
 from retinaface_cli.formats.class_names import as_class_name, choose_face_classes, landmark_index
-from retinaface_cli.formats.reader import Point, ReadingOptions, SourceHead, TableBuilder, walk_files
+from retinaface_cli.formats.reader import Point, ReadingOptions, TableBuilder, walk_files
 from retinaface_cli.formats.table import FaceTable
 from retinaface_cli.formats.text import as_floats, as_name, as_size, read_json, shorten
 
@@ -35,17 +35,6 @@ class _Shape(NamedTuple):
             return x - radius, y - radius, x + radius, y + radius
         xs, ys = zip(*self.points, strict=True)
         return min(xs), min(ys), max(xs), max(ys)
-
-
-def recognizes_labelme(source: SourceHead) -> bool:
-    """A JSON file with shapes, or a folder of such files."""
-    if source.is_folder:
-        return any(map(_has_shapes, source.heads_with(".json", b"{")))
-    return _has_shapes(source.head)
-
-
-def _has_shapes(head: bytes) -> bool:
-    return head.startswith(b"{") and b'"shapes"' in head
 
 
 def read_labelme(path: Path, options: ReadingOptions) -> FaceTable:

@@ -18,7 +18,6 @@ from retinaface_cli.formats.reader import (
     SPLITS,
     Point,
     ReadingOptions,
-    SourceHead,
     TableBuilder,
     choose_split,
     exists,
@@ -32,13 +31,6 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _MARKS = ("truncated", "occluded", "blur")
 _TRUE, _FALSE = ("1", "true", "yes", "1.0"), ("", "0", "false", "no", "0.0", "unspecified")
 _POSES = {"frontal": 0.0, "left": 1.0, "right": 2.0, "rear": 3.0}
-
-
-def recognizes_voc(source: SourceHead) -> bool:
-    """An XML file with <annotation>, or a folder of XML files."""
-    if source.is_folder:
-        return any(b"<annotation>" in head[:4096] for head in source.heads_with(".xml", b"<"))
-    return b"<annotation>" in source.head[:4096] or b"<annotation " in source.head[:4096]
 
 
 def read_voc(path: Path, options: ReadingOptions) -> FaceTable:

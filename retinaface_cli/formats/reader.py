@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,10 +102,21 @@ class SourceHead:
         """Those of the files that have the ending."""
         return [file for file in self.files if file.name.lower().endswith(suffix)]
 
-    def heads_with(self, suffix: str, start: bytes) -> Iterator[bytes]:
-        """How a few of them begin, of those that can be read and begin as such a file does."""
+    def heads_with(self, suffix: str) -> Iterator[bytes]:
+        """How a few of them begin, of those that can be read and begin as JSON or XML does."""
         heads = map(try_read_head, self.files_with(suffix)[:_MAX_PROBED])
-        return islice((head for head in heads if head.startswith(start)), _NUM_HEADS)
+        return islice((head for head in heads if head.startswith((b"{", b"<"))), _NUM_HEADS)
+
+
+def begins(pattern: bytes, *, suffix: str = "") -> Callable[[SourceHead], bool]:
+    """Tells a format by a pattern that its files begin with; with a suffix also a folder that has such files."""
+
+    def recognizes(source: SourceHead) -> bool:
+        """Whether a source is of the format."""
+        heads = source.heads_with(suffix) if source.is_folder and suffix else [source.head]
+        return any(re.match(pattern, head, re.DOTALL) for head in heads)
+
+    return recognizes
 
 
 class LabelReader(NamedTuple):

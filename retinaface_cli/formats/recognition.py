@@ -8,52 +8,56 @@ from itertools import islice
 from pathlib import Path
 
 from retinaface_cli.errors import LabelFormatError
-from retinaface_cli.formats.canonical import (
-    read_canonical,
-    recognizes_canonical,
-    recognizes_json_lines,
-)
-from retinaface_cli.formats.coco import read_coco, recognizes_coco
+from retinaface_cli.formats.canonical import read_canonical
+from retinaface_cli.formats.coco import read_coco
 from retinaface_cli.formats.csv_table import read_csv, recognizes_csv
 from retinaface_cli.formats.fddb import read_fddb, recognizes_fddb
-from retinaface_cli.formats.labelme import read_labelme, recognizes_labelme
-from retinaface_cli.formats.pascal_voc import read_voc, recognizes_voc
-from retinaface_cli.formats.reader import (
-    SPLIT_NAMES,
-    LabelReader,
-    SourceHead,
-    exists,
-    walk_files,
-)
-from retinaface_cli.formats.retinaface_text import (
-    read_label_txt,
-    read_labelv2_txt,
-    recognizes_label_txt,
-    recognizes_labelv2_txt,
-)
+from retinaface_cli.formats.labelme import read_labelme
+from retinaface_cli.formats.pascal_voc import read_voc
+from retinaface_cli.formats.reader import SPLIT_NAMES, LabelReader, SourceHead, begins, exists, walk_files
+from retinaface_cli.formats.retinaface_text import has_sizes_in_header, read_label_txt, read_labelv2_txt
 from retinaface_cli.formats.text import shorten
 from retinaface_cli.formats.wider import read_wider, recognizes_wider
 from retinaface_cli.formats.yolo import read_yolo, recognizes_yolo
 
+_COCO_KEYS = rb'"(images|annotations|categories|info|licenses)"'
+
 READERS: Mapping[str, LabelReader] = {
     "json": LabelReader(
-        "retinaface JSON", "a JSON list of images with annotations", recognizes_canonical, read_canonical
+        "retinaface JSON", "a JSON list of images with annotations", begins(rb"\[\s*[{\]]"), read_canonical
     ),
-    "jsonl": LabelReader("retinaface JSON Lines", "an image on each line", recognizes_json_lines, read_canonical),
+    "jsonl": LabelReader(  # where the file has one image alone, it may be spread over lines
+        "retinaface JSON Lines",
+        "an image on each line",
+        begins(rb'\{(?!.{0,4090}"images").{0,4090}?"file_name"'),
+        read_canonical,
+    ),
     "retinaface": LabelReader(
-        "RetinaFace label.txt", "lines `# path` and `x y w h ...`", recognizes_label_txt, read_label_txt
+        "RetinaFace label.txt",
+        "lines `# path` and `x y w h ...`",
+        lambda source: source.head.startswith(b"#") and not has_sizes_in_header(source.lines[0]),
+        read_label_txt,
     ),
     "scrfd": LabelReader(
-        "SCRFD labelv2.txt",
-        "lines `# path width height` and `x1 y1 x2 y2 ...`",
-        recognizes_labelv2_txt,
-        read_labelv2_txt,
+        "SCRFD labelv2.txt", "lines `# path width height` and `x1 y1 x2 y2 ...`", begins(rb"#"), read_labelv2_txt
     ),
     "fddb": LabelReader("FDDB", "ellipse lists, or a folder of them", recognizes_fddb, read_fddb),
     "wider": LabelReader("WIDER FACE", "its folder, *_bbx_gt.txt or .mat", recognizes_wider, read_wider),
-    "labelme": LabelReader("labelme", "JSON with shapes, or a folder of it", recognizes_labelme, read_labelme),
-    "coco": LabelReader("COCO", "a JSON object with images and annotations", recognizes_coco, read_coco),
-    "voc": LabelReader("Pascal VOC", "XML with <annotation>, or a folder of it", recognizes_voc, read_voc),
+    "labelme": LabelReader(
+        "labelme", "JSON with shapes, or a folder of it", begins(rb'\{.*"shapes"', suffix=".json"), read_labelme
+    ),
+    "coco": LabelReader(
+        "COCO",
+        "a JSON object with images and annotations",
+        begins(rb'\{(?!\s*"file_name").*' + _COCO_KEYS),
+        read_coco,
+    ),
+    "voc": LabelReader(
+        "Pascal VOC",
+        "XML with <annotation>, or a folder of it",
+        begins(rb"(?=<).{0,4096}?<annotation[ >]", suffix=".xml"),
+        read_voc,
+    ),
     "yolo": LabelReader("YOLO", "a folder of text files, or data.yaml", recognizes_yolo, read_yolo),
     "csv": LabelReader("CSV", "a table with file_name and a box in each row", recognizes_csv, read_csv),
 }

@@ -14,7 +14,7 @@ import numpy as np
 
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import NUM_LANDMARKS, IntArray
-from retinaface_cli.formats.reader import ReadingOptions, SourceHead
+from retinaface_cli.formats.reader import ReadingOptions
 from retinaface_cli.formats.table import OCCLUDED_LANDMARKS, OCCLUSION_BITS, FaceTable, Float64Array
 from retinaface_cli.formats.text import (
     Row,
@@ -33,16 +33,6 @@ LANDMARK_BLUR = "landmark_blur"
 """Attribute: the last number of a line of label.txt, 0 to 1; not the `blur` class of WIDER FACE."""
 
 _NUM_WITH_LANDMARKS = 4 + 3 * NUM_LANDMARKS
-
-
-def recognizes_label_txt(source: SourceHead) -> bool:
-    """A text file that begins with `# path`."""
-    return source.head.startswith(b"#") and not recognizes_labelv2_txt(source)
-
-
-def recognizes_labelv2_txt(source: SourceHead) -> bool:
-    """A text file that begins with `# path width height`."""
-    return source.head.startswith(b"#") and has_sizes_in_header(source.lines[0])
 
 
 def has_sizes_in_header(header: str) -> bool:
