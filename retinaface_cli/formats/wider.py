@@ -123,8 +123,8 @@ def _find_parts(folder: Path) -> dict[str, _Part]:
     owner = next((split for split, part in parts.items() if _shares_images(loose, part.official)), None)
     if owner is not None:
         return {**parts, owner: parts[owner]._replace(landmarks=parts[owner].landmarks or loose)}
-    images = _first([base / "images"], folders=True)
-    return parts or {_WHOLE: _Part(None, loose, images)}
+    images = base / "images"
+    return parts or {_WHOLE: _Part(None, loose, images if images.is_dir() else None)}
 
 
 def _find_part(base: Path, split: str) -> _Part:
@@ -133,27 +133,22 @@ def _find_part(base: Path, split: str) -> _Part:
     holders = [base / "wider_face_split", base / "ground_truth", base, base.parent / "wider_face_split"]
     is_named_so = base.name in (f"WIDER_{split}", split)
     holders = holders if is_named_so else holders[:3]
-    texts = (holder / f"{name}_bbx_gt.txt" for holder in holders)
-    mats = (holder / f"{name}.mat" for holder in holders)
+    official = [holder / f"{name}{ending}" for ending in ("_bbx_gt.txt", ".mat") for holder in holders]
     homes = [base / split, base / f"WIDER_{split}", *([base] if is_named_so else [])]
     landmarks = (home / file for home in homes for file in _LANDMARK_FILES)
-    images = [home / "images" for home in homes]
-    official = _first(texts) or _first(mats)
-    return _Part(official, _first(landmarks), _first(images, folders=True))
+    images = next((home / "images" for home in homes if (home / "images").is_dir()), None)
+    return _Part(_first(official), _first(landmarks), images)
 
 
-def _first(paths: Iterable[Path], *, folders: bool = False) -> Path | None:
-    """The first path that exists."""
-    return next((path for path in paths if (path.is_dir() if folders else path.is_file())), None)
+def _first(files: Iterable[Path]) -> Path | None:
+    """The first file that exists."""
+    return next(filter(Path.is_file, files), None)
 
 
 def _shares_images(landmarks: Path, official: Path | None) -> bool:
     """Whether the first image of a landmark file is in an official file, so that both are of one part."""
-    if official is None:
-        return False
     words = SourceHead(landmarks).lines[0].lstrip("#").split()
-    name = words[0] if words else ""
-    return bool(name) and name in set(_read_official(official).file_names)
+    return official is not None and bool(words) and words[0] in _read_official(official).file_names
 
 
 def _read_text(path: Path) -> FaceTable:
@@ -237,8 +232,7 @@ def write_wider_labels(path: Path, table: FaceTable) -> None:
     nothing = " ".join("0" * values.shape[1])
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for name, faces in table.spans():
-            found = rows[faces]
-            file.write("\n".join([name, str(len(found)), *(found or [nothing])]) + "\n")
+            file.write("\n".join([name, str(faces.stop - faces.start), *(rows[faces] or [nothing])]) + "\n")
 
 
 def read_wider_detections(files: Iterable[Path], root: Path, options: ReadingOptions) -> FaceTable:
@@ -275,8 +269,7 @@ def _add_detections(builder: TableBuilder, name: str, block: Block, path: Path) 
     builder.add_image(name, path)
     for (number, _), row in zip(block.rows, flat.reshape(-1, num_columns).tolist(), strict=True):
         x, y, width, height, score = row[:5]
-        pairs = zip(row[5::2], row[6::2], strict=True)
-        points = [None if point == (-1, -1) else point for point in pairs]
+        points = [None if point == (-1, -1) else point for point in zip(row[5::2], row[6::2], strict=True)]
         builder.add_face((x, y, x + width, y + height), points, score=score, line=number)
 
 
