@@ -12,7 +12,7 @@ from retinaface_cli.data.augmentations import Augmentation
 from retinaface_cli.data.batches import TrainingSample, ValidationSample
 from retinaface_cli.data.cropping import Cut, choose_window, cut_window
 from retinaface_cli.data.images import Image
-from retinaface_cli.data.preprocessing import Resizer, TestScale
+from retinaface_cli.data.preprocessing import Resizer, TestScale, decode_at_scale
 from retinaface_cli.data.sampling import SampleKey
 from retinaface_cli.faces import FaceLabels
 from retinaface_cli.geometry.anchors import padded_size
@@ -69,6 +69,7 @@ class ValidationDataset(Dataset[ValidationSample]):
 
     def __init__(self, images: Sequence[Image], *, scale: TestScale) -> None:
         self._images = images
+        self._scale = scale
         self._resizers = [Resizer.for_scale(image.size, scale) for image in images]
 
     @property
@@ -85,8 +86,8 @@ class ValidationDataset(Dataset[ValidationSample]):
         Raises:
             ImageReadError: the image cannot be read.
         """
-        one_image, resizer = self._images[index], self._resizers[index]
-        image = resizer.resize(one_image.source.load_rgb())
+        one_image = self._images[index]
+        image, resizer, _ = decode_at_scale(one_image.source.read(), self._scale, name=one_image.source.place)
         return ValidationSample(image, resizer, one_image.faces, one_image.file_name, index)
 
 

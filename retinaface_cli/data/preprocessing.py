@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -12,7 +14,7 @@ import numpy.typing as npt
 from retinaface_cli.errors import ImageReadError, shown
 from retinaface_cli.faces import FaceDetections, FloatArray
 from retinaface_cli.files.reading import read_bytes
-from retinaface_cli.formats.image_heads import count_pixels, read_orientation
+from retinaface_cli.formats.image_heads import count_pixels, read_orientation, read_size
 from retinaface_cli.settings.detection import DetectionSettings
 
 RgbImage = npt.NDArray[np.uint8]
@@ -65,6 +67,40 @@ def decode_rgb(data: bytes, *, name: str, reduction: int = 1) -> RgbImage:
     if image is None:
         raise ImageReadError(f"{name}: not an image that can be decoded, or a broken one ({len(data)} bytes)")
     return _turn_upright(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), read_orientation(data))  # type: ignore[arg-type]
+
+
+class ScaledImage(NamedTuple):
+    """An image on its way into the network.
+
+    Attributes:
+        image: (h, w, 3) uint8 RGB at network size.
+        resizer: back to original pixels.
+        original: (H, W, 3) uint8 RGB, where it was asked for.
+    """
+
+    image: RgbImage
+    resizer: Resizer
+    original: RgbImage | None
+
+
+def decode_at_scale(data: bytes, scale: TestScale, *, name: str, keep_original: bool = False) -> ScaledImage:
+    """Decodes the bytes of an image file for the network.
+
+    A JPEG that is to shrink to a half or less comes out of the decoder at a half, a quarter or an eighth, which is
+    several times as fast, where that divides its sides, so that no part of a pixel is lost. The original is decoded
+    once more then, so that faces do not depend on whether it is kept.
+
+    Raises:
+        ImageReadError: see load_rgb and Resizer.resize.
+    """
+    size = read_size(io.BytesIO(data)) if data.startswith(_JPEG_START) else None
+    reduction = 1 if size is None else Resizer.for_scale(size, scale).reduction
+    image = decode_rgb(data, name=name, reduction=reduction)
+    if size != (image.shape[0] * reduction, image.shape[1] * reduction) and reduction > 1:
+        reduction, image = 1, decode_rgb(data, name=name)  # the head and the decoder do not agree
+    original = decode_rgb(data, name=name) if keep_original and reduction > 1 else image
+    resizer = Resizer.for_scale((image.shape[0] * reduction, image.shape[1] * reduction), scale)
+    return ScaledImage(resizer.resize(image), resizer, original if keep_original else None)
 
 
 def _turn_upright(image: RgbImage, orientation: int) -> RgbImage:
@@ -138,6 +174,13 @@ class Resizer:
         return cls(image_size, scale.target_size(image_size))
 
     @property
+    def reduction(self) -> int:
+        """1, 2, 4 or 8: how many times smaller a JPEG may be decoded; it stays at least as large as it is to become."""
+        sides = list(zip(self.original_size, self.network_size, strict=True))
+        fitting = (n for n in (8, 4, 2) if all(side % n == 0 and side >= n * target for side, target in sides))
+        return next(fitting, 1)
+
+    @property
     def factors(self) -> FloatArray:
         """(2,) network pixels per original pixel, x and y."""
         (height, width), (network_height, network_width) = self.original_size, self.network_size
@@ -146,10 +189,13 @@ class Resizer:
     def resize(self, image: RgbImage) -> RgbImage:
         """The image at network size: area averaging when it shrinks, bilinear when it grows.
 
+        Args:
+            image: (H, W, 3), the image itself or decoded with `reduction`.
+
         Raises:
             ImageReadError: it would have too many pixels.
         """
-        if self.original_size == self.network_size:
+        if image.shape[:2] == self.network_size:
             return image
         height, width = self.network_size
         if height * width > MAX_PIXELS:
@@ -157,7 +203,7 @@ class Resizer:
                 f"{image.shape[1]} x {image.shape[0]} pixels would be {width} x {height} in the network, which are too "
                 "many; lower max_size or short_side"
             )
-        shrinks = height < self.original_size[0]
+        shrinks = height < image.shape[0]
         method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         return cv2.resize(image, (width, height), interpolation=method)  # type: ignore[return-value]
 

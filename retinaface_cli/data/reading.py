@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from retinaface_cli.data.preprocessing import Resizer, RgbImage, TestScale, decode_rgb
+from retinaface_cli.data.preprocessing import Resizer, RgbImage, TestScale, decode_at_scale
 from retinaface_cli.data.sources import MemberBytes, Part, Source, SourceItem
 from retinaface_cli.data.video import read_frames
 from retinaface_cli.errors import ImageReadError
@@ -211,8 +211,9 @@ def _load(item: _NumberedItem, *, scale: TestScale, keep_original: bool) -> Load
     if isinstance(source, Problem):
         return UnreadableImage(Source(Path(source.name), source.name), source.reason, position)
     try:
-        image = decode_rgb(source.read() if item.data is None else item.data, name=source.place)
-        return _prepare(source, source.name, image, scale, position=position, keep_original=keep_original)
+        data = source.read() if item.data is None else item.data
+        scaled = decode_at_scale(data, scale, name=source.place, keep_original=keep_original)
+        return Image(source, source.name, *scaled, position)
     except ImageReadError as error:
         return UnreadableImage(source, str(error).removeprefix(f"{source.place}: "), position)
 
@@ -223,16 +224,10 @@ def _load_frames(item: _NumberedItem, scale: TestScale, *, keep_original: bool) 
     try:
         for index, image in enumerate(read_frames(video.path)):
             name = frame_name(video.name, index)
-            yield _prepare(video, name, image, scale, position=position, keep_original=keep_original)
+            resizer = Resizer.for_scale((image.shape[0], image.shape[1]), scale)
+            yield Image(video, name, resizer.resize(image), resizer, image if keep_original else None, position)
     except ImageReadError as error:
         yield UnreadableImage(video, str(error).removeprefix(f"{video.place}: "), position)
-
-
-def _prepare(
-    source: Source, name: str, image: RgbImage, scale: TestScale, *, position: int, keep_original: bool
-) -> Image:
-    resizer = Resizer.for_scale((image.shape[0], image.shape[1]), scale)
-    return Image(source, name, resizer.resize(image), resizer, image if keep_original else None, position)
 
 
 def batch_by_size(images: Iterable[Loaded], batch_size: int) -> Iterator[list[Loaded]]:

@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from retinaface_cli.data.preprocessing import Resizer, RgbImage, TestScale, load_rgb
+from retinaface_cli.data.preprocessing import (
+    Resizer,
+    RgbImage,
+    ScaledImage,
+    TestScale,
+    decode_at_scale,
+    load_rgb,
+    read_image_bytes,
+)
 from retinaface_cli.detection.backends import build_forward_pass
 from retinaface_cli.detection.coarse_pass import enlarge, is_hinted, merge_passes, shrink, shrink_factor
 from retinaface_cli.detection.network_files import NetworkFile
@@ -148,11 +156,18 @@ class FaceDetector:
         """
         if isinstance(images, str | Path):
             raise ImageReadError(f"expected a list of images, got {shown(images)}; FaceDetector.detect takes one")
-        loaded = [as_rgb(image) for image in images]
-        resizers = [Resizer.for_scale(_size(image), self._scale) for image in loaded]
-        return self.detect_prepared(
-            [r.resize(image) for r, image in zip(resizers, loaded, strict=True)], resizers, loaded
-        )
+        prepared = [self._prepare(image) for image in images]
+        resized, resizers, originals = zip(*prepared, strict=True) if prepared else ((), (), ())
+        return self.detect_prepared(resized, resizers, originals)
+
+    def _prepare(self, image: ImageInput) -> ScaledImage:
+        """An image on its way into the network; itself where test-time augmentation needs it."""
+        if isinstance(image, str | Path):
+            data = read_image_bytes(Path(image))
+            return decode_at_scale(data, self._scale, name=shown(image), keep_original=bool(self.settings.tta))
+        whole = as_rgb(image)
+        resizer = Resizer.for_scale(_size(whole), self._scale)
+        return ScaledImage(resizer.resize(whole), resizer, whole)
 
     def detect_prepared(
         self, resized: Sequence[RgbImage], resizers: Sequence[Resizer], originals: Sequence[RgbImage | None]

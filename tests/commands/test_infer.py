@@ -20,8 +20,10 @@ from rich.console import Console
 
 from retinaface_cli.commands.infer.options import resolve_settings
 from retinaface_cli.commands.infer.run import InferReport, run
+from retinaface_cli.data.preprocessing import load_rgb
 from retinaface_cli.data.reading import Image
 from retinaface_cli.data.video import VideoWriter, read_frames
+from retinaface_cli.detection.detector import FaceDetector
 from retinaface_cli.detection.results import EachResults
 from retinaface_cli.errors import ImageReadError, OutputError, SettingsError
 from retinaface_cli.faces import FaceDetections
@@ -99,6 +101,17 @@ def test_a_image_without_faces_has_an_empty_list(tmp_path: Path, images: Path, w
     infer(images / "flat.png", weights, tmp_path / "out", score_threshold=1.0)
     assert labels(tmp_path / "out")["flat.png.json"]["annotations"] == []
     assert read_predictions(tmp_path / "out" / "predictions.json").detection_images()[0].file_name == "flat.png"
+
+
+def test_a_large_jpeg_has_the_same_faces_with_drawings_and_in_python(tmp_path: Path, weights: Path) -> None:
+    save(tmp_path / "in/x.jpg", noise(96, 128).repeat(4, axis=0).repeat(4, axis=1))  # is decoded at a quarter
+    infer(tmp_path / "in", weights, tmp_path / "plain", max_size=128, precision="32")
+    infer(tmp_path / "in", weights, tmp_path / "drawn", max_size=128, precision="32", visualize=True)
+    written = [labels(tmp_path / name)["x.jpg.json"]["annotations"] for name in ("plain", "drawn")]
+    assert written[0] == written[1] != []
+    faces = FaceDetector.load(weights, device="cpu", max_size=128, score_threshold=0.55).detect(tmp_path / "in/x.jpg")
+    np.testing.assert_allclose([face["bbox"] for face in written[0]], faces.boxes, atol=0.02)
+    assert load_rgb(tmp_path / "drawn/viz/x.jpg").shape == (384, 512, 3)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])

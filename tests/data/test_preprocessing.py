@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from retinaface_cli.data.preprocessing import Resizer, TestScale, load_rgb
+from retinaface_cli.data.preprocessing import Resizer, TestScale, decode_at_scale, decode_rgb, load_rgb
 from retinaface_cli.errors import ImageReadError
 from retinaface_cli.faces import FaceDetections
 
@@ -131,6 +131,57 @@ def test_a_image_without_permission_is_refused(tmp_path: Path, monkeypatch: pyte
 )
 def test_target_sizes_of_worked_examples(scale: TestScale, size: tuple[int, int], expected: tuple[int, int]) -> None:
     assert scale.target_size(size) == expected
+
+
+def photo(height: int, width: int) -> npt.NDArray[np.uint8]:
+    """Smooth waves of 60 pixels and more in all colours."""
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    planes = [128 + 100 * np.sin(x / a) * np.cos(y / b) for a, b in ((10, 14), (17, 11), (13, 19))]
+    return np.stack(planes, axis=-1).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("size", "scale", "reduction"),
+    [
+        ((480, 640), TestScale(long_side=640), 1),
+        ((480, 640), TestScale(long_side=321), 1),
+        ((480, 640), TestScale(long_side=320), 2),
+        ((480, 640), TestScale(long_side=161), 2),
+        ((480, 640), TestScale(short_side=120), 4),
+        ((480, 640), TestScale(long_side=50), 8),
+        ((480, 642), TestScale(long_side=50), 2),  # 642 is no multiple of 4
+        ((480, 641), TestScale(long_side=50), 1),
+        ((480, 640), TestScale(), 1),
+    ],
+    ids=str,
+)
+def test_a_jpeg_is_decoded_as_small_as_its_size_in_the_network_allows(
+    size: tuple[int, int], scale: TestScale, reduction: int
+) -> None:
+    assert Resizer.for_scale(size, scale).reduction == reduction
+    data = cv2.imencode(".jpg", photo(*size), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+    image, resizer, _ = decode_at_scale(data, scale, name="x.jpg")
+    assert resizer == Resizer.for_scale(size, scale)
+    assert image.shape[:2] == resizer.network_size
+    whole = decode_rgb(data, name="x.jpg")
+    np.testing.assert_allclose(image.astype(int), resizer.resize(whole), atol=10 if reduction > 1 else 0)
+
+
+def test_a_reduced_jpeg_is_turned_upright_too(tmp_path: Path) -> None:
+    from PIL import Image
+
+    path, exif = tmp_path / "x.jpg", Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(photo(64, 128)).save(path, exif=exif, quality=95)
+    image, resizer, _ = decode_at_scale(path.read_bytes(), TestScale(long_side=32), name="x.jpg")
+    assert (resizer.original_size, image.shape) == ((128, 64), (32, 16, 3))
+    np.testing.assert_allclose(image.astype(int), resizer.resize(load_rgb(path)), atol=12)
+
+
+def test_other_formats_are_decoded_whole() -> None:
+    data = cv2.imencode(".png", photo(480, 640))[1].tobytes()
+    image, resizer, _ = decode_at_scale(data, TestScale(long_side=160), name="x.png")
+    np.testing.assert_array_equal(image, resizer.resize(np.ascontiguousarray(photo(480, 640)[..., ::-1])))
 
 
 def test_a_thin_image_keeps_at_least_one_pixel() -> None:
