@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from retinaface_cli.commands.console import count_of, say, track
-from retinaface_cli.data.preprocessing import load_rgb
+from retinaface_cli.data.preprocessing import TestScale, decode_at_scale, read_image_bytes
 from retinaface_cli.data.sources import Source
 from retinaface_cli.detection.results import Results
 from retinaface_cli.errors import ImageReadError, shown
@@ -21,7 +21,6 @@ from retinaface_cli.faces import ImageDetections
 from retinaface_cli.formats import FaceTable
 from retinaface_cli.visualization.image_files import encode_image
 from retinaface_cli.visualization.pages import RIGHT, Page, PageImage, PageWriter, describe_faces, link_to
-from retinaface_cli.visualization.sheets import shrink
 
 GALLERY_FILE = "gallery.html"
 
@@ -100,7 +99,8 @@ def _read(
 def _make_thumbnail(path: Path) -> bytes | None:
     """The image as a small JPEG; None if it cannot be read any more."""
     try:
-        image, _ = shrink(load_rgb(path), _SIDE)
+        data = read_image_bytes(path)
+        image = decode_at_scale(data, TestScale(long_side=_SIDE, upscale=False), name=shown(path)).image
     except ImageReadError:
         return None
     return encode_image(path.with_suffix(".jpg"), image, quality=_QUALITY)
