@@ -4,6 +4,7 @@ import io
 import pickle
 import random
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,7 @@ def test_a_shard_that_has_changed_is_named_with_the_image(tmp_path: Path) -> Non
     with pytest.raises(ImageReadError, match=rf"{path}/a/b\.jpg: the shard ends within it; it has changed"):
         member.read()
     path.unlink()
+    member = replace(member, name="a/b.jpg")  # as `evaluate` names its results
     with pytest.raises(ImageReadError, match=rf"{path}/a/b\.jpg: cannot be read \(No such file"):
         member.read()
 

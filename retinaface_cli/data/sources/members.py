@@ -67,7 +67,7 @@ class StoredMember(Member):
     @property
     def place(self) -> str:
         """The path of the shard and the path in it, for messages."""
-        return shown(f"{self.path}{self.name.removeprefix(self.shard_name)}")
+        return shown(f"{self.path}/{self.name.removeprefix(f'{self.shard_name}/')}")
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
