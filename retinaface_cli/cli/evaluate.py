@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from retinaface_cli.cli.options import Fp16, Outcome
+from retinaface_cli.cli.options import Outcome
 from retinaface_cli.commands.console import CommandConsole
 
 EXAMPLES = (
@@ -18,16 +18,12 @@ EXAMPLES = (
 )
 
 
-def evaluate(
-    ctx: typer.Context, given: dict[str, Any], console: CommandConsole, *, fp16: Fp16 = False
-) -> Outcome | None:
+def evaluate(ctx: typer.Context, given: dict[str, Any], console: CommandConsole) -> Outcome | None:
     """Score detections against true faces: AP as WIDER FACE, COCO and VOC have it, and landmark errors."""
     from retinaface_cli.commands.evaluate import run as command
     from retinaface_cli.settings.base import validate_settings
     from retinaface_cli.settings.evaluation import EvaluateSettings
 
-    if fp16:
-        given["precision"] = "16"
     if not given.keys() & {"training", "predictions", "labels", "weights"}:
         from retinaface_cli.commands.evaluate.detection import find_newest_run
 

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from retinaface_cli.cli.help import HELP_PANEL
-from retinaface_cli.cli.options import Fp16, Outcome
+from retinaface_cli.cli.options import Outcome
 from retinaface_cli.commands.console import CommandConsole
+from retinaface_cli.settings.base import Option, Settings
 
 EXAMPLES = (
     "retinaface infer photos/ --visualize",
@@ -23,28 +24,17 @@ _UNUSED = {
 }
 
 
-Config = Annotated[
-    str,
-    typer.Option(
-        "-c",
-        "--config",
-        show_default=False,
-        rich_help_panel=HELP_PANEL,
-        help="YAML file of these settings (options go before it), or a config of ternaus/retinaface.",
-    ),
-]
-ListWeights = Annotated[
-    bool,
-    typer.Option("--list-weights", rich_help_panel=HELP_PANEL, help="Print the published weights and exit."),
-]
-PrintConfig = Annotated[
-    bool,
-    typer.Option(
-        "--print-config",
-        rich_help_panel=HELP_PANEL,
-        help="Print all settings in force and the number of images, and exit.",
-    ),
-]
+class InferOptions(Settings):
+    """What the command can be told beside its settings."""
+
+    config: Annotated[str, Option(short="-c", panel=HELP_PANEL, metavar="PATH")] = ""
+    """YAML file of these settings (options go before it), or a config of ternaus/retinaface."""
+
+    list_weights: Annotated[bool, Option(panel=HELP_PANEL, is_flag=True)] = False
+    """Print the published weights and exit."""
+
+    print_config: Annotated[bool, Option(panel=HELP_PANEL, is_flag=True)] = False
+    """Print all settings in force and the number of images, and exit."""
 
 
 def infer(
@@ -52,11 +42,7 @@ def infer(
     given: dict[str, Any],
     console: CommandConsole,
     *,
-    config: Config = "",
-    list_weights: ListWeights = False,
-    print_config: PrintConfig = False,
-    fp16: Fp16 = False,
-    origin_size: Annotated[bool, typer.Option("--origin-size", hidden=True)] = False,
+    options: InferOptions,
     input_path: Annotated[list[str] | None, typer.Option("-i", "--input-path", hidden=True)] = None,
     world_size: Annotated[int | None, typer.Option(hidden=True)] = None,
     local_rank: Annotated[int | None, typer.Option(hidden=True)] = None,
@@ -67,23 +53,19 @@ def infer(
     from retinaface_cli.commands.infer.options import describe_run, resolve_settings
     from retinaface_cli.commands.weights import print_published_weights
 
-    if list_weights:
+    if options.list_weights:
         print_published_weights(console.results)
         return None
     unused = {"world_size": world_size, "local_rank": local_rank, "vis_thres": vis_thres}
     for name, value in unused.items():
         if value is not None:
             console.print(f"--{name} is not used any more: {_UNUSED[name]}", highlight=False)
-    if fp16:
-        given["precision"] = "16"
-    if origin_size:
-        given["max_size"] = "original"
     if input_path:
         given["inputs"] = [*given.get("inputs", ()), *input_path]
-    settings = resolve_settings(given, config=config, console=console)
+    settings = resolve_settings(given, config=options.config, console=console)
     if not settings.inputs:
         raise typer.BadParameter("name images, folders or videos", ctx=ctx, param_hint="INPUTS")
-    if print_config:
+    if options.print_config:
         print(describe_run(settings))
         return None
     report = command.run(settings, console=console)

@@ -19,9 +19,6 @@ from retinaface_cli.cli.help import HelpfulCommand
 from retinaface_cli.errors import RetinaFaceError, shown
 from retinaface_cli.settings.base import MessageSettings, Option, Settings, find_models, validate_settings
 
-Fp16 = Annotated[bool, typer.Option("--fp16", hidden=True)]
-"""The older spelling of --precision 16."""
-
 _METAVARS = {int: "N", float: "NUMBER", Path: "PATH"}
 _WORDS = re.compile(r"\b[a-z]+(_[a-z]+)+\b")
 
@@ -83,7 +80,8 @@ def add_command(
     Args:
         app: gets the command, under the name of the function and with its docstring as help.
         function: called with the context, the settings that were given (by dotted key), the console, and its own
-            options; it returns what --json prints and the exit code, or None.
+            options: those of the settings `options`, and parameters of Typer; it returns what --json prints and the
+            exit code, or None.
         schema: settings of the command.
         examples: command lines that stand below the help.
         without: settings that are no options.
@@ -93,22 +91,26 @@ def add_command(
     options = [option for option in list_options(schema) if option.key not in without]
     messages = list(list_options(MessageSettings))
     context, _, _, *own = inspect.signature(function, eval_str=True).parameters.values()
+    group: type[Settings] = next((one.annotation for one in own if one.name == "options"), Settings)
+    of_group, own = list(list_options(group)), [one for one in own if one.name != "options"]
+    flags = {flag.strip("-"): (one.key, value) for one in options for flag, value in one.option.flags.items()}
 
     def command(**values: Any) -> None:
         """Calls the function; the docstring becomes that of the function, which is the help."""
         ctx = values[context.name]
         given = {one.key: values[one.parameter] for one in options if _is_given(ctx, one.parameter)}
+        given |= dict(setting for flag, setting in flags.items() if values[flag.replace("-", "_")])
+        chosen = {one.key: values[one.parameter] for one in of_group if _is_given(ctx, one.parameter)}
         said = {one.key: values[one.parameter] for one in messages}
-        bound = partial(function, ctx, given, **{parameter.name: values[parameter.name] for parameter in own})
+        keywords = {one.name: values[one.name] for one in own}
+        if of_group:
+            keywords["options"] = validate_settings(group, chosen, source="options")
+        bound = partial(function, ctx, given, **keywords)
         _call(bound, validate_settings(MessageSettings, said, source="options"))
 
-    names = {option.key: option.long_name for option in [*options, *messages]}
-    parameters = [
-        context,
-        *(_make_parameter(option, names) for option in options),
-        *own,
-        *(_make_parameter(option, names) for option in messages),
-    ]
+    names = {option.key: option.long_name for option in [*options, *of_group, *messages]}
+    settings = [_make_parameter(option, names) for option in [*options, *of_group, *messages]]
+    parameters = [context, *settings, *own, *map(_make_flag, flags)]
     command.__name__, command.__doc__ = function.__name__, function.__doc__
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -121,6 +123,13 @@ def add_command(
         context_settings={"token_normalize_func": lambda token: legacy.get(dashed(token), dashed(token))},
         **command_options,
     )(command)
+
+
+def _make_flag(flag: str) -> inspect.Parameter:
+    """The parameter of a hidden flag, which stands for a value of a setting."""
+    annotation = Annotated[bool, typer.Option(f"--{flag}", hidden=True)]
+    name = flag.replace("-", "_")
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
 
 
 def _call(function: Callable[..., Outcome | None], messages: MessageSettings) -> None:

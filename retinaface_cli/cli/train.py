@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from retinaface_cli.cli.help import HELP_PANEL, HelpfulCommand
-from retinaface_cli.cli.options import Fp16, Outcome
+from retinaface_cli.cli.options import Outcome
 from retinaface_cli.commands.console import CommandConsole
+from retinaface_cli.settings.base import Option, Settings
 
 EXAMPLES = (
     "retinaface train --init-config custom",
@@ -18,47 +19,23 @@ EXAMPLES = (
 )
 
 
-Config = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="CONFIG",
-        show_default=False,
-        help="YAML file of settings; also a config of ternaus/retinaface, as it is.",
-    ),
-]
-SetValues = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        show_default=False,
-        help="Another value for any setting, e.g. optimizer.lr=0.01 or data.train.0.labels=a.json; as often as needed.",
-    ),
-]
-Resume = Annotated[
-    str | None,
-    typer.Option(
-        "--resume",
-        metavar="[PATH|last]",
-        show_default=False,
-        help="Go on with an interrupted run: its newest checkpoint, a checkpoint, or a run's folder.",
-    ),
-]
-InitConfig = Annotated[
-    str | None,
-    typer.Option(
-        "--init-config",
-        metavar="mobilenet0.25|resnet50|custom",
-        show_default=False,
-        help="Write a commented config to start from (to CONFIG, or NAME.yaml) and exit.",
-    ),
-]
-PrintConfig = Annotated[
-    bool,
-    typer.Option(
-        "--print-config", rich_help_panel=HELP_PANEL, help="Print all settings in force, with comments, and exit."
-    ),
-]
+class TrainOptions(Settings):
+    """What the command can be told beside its settings."""
+
+    config: Annotated[str | None, Option(is_argument=True)] = None
+    """YAML file of settings; also a config of ternaus/retinaface, as it is."""
+
+    set_values: Annotated[tuple[str, ...], Option(name="--set", metavar="KEY=VALUE")] = ()
+    """Another value for any setting, e.g. optimizer.lr=0.01 or data.train.0.labels=a.json; as often as needed."""
+
+    resume: Annotated[str | None, Option(metavar="[PATH|last]")] = None
+    """Go on with an interrupted run: its newest checkpoint, a checkpoint, or a run's folder."""
+
+    init_config: Annotated[str | None, Option(metavar="mobilenet0.25|resnet50|custom")] = None
+    """Write a commented config to start from (to CONFIG, or NAME.yaml) and exit."""
+
+    print_config: Annotated[bool, Option(panel=HELP_PANEL, is_flag=True)] = False
+    """Print all settings in force, with comments, and exit."""
 
 
 class TrainCommand(HelpfulCommand):
@@ -79,26 +56,20 @@ def train(
     given: dict[str, Any],
     console: CommandConsole,
     *,
-    config: Config = None,
+    options: TrainOptions,
     config_path: Annotated[str | None, typer.Option("-c", "--config", hidden=True)] = None,
-    set_values: SetValues = None,
-    resume: Resume = None,
-    init_config: InitConfig = None,
-    print_config: PrintConfig = False,
-    fp16: Fp16 = False,
 ) -> Outcome | None:
     """Train a face detector on WIDER FACE or on your own faces, or fine-tune a published one."""
-    if init_config is not None:
+    config = options.config or config_path
+    if options.init_config is not None:
         from retinaface_cli.commands.train.options import write_starter_config
 
-        write_starter_config(init_config, config or config_path, console=console.lines)
+        write_starter_config(options.init_config, config, console=console.lines)
         return None
     from retinaface_cli.commands.train.options import resolve_request
 
-    if fp16:
-        given["trainer.precision"] = "16"
-    request = resolve_request(given, config=config or config_path, set_values=set_values or (), resume=resume)
-    if print_config:
+    request = resolve_request(given, config=config, set_values=options.set_values, resume=options.resume)
+    if options.print_config:
         from retinaface_cli.commands.train.options import describe_config
 
         print(describe_config(request), end="")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -53,6 +53,7 @@ class Option:
         metavar: what stands for the value in the help; empty: it follows from the type.
         is_argument: whether it is given by its place, without a name.
         is_flag: whether a switch can only be turned on, and has no --no-... form.
+        flags: spellings of older tools that stand for a value, without one of their own; not shown in the help.
     """
 
     short: str = ""
@@ -62,6 +63,7 @@ class Option:
     metavar: str = ""
     is_argument: bool = False
     is_flag: bool = False
+    flags: Mapping[str, str] = field(default_factory=dict)
 
 
 def by_name(default: str) -> BeforeValidator:

@@ -75,7 +75,7 @@ class DetectionSettings(WeightsSettings):
     max_size: Annotated[
         Annotated[int, Field(gt=0)] | None,
         BeforeValidator(_read_size),
-        Option(short="-m", metavar="PX|original"),
+        Option(short="-m", metavar="PX|original", flags={"--origin-size": "original"}),
     ] = 960
     """Longest side in pixels at which images go through the network; 0 or original: as they are."""
 
@@ -140,7 +140,7 @@ class DetectionSettings(WeightsSettings):
     accelerator: Annotated[Literal["auto", "cpu", "gpu", "cuda", "mps"], Option(panel=DEVICE_PANEL)] = "auto"
     """Kind of device; auto: a GPU where there is one."""
 
-    precision: Annotated[DetectorPrecision, Option(panel=DEVICE_PANEL)] = "auto"
+    precision: Annotated[DetectorPrecision, Option(panel=DEVICE_PANEL, flags={"--fp16": "16"})] = "auto"
     """Number format in the network; boxes are always decoded in 32 bits. auto: bf16 on a CPU that has instructions for
     it, else 32."""
 

@@ -55,7 +55,7 @@ class TrainerSettings(Settings):
     strategy: Annotated[Literal["auto", "ddp"], Option(panel=_RUN_PANEL)] = "auto"
     """How several devices work together; auto: ddp as soon as there are two."""
 
-    precision: Annotated[Precision, Option(panel=_RUN_PANEL)] = "32"
+    precision: Annotated[Precision, Option(panel=_RUN_PANEL, flags={"--fp16": "16"})] = "32"
     """Number format of the forward and backward pass; loss, matching and boxes stay in 32 bit."""
 
     sync_batchnorm: bool = True

@@ -52,7 +52,11 @@ class SampleSettings(BaseSettings):
     tags: tuple[Literal["x", "y"], ...] = ()
     """Which tags."""
 
-    size: Annotated[int | None, BeforeValidator(lambda value: None if value == "all" else value), Option()] = 3
+    size: Annotated[
+        int | None,
+        BeforeValidator(lambda value: None if value == "all" else value),
+        Option(flags={"--whole": "all"}),
+    ] = 3
     """How large."""
 
     draw: Annotated[bool, Option(short="-d")] = False
@@ -109,6 +113,26 @@ def test_only_what_was_written_is_given(app: typer.Typer, called: list[dict[str,
             "config": "",
         },
     ]
+
+
+def test_a_flag_of_older_tools_stands_for_a_value(app: typer.Typer, called: list[dict[str, Any]]) -> None:
+    run(app, "--whole")
+    assert called == [{"size": "all", "config": ""}]
+    assert "whole" not in run(app, "--help")
+
+
+def test_options_of_a_command_alone_come_as_settings() -> None:
+    found = []
+
+    def alone(_ctx: typer.Context, given: dict[str, Any], console: CommandConsole, *, options: InnerSettings) -> None:
+        """Do something."""
+        assert not (given or console.is_verbose)
+        found.append(options)
+
+    made = typer.Typer()
+    add_command(made, alone, BaseSettings, ("alone",))
+    assert CliRunner().invoke(made, ["--rate", "0.25"]).exit_code == 0
+    assert found == [InnerSettings(rate=0.25)]
 
 
 @pytest.mark.parametrize("option", ["--top", "--top-k", "--top_k"])
