@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -253,6 +253,6 @@ def _names(kind: type[BaseModel]) -> tuple[str, ...]:
 
 def find_models(annotation: object) -> list[type[BaseModel]]:
     """The pydantic models inside an annotation such as `Model | None` or `tuple[Model, ...]`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for argument in getattr(annotation, "__args__", ()) for model in find_models(argument)]
+    if arguments := get_args(annotation):  # first: Python 3.10 takes tuple[Model, ...] itself for a class
+        return [model for argument in arguments for model in find_models(argument)]
+    return [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 from itertools import product
 from pathlib import Path
 
@@ -167,10 +168,15 @@ def test_names_that_no_file_can_have_are_missing_images(name: str, tmp_path: Pat
     assert [(finding.action, finding.count) for finding in labels.findings] == [("dropped", 1)]
 
 
+NUL_OF_CSV = ["\0"] if sys.version_info >= (3, 11) else []
+"""The csv module of Python 3.10 refuses a file with NUL, by its line."""
+
+
 @pytest.mark.parametrize(
     ("sample", "letter"),
     [
-        *product(["retinaface", "scrfd", "wider text", "csv"], ["\x1b", "\0", "\x9b"]),
+        *product(["retinaface", "scrfd", "wider text"], ["\x1b", "\0", "\x9b"]),
+        *product(["csv"], ["\x1b", "\x9b", *NUL_OF_CSV]),
         *product(["json", "jsonl", "coco", "labelme"], ["\x1b", "\0", "\x9b", "\udce9"]),
     ],
 )
