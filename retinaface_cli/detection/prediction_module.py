@@ -131,7 +131,15 @@ class PredictionModule(pl.LightningModule):
         self._in_flight: deque[tuple[list[Loaded], Future[list[FaceDetections]]]] = deque()
 
     def setup(self, stage: str) -> None:
-        """Agrees on the output folder, and builds the detector on this process's device."""
+        """Builds the detector on this process's device, and then agrees on the output folder.
+
+        The order leaves no folder behind where the network cannot be run.
+        """
+        device = self.trainer.strategy.root_device
+        if device.type == "cpu":
+            keep_freed_memory()
+        self.detector = FaceDetector(self._weights, self.settings, device=device, in_parallel=True)
+        self._threads = CallThreads(self.detector.num_parallel)
         root = token = ""
         if self.global_rank == 0:
             output = self._open_output()
@@ -144,11 +152,6 @@ class PredictionModule(pl.LightningModule):
             output = OutputFolder.join(Path(root), rank=self.global_rank, protect=self._protect)
         self._shared = SharedWork(Path(root), token, rank=self.global_rank, world_size=self.trainer.world_size)
         self.results = RESULTS[self.settings.save](output, self.settings)
-        if self.trainer.strategy.root_device.type == "cpu":
-            keep_freed_memory()
-        device = self.trainer.strategy.root_device
-        self.detector = FaceDetector(self._weights, self.settings, device=device, in_parallel=True)
-        self._threads = CallThreads(self.detector.num_parallel)
 
     def on_predict_start(self) -> None:
         """Starts the clock, and tells the other processes from now on how far this one is."""

@@ -544,6 +544,28 @@ def test_evaluate_checks_doubtful_faces_only_if_told_to_and_then_lets_weaker_sco
     assert of(score_threshold=0.0) == (False, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("module", "options"),
+    [
+        ("openvino", {"backend": "openvino", "precision": "32"}),
+        ("pyarrow", {"save": "parts", "part_format": "parquet"}),
+    ],
+)
+def test_a_missing_package_is_named_before_the_output_folder_is_made(
+    tmp_path: Path,
+    images: Path,
+    weights: Path,
+    module: str,
+    options: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == module else name)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SettingsError, match=r"pip install 'retinaface-cli\[\w+\]'"):
+        infer(images, weights, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_last_line_says_what_ran_the_network(tmp_path: Path, images: Path, weights: Path) -> None:
     settings = {"inputs": [str(images)], "weights": str(weights), "output": str(tmp_path / "out")}
     said = io.StringIO()
@@ -551,6 +573,14 @@ def test_the_last_line_says_what_ran_the_network(tmp_path: Path, images: Path, w
         values = {**settings, "accelerator": "cpu", "backend": "torch", "precision": precision, "overwrite": True}
         run(validate_settings(InferSettings, values, source="test"), console=Console(file=said, width=200))
         assert f"images/s; torch, {precision})" in said.getvalue()
+
+
+def test_one_image_is_counted_as_one(tmp_path: Path, images: Path, weights: Path) -> None:
+    values = {"inputs": [str(images / "flat.png")], "weights": str(weights), "output": str(tmp_path / "out")}
+    said = io.StringIO()
+    settings = validate_settings(InferSettings, {**values, "accelerator": "cpu", "score_threshold": 1.0}, source="test")
+    run(settings, console=Console(file=said, width=200))
+    assert "0 faces in 1 image, " in said.getvalue()
 
 
 def test_wrong_settings_are_named(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from retinaface_cli.files.outputs import OutputFolder
 from retinaface_cli.files.shared_work import clear_shared_work
 from retinaface_cli.formats import FaceTable, PredictionFormat, write_predictions
 from retinaface_cli.formats.coco import read_image_ids, take_image_ids
+from retinaface_cli.formats.parts import import_pyarrow
 from retinaface_cli.model.checkpoints.loading import LoadedWeights
 from retinaface_cli.settings.detection import InferSettings
 from retinaface_cli.version import __version__
@@ -36,7 +37,10 @@ def open_output(settings: InferSettings, weights: LoadedWeights | NetworkFile, p
 
     Raises:
         OutputError: it is none, or holds results that may not be replaced or continued.
+        SettingsError: a package that the results need is not installed.
     """
+    if settings.save == "parts" and settings.part_format == "parquet":
+        import_pyarrow()  # raises its error before there is a folder
     if settings.coco_ids is not None:
         read_image_ids(settings.coco_ids)  # raises the error of a file that is none, before the work
     root = settings.output or next_run_folder(RUNS_FOLDER)

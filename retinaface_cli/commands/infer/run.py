@@ -15,7 +15,7 @@ import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
-from retinaface_cli.commands.console import say, say_failures
+from retinaface_cli.commands.console import count_of, say, say_failures
 from retinaface_cli.commands.infer.gallery import write_gallery
 from retinaface_cli.commands.infer.output import gather_results, open_output
 from retinaface_cli.commands.infer.progress import InferProgress
@@ -250,7 +250,7 @@ def _make_trainer(settings: InferSettings, callbacks: list[pl.Callback]) -> pl.T
 
 def _print_summary(report: InferReport, console: Console) -> None:
     rate = report.num_images / max(report.seconds, 1e-9)
-    line = f"{report.num_faces} faces in {report.num_images} images, {report.seconds:.1f} s"
+    line = f"{count_of(report.num_faces, 'face')} in {count_of(report.num_images, 'image')}, {report.seconds:.1f} s"
     line += f" ({rate:.1f} images/s; {report.network})"
     if report.num_done_before:
         line += f"; {report.num_done_before} were done before"

@@ -20,7 +20,6 @@ from retinaface_cli.formats.parts import (
     PARTS_FOLDER,
     AddRow,
     ImageRow,
-    import_pyarrow,
     read_parts,
 )
 from retinaface_cli.settings.detection import InferSettings
@@ -34,8 +33,6 @@ class PartResults(Results):
 
     def __init__(self, folder: OutputFolder, settings: InferSettings) -> None:
         super().__init__(folder, settings)
-        if settings.part_format == "parquet":
-            import_pyarrow()  # raises the error of a library that is missing, before the work
         self._progress: _PartInProgress | None = None
 
     def path(self, number: int) -> Path:
