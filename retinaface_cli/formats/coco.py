@@ -18,7 +18,7 @@ from retinaface_cli.errors import LabelFormatError, shown
 from retinaface_cli.faces import LANDMARK_NAMES, NUM_LANDMARKS
 from retinaface_cli.formats.class_names import as_class_name, choose_face_classes, landmark_positions
 from retinaface_cli.formats.images import pair_names
-from retinaface_cli.formats.reader import Point, ReadingOptions, TableBuilder
+from retinaface_cli.formats.reader import Face, Point, ReadingOptions, TableBuilder
 from retinaface_cli.formats.table import OCCLUDED_LANDMARKS, FaceTable
 from retinaface_cli.formats.text import (
     as_flag,
@@ -53,16 +53,6 @@ class _Category(NamedTuple):
     num_keypoints: int
 
 
-class _Face(NamedTuple):
-    """One annotation as read."""
-
-    box: Sequence[float]
-    points: Sequence[Point | None] = ()
-    is_ignored: bool = False
-    attributes: Mapping[str, float] = {}
-    is_skeleton: bool = False
-
-
 def read_coco(path: Path, options: ReadingOptions) -> FaceTable:
     """Reads COCO instances or keypoints."""
     content = read_json(path)
@@ -75,7 +65,7 @@ def read_coco(path: Path, options: ReadingOptions) -> FaceTable:
         builder.note("face_box of COCO-WholeBody taken for faces", "chosen", str(path))
     categories = None if is_whole_body else _read_categories(content, options, path, builder)
     ids = [_identity(image, "id", f"{path}: images[{i}]") for i, image in enumerate(images)]
-    faces: dict[_Identity, list[_Face]] = {identity: [] for identity in ids}
+    faces: dict[_Identity, list[tuple[Face, bool]]] = {identity: [] for identity in ids}
     if len(faces) < len(images):
         raise LabelFormatError(f"{path}: images: expected distinct ids, got {len(images) - len(faces)} twice")
     for i, annotation in enumerate(annotations):
@@ -84,7 +74,7 @@ def read_coco(path: Path, options: ReadingOptions) -> FaceTable:
         if group is None:
             builder.note("annotation of an image that is not listed, left out", "dropped", place)
         elif is_whole_body:
-            group += _read_whole_body(annotation, place)
+            group += [(face, False) for face in _read_whole_body(annotation, place)]
         else:
             group += _read_face(annotation, categories, place, builder)
     for i, (image, identity, found) in enumerate(zip(images, ids, faces.values(), strict=True)):
@@ -92,7 +82,7 @@ def read_coco(path: Path, options: ReadingOptions) -> FaceTable:
         size = as_size(image.get("height"), image.get("width"), place)
         builder.add_image(as_name(image.get("file_name"), place), path, size=size, image_id=identity)
         for face in _join_skeletons(found):
-            builder.add_face(face.box, face.points, ignore=face.is_ignored, attributes=face.attributes)
+            builder.add_face(face)
     info = content.get("info")
     is_ours = isinstance(info, dict) and info.get("landmarks") == _IMAGE_SIDES
     return builder.build(
@@ -153,8 +143,8 @@ def _read_face(
     categories: Mapping[_Identity, _Category] | None,
     place: str,
     builder: TableBuilder,
-) -> Iterator[_Face]:
-    """The face of one annotation; nothing where it is of another class."""
+) -> Iterator[tuple[Face, bool]]:
+    """The face of one annotation, and whether it is a skeleton; nothing where it is of another class."""
     category = None
     if categories is not None:
         category = categories.get(_identity(annotation, "category_id", place))
@@ -167,7 +157,8 @@ def _read_face(
     if any(points):
         attributes[OCCLUDED_LANDMARKS] = occluded
     marks = [as_flag(annotation.get(key), place, what=key) for key in ("iscrowd", "ignore")]
-    yield _Face(box, points, any(marks), attributes, is_skeleton=category is not None and category.num_keypoints > 0)
+    is_skeleton = category is not None and category.num_keypoints > 0
+    yield Face(box, points, ignore=any(marks), attributes=attributes), is_skeleton
 
 
 def _read_box(value: object, place: str, *, what: str = "4 box numbers") -> tuple[float, float, float, float]:
@@ -206,7 +197,7 @@ def _read_attributes(given: object, place: str, builder: TableBuilder) -> dict[s
     return result
 
 
-def _read_whole_body(annotation: Mapping[str, Any], place: str) -> Iterator[_Face]:
+def _read_whole_body(annotation: Mapping[str, Any], place: str) -> Iterator[Face]:
     """The face of a person in COCO-WholeBody; nothing where it has none."""
     if not annotation.get("face_box") or not as_flag(annotation.get("face_valid", True), place, what="face_valid"):
         return
@@ -220,15 +211,15 @@ def _read_whole_body(annotation: Mapping[str, Any], place: str) -> Iterator[_Fac
             x, y, _ = part.mean(axis=0).tolist()
             points.append((x, y) if (part[:, 2] > 0).all() else None)
     is_crowd = as_flag(annotation.get("iscrowd"), place, what="iscrowd")
-    yield _Face(box, points if any(points) else (), is_crowd)
+    yield Face(box, points if any(points) else (), ignore=is_crowd)
 
 
-def _join_skeletons(faces: Sequence[_Face]) -> Sequence[_Face]:
+def _join_skeletons(faces: Sequence[tuple[Face, bool]]) -> list[Face]:
     """Faces with the points of a skeleton that lies in their box: CVAT writes the two as one annotation each."""
-    skeletons = [face for face in faces if face.is_skeleton and any(face.points)]
-    boxes = [face for face in faces if not face.is_skeleton]
+    skeletons = [face for face, is_skeleton in faces if is_skeleton and any(face.points)]
+    boxes = [face for face, is_skeleton in faces if not is_skeleton]
     if not skeletons or not boxes:
-        return faces
+        return [face for face, _ in faces]
     joined = list(boxes)
     for skeleton in skeletons:
         free = [(_area(box), i) for i, box in enumerate(boxes) if joined[i] is box and _holds(box, skeleton)]
@@ -241,11 +232,11 @@ def _join_skeletons(faces: Sequence[_Face]) -> Sequence[_Face]:
     return joined
 
 
-def _area(face: _Face) -> float:
+def _area(face: Face) -> float:
     return (face.box[2] - face.box[0]) * (face.box[3] - face.box[1])
 
 
-def _holds(face: _Face, skeleton: _Face) -> bool:
+def _holds(face: Face, skeleton: Face) -> bool:
     """Whether the middle of a skeleton's points lies in the box of a face."""
     known = [point for point in skeleton.points if point is not None]
     x, y = (sum(values) / len(known) for values in zip(*known, strict=True))
@@ -293,7 +284,7 @@ def parse_results(values: Sequence[Any], path: Path, options: ReadingOptions) ->
                 raise LabelFormatError(f"{place}: expected bbox and score in a COCO result, got {shorten(list(entry))}")
             points, _ = _read_keypoints(entry, None, place)
             score = as_float(entry["score"], place, what="a number as score")
-            builder.add_face(_read_box(entry["bbox"], place), points, score=score)
+            builder.add_face(Face(_read_box(entry["bbox"], place), points, score))
     return builder.build(boxes_are_corners=False)
 
 

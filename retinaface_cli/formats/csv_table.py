@@ -19,7 +19,7 @@ import numpy as np
 from retinaface_cli.errors import LabelFormatError, shown
 from retinaface_cli.faces import LANDMARK_NAMES, NUM_LANDMARKS
 from retinaface_cli.formats.class_names import choose_face_classes, landmark_index
-from retinaface_cli.formats.reader import Point, ReadingOptions, SourceHead, TableBuilder
+from retinaface_cli.formats.reader import Face, Point, ReadingOptions, SourceHead, TableBuilder
 from retinaface_cli.formats.table import FaceTable
 from retinaface_cli.formats.text import as_name, as_size, number_rows, parse_number, read_text, shorten
 
@@ -241,7 +241,7 @@ def _add_face(builder: TableBuilder, row: _Row, columns: _Columns, place: str) -
                 builder.note(f"{shown(name)} that is no number, left out", "dropped", place)
     has_score = columns.score is not None
     score = parse_number(row.cell(columns.score), place, what="a number as score") if has_score else 0.0
-    builder.add_face(box, points, score=score, ignore=mark in _TRUE, attributes=attributes, line=row.line)
+    builder.add_face(Face(box, points, score, mark in _TRUE, attributes, row.line))
 
 
 def write_csv(path: Path, table: FaceTable) -> None:

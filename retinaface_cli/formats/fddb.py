@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 
 from retinaface_cli.errors import LabelFormatError
-from retinaface_cli.formats.reader import ReadingOptions, SourceHead, TableBuilder, walk_files
+from retinaface_cli.formats.reader import Face, ReadingOptions, SourceHead, TableBuilder, walk_files
 from retinaface_cli.formats.table import FaceTable
 from retinaface_cli.formats.text import parse_number, read_blocks, shorten
 
@@ -38,7 +38,7 @@ def read_fddb(path: Path, options: ReadingOptions) -> FaceTable:  # noqa: ARG001
             name = block.name if block.name.lower().endswith(".jpg") else f"{block.name}.jpg"
             builder.add_image(name, file)
             for number, row in block.rows:
-                builder.add_face(_read_box(row, f"{file}:{number}"), line=number)
+                builder.add_face(Face(_read_box(row, f"{file}:{number}"), line=number))
     return builder.build()
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import NUM_LANDMARKS
 from retinaface_cli.formats.class_names import as_class_name, choose_face_classes, landmark_index
-from retinaface_cli.formats.reader import Point, ReadingOptions, TableBuilder, walk_files
+from retinaface_cli.formats.reader import Face, Point, ReadingOptions, TableBuilder, walk_files
 from retinaface_cli.formats.table import FaceTable
 from retinaface_cli.formats.text import as_floats, as_name, as_size, read_json, shorten
 
@@ -109,7 +109,7 @@ def _add_faces(builder: TableBuilder, shapes: Sequence[_Shape], chosen: frozense
         elif shape not in boxes:
             builder.note("shape that is neither face nor landmark of one, left out", "dropped", shape.place)
     for box, known in zip(boxes, points, strict=True):
-        builder.add_face(box.box, known)
+        builder.add_face(Face(box.box, known))
 
 
 def _owner(shape: _Shape, boxes: Sequence[_Shape]) -> int | None:

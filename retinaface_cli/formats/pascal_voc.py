@@ -16,6 +16,7 @@ from retinaface_cli.files.listing import IMAGE_SUFFIXES
 from retinaface_cli.formats.class_names import choose_face_classes
 from retinaface_cli.formats.reader import (
     SPLITS,
+    Face,
     Point,
     ReadingOptions,
     TableBuilder,
@@ -137,7 +138,7 @@ def _add_face(builder: TableBuilder, item: Element, place: str) -> None:
     is_difficult = bool(found.pop("difficult"))
     found["voc_pose"] = _POSES.get((item.findtext("pose") or "").strip().lower())
     attributes = {tag: value for tag, value in found.items() if value is not None}
-    builder.add_face(box, points, ignore=is_difficult, attributes=attributes)
+    builder.add_face(Face(box, points, ignore=is_difficult, attributes=attributes))
 
 
 def _read_mark(text: str | None, tag: str, place: str, builder: TableBuilder) -> float | None:

@@ -149,16 +149,24 @@ def choose_split(found: Sequence[str], wanted: str | None, path: Path) -> str:
     raise LabelFormatError(f"{path}: {problem}; choose with --split, one of: {', '.join(found) or 'none found'}")
 
 
-class _Face(NamedTuple):
-    """A face as it was added, with the number of its image; see TableBuilder.add_face."""
+class Face(NamedTuple):
+    """A face of a file.
 
-    image: int
+    Attributes:
+        box: its corners.
+        points: nothing, or five points in the order of LANDMARK_NAMES, None where missing.
+        score: of predictions.
+        ignore: whether it is neither positive nor background.
+        attributes: further values by their names.
+        line: in its file, from 1; 0 where that has no lines.
+    """
+
     box: Sequence[float]
-    points: Sequence[Point | None]
-    score: float
-    ignore: bool
-    attributes: Mapping[str, float]
-    line: int
+    points: Sequence[Point | None] = ()
+    score: float = 0.0
+    ignore: bool = False
+    attributes: Mapping[str, float] = {}
+    line: int = 0
 
 
 class TableBuilder:
@@ -167,7 +175,8 @@ class TableBuilder:
     def __init__(self, options: ReadingOptions | None = None) -> None:
         self._with_scores = options is not None and options.with_scores
         self._images: list[tuple[str, Path, tuple[int, int], int | str]] = []
-        self._faces: list[_Face] = []
+        self._num_faces: list[int] = []
+        self._faces: list[Face] = []
         self._findings: dict[tuple[str, Action], Finding] = {}
         self._first_error: LabelFormatError | None = None
         self._num_broken = 0
@@ -186,7 +195,7 @@ class TableBuilder:
         except LabelFormatError as error:
             if self._with_scores:
                 raise
-            del self._images[num_images:], self._faces[num_faces:]
+            del self._images[num_images:], self._num_faces[num_images:], self._faces[num_faces:]
             self._findings = findings
             self.note("label file that cannot be read, left out with its image", "dropped", str(error))
             self._first_error = self._first_error or error
@@ -202,19 +211,12 @@ class TableBuilder:
     def add_image(self, name: str, source: Path, *, size: tuple[int, int] = (0, 0), image_id: int | str = "") -> None:
         """Adds an image that was read from a file; its size is (height, width), 0 where unknown."""
         self._images.append((name, source, size, image_id))
+        self._num_faces.append(0)
 
-    def add_face(
-        self,
-        box: Sequence[float],
-        points: Sequence[Point | None] = (),
-        *,
-        score: float = 0.0,
-        ignore: bool = False,
-        attributes: Mapping[str, float] | None = None,
-        line: int = 0,
-    ) -> None:
-        """Adds a face: its corners, and nothing or five points in the order of LANDMARK_NAMES, None where missing."""
-        self._faces.append(_Face(len(self._images) - 1, box, points, score, ignore, attributes or {}, line))
+    def add_face(self, face: Face) -> None:
+        """Adds a face of the image that was added last."""
+        self._faces.append(face)
+        self._num_faces[-1] += 1
 
     def note(self, reason: str, action: Action, place: str) -> None:
         """Counts one fault at one place."""
@@ -239,7 +241,7 @@ class TableBuilder:
         ids = [image_id for *_, image_id in self._images]
         return FaceTable.from_boxes(
             [name for name, *_ in self._images],
-            np.bincount(np.array([face.image for face in faces], np.intp), minlength=len(ids)),
+            self._num_faces,
             np.array([face.box for face in faces], np.float64),
             landmarks=landmarks,
             has_landmarks=has_landmarks,

@@ -23,7 +23,7 @@ import numpy as np
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import NUM_LANDMARKS, FloatArray, IntArray
 from retinaface_cli.formats.images import gather_images
-from retinaface_cli.formats.reader import SPLITS, ReadingOptions, SourceHead, TableBuilder, choose_split
+from retinaface_cli.formats.reader import SPLITS, Face, ReadingOptions, SourceHead, TableBuilder, choose_split
 from retinaface_cli.formats.retinaface_text import has_sizes_in_header, read_label_txt, read_labelv2_txt
 from retinaface_cli.formats.table import FaceTable
 from retinaface_cli.formats.text import (
@@ -270,7 +270,7 @@ def _add_detections(builder: TableBuilder, name: str, block: Block, path: Path) 
     for (number, _), row in zip(block.rows, flat.reshape(-1, num_columns).tolist(), strict=True):
         x, y, width, height, score = row[:5]
         points = [None if point == (-1, -1) else point for point in zip(row[5::2], row[6::2], strict=True)]
-        builder.add_face((x, y, x + width, y + height), points, score=score, line=number)
+        builder.add_face(Face((x, y, x + width, y + height), points, score, line=number))
 
 
 def _image_name(written: str, path: Path, root: Path) -> str:

@@ -27,6 +27,7 @@ from retinaface_cli.formats.images import measure_file
 from retinaface_cli.formats.reader import (
     SPLIT_NAMES,
     SPLITS,
+    Face,
     Point,
     ReadingOptions,
     SourceHead,
@@ -81,17 +82,6 @@ class _Layout(NamedTuple):
     label_folders: Sequence[Path]
     class_names: Mapping[int, str]
     keypoint_shape: tuple[int, int] | None
-
-
-class _Object(NamedTuple):
-    """One line of a text file: its class, corners, points, score, attributes and line."""
-
-    category: int
-    box: Sequence[float]
-    points: Sequence[Point | None]
-    score: float
-    attributes: Mapping[str, float]
-    line: int
 
 
 def recognizes_yolo(source: SourceHead) -> bool:
@@ -150,14 +140,13 @@ def read_yolo(path: Path, options: ReadingOptions) -> FaceTable:
         with nullcontext() if labels is None else builder.label_file():
             objects = [] if labels is None else list(_read_objects(labels, size, layout, options))
             builder.add_image(name, labels or image, size=size)
-            for found in objects:
-                place = f"{labels}:{found.line}"
-                first_places.setdefault(found.category, f"{found.category} in {place}")
-                if chosen is not None and found.category not in chosen:
-                    builder.note("object of another class, left out", "dropped", place)
+            for category, face in objects:
+                place = f"{labels}:{face.line}"
+                first_places.setdefault(category, f"{category} in {place}")
+                if chosen is None or category in chosen:
+                    builder.add_face(face)
                 else:
-                    _, box, points, score, attributes, line = found
-                    builder.add_face(box, points, score=score, attributes=attributes, line=line)
+                    builder.note("object of another class, left out", "dropped", place)
     if chosen is None and len(first_places) > 1:
         places = " and ".join(first_places[number] for number in sorted(first_places)[:2])
         raise LabelFormatError(f"{path}: several classes ({places}) and no data.yaml; name them in one (names: [...])")
@@ -209,8 +198,10 @@ def _chosen_classes(
     return frozenset(number for number, name in layout.class_names.items() if name in names)
 
 
-def _read_objects(path: Path, size: tuple[int, int], layout: _Layout, options: ReadingOptions) -> Iterator[_Object]:
-    """The objects of a text file."""
+def _read_objects(
+    path: Path, size: tuple[int, int], layout: _Layout, options: ReadingOptions
+) -> Iterator[tuple[int, Face]]:
+    """The objects of a text file, each with its class."""
     height, width = size
     for number, line in enumerate(read_lines(path), 1):
         if not (words := line.split()):
@@ -236,7 +227,7 @@ def _read_objects(path: Path, size: tuple[int, int], layout: _Layout, options: R
         ]
         occluded = sum(2**i for i, p in enumerate(given) if p[2:] == [1])
         attributes = {OCCLUDED_LANDMARKS: occluded} if step == 3 and any(points) else {}
-        yield _Object(int(category), box, points, score, attributes, number)
+        yield int(category), Face(box, points, score, attributes=attributes, line=number)
 
 
 def _is_known(point: Sequence[float]) -> bool:
