@@ -73,10 +73,6 @@ class Manifest:
             if isinstance(name, str) and name and not name.startswith("/") and ".." not in name.split("/"):
                 self._records[name] = self._records.get(name, b"") + record
 
-    def __contains__(self, name: str) -> bool:
-        """Whether a file of this name is listed and still is what was written."""
-        return self.proves(name)
-
     def __iter__(self) -> Iterator[str]:
         return iter(self._records)
 

@@ -121,12 +121,8 @@ class OutputFolder:
         """The path of a result from a name that nobody has checked; see safe_name."""
         return self.root / folder / safe_name(name, suffix=suffix, keep_suffix=keep_suffix)
 
-    def is_own(self, path: Path) -> bool:
-        """Whether a run of ours wrote the file, as it is now."""
-        return self._relative(path) in self._manifest
-
     def is_whole(self, path: Path, *, source: str | None = None) -> bool:
-        """Whether the file is there as this run wrote it; where given, from this source (see new_file)."""
+        """Whether the file is there as a run of ours wrote it; where given, from this source (see new_file)."""
         return self._manifest.proves(self._relative(path), source=source)
 
     def is_listed(self, path: Path) -> bool:
@@ -159,7 +155,7 @@ class OutputFolder:
                 sync_file(temporary)
                 self._check_alive()
                 is_there = self._check_place(path)
-                if is_there and not self.is_own(path) and not filecmp.cmp(temporary, path, shallow=False):
+                if is_there and not self.is_whole(path) and not filecmp.cmp(temporary, path, shallow=False):
                     raise OutputError(_foreign(path))
                 self._record(name, *fingerprint(temporary), source)
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -190,7 +186,7 @@ class OutputFolder:
         name = self._relative(path)
         if os.path.lexists(path):
             self._check_place(path)
-            if not self.is_own(path):
+            if not self.is_whole(path):
                 raise OutputError(_foreign(path))
             path.unlink()
         self._manifest.forget(name)

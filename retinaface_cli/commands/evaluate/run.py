@@ -125,7 +125,7 @@ def _check_output(settings: EvaluateSettings) -> None:
     for name in (REPORT_FILE, PAGE_FILE, CURVE_FILE, WORST_FILE):
         if not os.path.lexists(output / name):
             continue
-        if name not in manifest:
+        if not manifest.proves(name):
             raise OutputError(
                 f"{output / name}: was not written by this tool or changed since, and is left as it is; name another "
                 "--output"
