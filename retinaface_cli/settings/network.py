@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Annotated, Any, Literal
 
@@ -61,10 +60,19 @@ DetectorPrecision = Annotated[DetectorPrecisionName, BeforeValidator(_read_preci
 """As Precision; auto: what is fastest on the device without a loss."""
 
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Sizes = Annotated[tuple[Positive, ...], Field(min_length=1)]
+
+
 class AnchorSettings(Settings):
     """Square anchors: sizes in pixels of the network input, a tuple a level, and the level's stride in pixels."""
 
-    sizes: tuple[tuple[float, ...], ...] = ((16.0, 32.0), (64.0, 128.0), (256.0, 512.0))
+    sizes: tuple[Sizes, ...] = (
+        (16.0, 32.0),
+        (64.0, 128.0),
+        (256.0, 512.0),
+    )
     """Side lengths of the anchors at every cell of each level, in pixels of the network input."""
 
     strides: tuple[int, ...] = (8, 16, 32)
@@ -74,10 +82,6 @@ class AnchorSettings(Settings):
     def _check_levels(self) -> AnchorSettings:
         if len(self.sizes) != 3 or self.strides != (8, 16, 32):
             raise ValueError("the network has three levels, of strides 8, 16 and 32: give three tuples of sizes")
-        if not all(self.sizes):
-            raise ValueError("every level must have an anchor size")
-        if not all(0 < size < math.inf for level in self.sizes for size in level):
-            raise ValueError("anchor sizes must be above 0 pixels, and finite")
         return self
 
     @property
@@ -92,17 +96,11 @@ class PreprocessingSettings(Settings):
     color_order: Literal["rgb", "bgr"] = "rgb"
     """Order of the three channels that the network wants."""
 
-    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    mean: tuple[Finite, Finite, Finite] = (123.675, 116.28, 103.53)
     """Subtracted a channel, in the network's channel order, on the scale 0 to 255."""
 
-    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    std: tuple[Positive, Positive, Positive] = (58.395, 57.12, 57.375)
     """Divided by a channel, in the network's channel order, on the scale 0 to 255."""
-
-    @model_validator(mode="after")
-    def _check_std(self) -> PreprocessingSettings:
-        if not all(0 < value < math.inf for value in self.std) or not all(map(math.isfinite, self.mean)):
-            raise ValueError("std must be above 0, mean and std finite")
-        return self
 
     @property
     def mean_rgb(self) -> tuple[float, float, float]:

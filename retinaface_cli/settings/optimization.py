@@ -8,6 +8,8 @@ from pydantic import Field, field_validator
 
 from retinaface_cli.settings.base import Settings, by_name
 
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
 
 class _AnyOptimizerSettings(Settings):
     """What all optimizers have."""
@@ -35,7 +37,7 @@ class SgdSettings(_AnyOptimizerSettings):
     name: Literal["sgd"] = "sgd"
     """Kind of optimizer."""
 
-    momentum: float = Field(default=0.9, ge=0, lt=1)
+    momentum: Decay = 0.9
     """Momentum."""
 
     nesterov: bool = False
@@ -50,15 +52,8 @@ class AdamWSettings(_AnyOptimizerSettings):
     name: Literal["adamw"] = "adamw"
     """Kind of optimizer."""
 
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay of the running means of gradient and squared gradient."""
-
-    @field_validator("betas")
-    @classmethod
-    def _check_betas(cls, betas: tuple[float, float]) -> tuple[float, float]:
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError("both betas must be at least 0 and under 1")
-        return betas
 
 
 OptimizerSettings = Annotated[SgdSettings | AdamWSettings, Field(discriminator="name"), by_name("sgd")]
@@ -160,7 +155,7 @@ class EmaSettings(Settings):
     enabled: bool = True
     """Whether to keep the average."""
 
-    decay: float = Field(default=0.9998, ge=0, lt=1)
+    decay: Decay = 0.9998
     """Part of the average that a step keeps, once warmed up."""
 
     warmup_steps: int = Field(default=10, gt=0)
