@@ -111,8 +111,8 @@ def _build_table(records: Sequence[_Record], options: ReadingOptions) -> FaceTab
         (NUM_LANDMARKS, 2),
         "no landmarks or 5 pairs x, y",
     )
-    has_landmarks = ~(landmarks == _MISSING_POINT).all(axis=2)
-    has_landmarks &= np.isin(np.arange(len(annotations)), with_points)[:, None]
+    has_landmarks = np.zeros((len(annotations), NUM_LANDMARKS), np.bool_)
+    has_landmarks[with_points] = ~np.logical_and.reduce(landmarks[with_points] == _MISSING_POINT, axis=2)
     if options.with_scores:
         wanted = "a number; labels cannot stand for predictions"
         of_faces = {"scores": _read_numbers(records, [face.get("score") for face in annotations], "score", (), wanted)}

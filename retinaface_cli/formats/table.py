@@ -178,8 +178,10 @@ class FaceTable:
         n = len(corners)
         points: Any = np.full((n, NUM_LANDMARKS, 2), np.nan) if landmarks is None else np.asarray(landmarks)
         sizes: Any = np.zeros((len(file_names), 2)) if image_sizes is None else image_sizes
-        defaults = {"has_landmarks": ~np.isnan(points).any(axis=2), "ignore": np.zeros(n)}
-        return cls(list(file_names), num_faces, corners, points, image_sizes=sizes, **{**defaults, **others})  # type: ignore[arg-type]
+        if "has_landmarks" not in others:
+            others["has_landmarks"] = ~np.isnan(points).any(axis=2)
+        others.setdefault("ignore", np.zeros(n))
+        return cls(list(file_names), num_faces, corners, points, image_sizes=sizes, **others)  # type: ignore[arg-type]
 
     @classmethod
     def from_labels(
