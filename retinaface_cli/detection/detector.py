@@ -273,7 +273,7 @@ def as_rgb(image: ImageInput) -> RgbImage:
         raise ImageReadError(f"expected an image as (H, W, 3) uint8 RGB, got {type(image).__name__}{hint}")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise ImageReadError(f"expected an image as (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
-    return np.ascontiguousarray(image)
+    return np.require(image, requirements=["C_CONTIGUOUS", "WRITEABLE"])  # torch warns of what it may not write to
 
 
 def group_by_padded_size(resizers: Sequence[Resizer]) -> Iterator[list[int]]:
