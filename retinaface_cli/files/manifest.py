@@ -49,7 +49,8 @@ class Manifest:
             FileReadError: a manifest cannot be read.
         """
         manifest = cls(root)
-        journals = sorted((root / FOLDER).glob("manifest*"))
+        folder = root / FOLDER
+        journals = sorted(folder.glob("manifest*")) if folder.is_dir() else []  # glob of Python 3.13 refuses NUL
         for journal in journals:
             with open_regular(journal) as file:
                 for line in file:
