@@ -7,7 +7,8 @@ original size, one image at a time, threshold .02, 32 bits:
 
 * new shape: the forward pass alone, on an image whose shape the backend has not had before;
 * forward: the same, on shapes that it has had;
-* infer, rescored: whole `infer` without and with rescoring, from the first image to the last file;
+* infer, bf16, rescored: whole `infer` from the first image to the last file, the same in bf16, and with rescoring,
+  where backend and network have them;
 * 640, batch 8: whole `infer --max-size 640 -b 8`;
 * memory: the most that the process of `infer` held, in MB.
 
@@ -17,6 +18,7 @@ Y is the network as trained in torch, NCHW, float32. All of a turn is measured b
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import platform
 import resource
@@ -39,6 +41,7 @@ from retinaface_cli.commands.infer.run import run
 from retinaface_cli.data.preprocessing import RgbImage, load_rgb
 from retinaface_cli.data.sources import find_sources
 from retinaface_cli.detection.backends import build_forward_pass
+from retinaface_cli.detection.rescoring import can_rescore
 from retinaface_cli.detection.weights import resolve_weights
 from retinaface_cli.model.checkpoints.loading import load_weights
 from retinaface_cli.settings.base import validate_settings
@@ -120,14 +123,18 @@ def measure_turn(images: str, weights: str, figures: dict[str, dict[str, list[fl
         for name, value in values.items():
             figures[row][name].append(value)
 
+    anchors = load_weights(resolve_weights(weights)).network.anchors
     add("", in_own_process(time_plain, images, weights))
     add("", time_start(images, weights))
     for backend in BACKENDS:
         add(backend, in_own_process(time_forward, images, weights, backend))
         original = {"max_size": "original", "batch_size": 1}
-        small = {"max_size": 640, "batch_size": 8, "rescore": False}
-        add(backend, in_own_process(time_infer, images, weights, backend, "infer", rescore=False, **original))
-        add(backend, in_own_process(time_infer, images, weights, backend, "rescored", rescore=True, **original))
+        small = {"max_size": 640, "batch_size": 8}
+        add(backend, in_own_process(time_infer, images, weights, backend, "infer", **original))
+        if backend != "onnx":
+            add(backend, in_own_process(time_infer, images, weights, backend, "bf16", precision="bf16", **original))
+        if can_rescore(anchors):
+            add(backend, in_own_process(time_infer, images, weights, backend, "rescored", rescore=True, **original))
         add(backend, in_own_process(time_infer, images, weights, backend, "640, batch 8", **small))
 
 
@@ -136,18 +143,19 @@ def describe(weights: str, figures: dict[str, dict[str, list[float]]]) -> str:
     medians = {row: {name: statistics.median(values) for name, values in of.items()} for row, of in figures.items()}
     y = medians[""]["Y"]
     start = medians[""]["one image from the start, s"]
-    names = ("new shape", "forward", "infer", "rescored", "640, batch 8", "memory")
+    names = ("new shape", "forward", "infer", "bf16", "rescored", "640, batch 8", "memory")
     lines = [
         f"## {weights}\n",
         f"Y {y:.1f} ms an image; `infer` of one image from its start {start:.1f} s.\n",
-        f"| backend | {' | '.join(names)} | infer / forward | infer / Y | rescored / infer |",
-        f"|---|{'---|' * (len(names) + 3)}",
+        f"| backend | {' | '.join(names)} | infer / forward | infer / Y | bf16 / Y | rescored / infer |",
+        f"|---|{'---|' * (len(names) + 4)}",
     ]
     for backend in BACKENDS:
-        row = medians[backend]
-        ratios = row["infer"] / row["forward"], row["infer"] / y, row["rescored"] / row["infer"]
+        row = defaultdict(lambda: math.nan, medians[backend])
+        ratios = row["infer"] / row["forward"], row["infer"] / y, row["bf16"] / y, row["rescored"] / row["infer"]
         cells = [f"{row[name]:.0f}" if name == "memory" else f"{row[name]:.1f}" for name in names]
-        lines.append(f"| {backend} | {' | '.join(cells)} | {' | '.join(f'{ratio:.2f}' for ratio in ratios)} |")
+        cells += [f"{ratio:.2f}" for ratio in ratios]
+        lines.append(f"| {backend} | {' | '.join('-' if cell == 'nan' else cell for cell in cells)} |")
     return "\n".join(lines) + "\n"
 
 
