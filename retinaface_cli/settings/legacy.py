@@ -183,7 +183,8 @@ def translate_legacy_config(legacy: Mapping[str, Any], *, source: str) -> tuple[
         translation.run()
     except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
         raise SettingsError(
-            f"{shown(source)}: a value is of another kind than configs of ternaus/retinaface have ({reason_of(error)})"
+            f"{shown(source)}: {shown(translation.key)}: is of another kind than in configs of ternaus/retinaface "
+            f"({reason_of(error)})"
         ) from None
     return translation.values, tuple(translation.notes)
 
@@ -209,12 +210,13 @@ def add_paths_from_environment(values: dict[str, Any], environment: Mapping[str,
 
 
 class _Translation:
-    """New values and notes, collected while a legacy config is read key by key."""
+    """New values and notes, collected while a legacy config is read key by key; `key` is the one that was read last."""
 
     def __init__(self, legacy: Mapping[str, Any], *, source: str) -> None:
         augmentation = AUGMENTATIONS["classic"].model_dump(mode="json")
         self.values: dict[str, Any] = {"augmentation": augmentation, "ema": {"enabled": False}}
         self.notes: list[Note] = []
+        self.key = ""
         self._source = source
         self._left = {key: dict(value) if isinstance(value, Mapping) else value for key, value in legacy.items()}
 
@@ -317,6 +319,7 @@ class _Translation:
 
     def _take(self, key: str) -> Any:
         """Removes a dotted key from what is left to read and returns its value; None where there is none."""
+        self.key = key
         *parents, last = key.split(".")
         group: Any = self._left
         for parent in parents:
