@@ -10,7 +10,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from retinaface_cli.errors import FileReadError
 from retinaface_cli.files.reading import parse_yaml
 from retinaface_cli.settings.base import Option, Settings
-from retinaface_cli.settings.network import AnchorSettings, DetectorPrecision
+from retinaface_cli.settings.network import AnchorSettings
+from retinaface_cli.settings.precision import DetectorPrecision
 
 ORIGINAL_SIZE = "original"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -47,7 +47,7 @@ class SgdSettings(_AnyOptimizerSettings):
 class AdamWSettings(_AnyOptimizerSettings):
     """Adam with decoupled weight decay (Loshchilov & Hutter, 2019)."""
 
-    changed_defaults = {"weight_decay": 0.05}  # noqa: RUF012
+    changed_defaults: ClassVar[dict[str, Any]] = {"weight_decay": 0.05}
 
     name: Literal["adamw"] = "adamw"
     """Kind of optimizer."""

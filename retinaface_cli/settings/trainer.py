@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from retinaface_cli.settings.base import Option, Settings
 from retinaface_cli.settings.data import LocalPath
-from retinaface_cli.settings.network import Precision
+from retinaface_cli.settings.precision import Precision
 
 
 def _read_limit(value: Any) -> Any:

@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 
 from retinaface_cli.errors import SettingsError
-from retinaface_cli.settings.network import LIGHTNING_PRECISIONS
+from retinaface_cli.settings.precision import LIGHTNING_PRECISIONS
 from retinaface_cli.settings.trainer import TrainerSettings
 from retinaface_cli.settings.training import TrainSettings
 from retinaface_cli.training.callbacks.checkpoints import AtomicCheckpointIO, RunCheckpoints

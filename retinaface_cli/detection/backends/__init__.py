@@ -24,7 +24,7 @@ from retinaface_cli.model.checkpoints.loading import LoadedWeights
 from retinaface_cli.model.networks.inference import InferenceNetwork
 from retinaface_cli.model.networks.outputs import HeadOutputs
 from retinaface_cli.settings.detection import Backend, DetectionSettings
-from retinaface_cli.settings.network import DetectorPrecisionName as Precision
+from retinaface_cli.settings.precision import DetectorPrecisionName as Precision
 
 
 class ForwardPass(Protocol):
