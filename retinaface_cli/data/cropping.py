@@ -7,16 +7,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from retinaface_cli.data.preprocessing import RgbImage
+from retinaface_cli.data.preprocessing import REDUCTIONS, RgbImage
 from retinaface_cli.data.sources import Source
 from retinaface_cli.faces import BoolArray, FloatArray
 from retinaface_cli.settings.data import CropSettings
 
 _FIRST_TRIES = 16
 """Squares that are looked at before all the others are drawn; enough for most images."""
-
-_MAX_REDUCTION = 8
-"""JPEG decodes to a half, a quarter or an eighth at a fraction of the cost."""
 
 _JPEG_SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe"))
 """Only these are decoded at reduced size: for other formats it saves nothing, and TIFF then forgets its orientation."""
@@ -125,10 +122,8 @@ def cut_window(source: Source, window: Window, *, image_size: int, whole_size: t
 
 def _reduction(source: Source, *, shrinks_by: float) -> int:
     """The strongest reduction in decoding that leaves at least as many pixels as are needed."""
-    reduction = 1
-    while reduction < _MAX_REDUCTION and shrinks_by >= 2 * reduction:
-        reduction *= 2
-    return reduction if source.suffix in _JPEG_SUFFIXES else 1
+    fitting = (n for n in REDUCTIONS if shrinks_by >= n)
+    return next(fitting, 1) if source.suffix in _JPEG_SUFFIXES else 1
 
 
 def _draw_squares(

@@ -12,7 +12,7 @@ from retinaface_cli.data.augmentations import Augmentation
 from retinaface_cli.data.batches import TrainingSample, ValidationSample
 from retinaface_cli.data.cropping import Cut, choose_window, cut_window
 from retinaface_cli.data.images import Image
-from retinaface_cli.data.preprocessing import Resizer, TestScale, decode_at_scale
+from retinaface_cli.data.preprocessing import TestScale, decode_at_scale
 from retinaface_cli.data.sampling import SampleKey
 from retinaface_cli.faces import FaceLabels
 from retinaface_cli.geometry.anchors import padded_size
@@ -70,12 +70,11 @@ class ValidationDataset(Dataset[ValidationSample]):
     def __init__(self, images: Sequence[Image], *, scale: TestScale) -> None:
         self._images = images
         self._scale = scale
-        self._resizers = [Resizer.for_scale(image.size, scale) for image in images]
 
     @property
     def padded_sizes(self) -> list[tuple[int, int]]:
         """(height, width) of each image in the network, padding included."""
-        return [padded_size(resizer.network_size) for resizer in self._resizers]
+        return [padded_size(self._scale.target_size(image.size)) for image in self._images]
 
     def __len__(self) -> int:
         return len(self._images)

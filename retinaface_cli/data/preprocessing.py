@@ -26,6 +26,14 @@ MAX_PIXELS = 300_000_000
 MAX_FILE_BYTES = 1 << 30
 """Largest image file that is read."""
 
+REDUCTIONS = {
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    1: cv2.IMREAD_COLOR,
+}
+"""How many times smaller a JPEG can come out of its decoder, strongest first, and OpenCV's flag for it."""
+
 _JPEG_START = b"\xff\xd8"
 _JPEG_END = b"\xff\xd9"
 
@@ -54,14 +62,8 @@ def decode_rgb(data: bytes, *, name: str, reduction: int = 1) -> RgbImage:
     num_pixels = count_pixels(data)
     if num_pixels is not None and num_pixels > MAX_PIXELS:
         raise ImageReadError(f"{name}: {num_pixels} pixels are too many (at most {MAX_PIXELS})")
-    flags = {
-        1: cv2.IMREAD_COLOR,
-        2: cv2.IMREAD_REDUCED_COLOR_2,
-        4: cv2.IMREAD_REDUCED_COLOR_4,
-        8: cv2.IMREAD_REDUCED_COLOR_8,
-    }
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags[reduction] | cv2.IMREAD_IGNORE_ORIENTATION)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), REDUCTIONS[reduction] | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
         raise ImageReadError(f"{name}: cannot be decoded ({error.err})") from None
     if image is None:
@@ -175,9 +177,9 @@ class Resizer:
 
     @property
     def reduction(self) -> int:
-        """1, 2, 4 or 8: how many times smaller a JPEG may be decoded; it stays at least as large as it is to become."""
+        """How many times smaller a JPEG may be decoded, see REDUCTIONS; it stays as large as it is to become."""
         sides = list(zip(self.original_size, self.network_size, strict=True))
-        fitting = (n for n in (8, 4, 2) if all(side % n == 0 and side >= n * target for side, target in sides))
+        fitting = (n for n in REDUCTIONS if all(side % n == 0 and side >= n * target for side, target in sides))
         return next(fitting, 1)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
@@ -60,15 +60,13 @@ class Source:
         """The ending of its name in small letters, with the dot."""
         return PurePosixPath(self.name).suffix.lower()
 
-    @contextmanager
-    def open(self) -> Iterator[BinaryIO]:
+    def open(self) -> AbstractContextManager[BinaryIO]:
         """Opens the image for reading.
 
         Raises:
             ImageReadError: it cannot be opened or read.
         """
-        with open_anywhere(self.location, error=ImageReadError) as file:
-            yield file
+        return open_anywhere(self.location, error=ImageReadError)
 
     def read_size(self) -> tuple[int, int] | None:
         """(height, width) from the head of the image; None where its format does not say it at once.

@@ -62,14 +62,15 @@ class ShardIndex:
         Raises:
             ImageReadError: no shard holds it, several do, or it cannot be used.
         """
-        found = self.members.get(name.removeprefix("./"), ())
+        inner = name.removeprefix("./")
+        found = self.members.get(inner, ())
         if len(found) == 1:
             return found[0]
         if found:
             raise ImageReadError(
                 f"{shown(name)}: lies in {len(found)} shards; name it with its shard, as in {shown(found[0].name)}"
             )
-        reason = self.reasons.get(name, f"lies in none of the {self.num_shards:,} shards")
+        reason = self.reasons.get(inner, f"lies in none of the {self.num_shards:,} shards")
         raise ImageReadError(f"{shown(name)}: {reason}")
 
 

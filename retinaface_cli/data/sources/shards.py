@@ -41,7 +41,6 @@ _PACKED = "is packed, and its images cannot be read in any order; unpack it to a
 _BROKEN = (tarfile.TarError, OSError, EOFError, zlib.error, ValueError, OverflowError, RecursionError)
 """What reading a tar file of any content may raise."""
 
-
 Item = TypeVar("Item")
 
 
@@ -66,12 +65,12 @@ class Shard(Source):
         shard that cannot be opened or breaks off; what stands before the break comes.
         """
         stamp = self.stamp
-
-        def read(stream: _ForwardStream, member: tarfile.TarInfo) -> MemberBytes:
-            data = stream.read_at(member.offset_data, member.size)
-            return MemberBytes(Member(self.path, self._name_of(member), self.name, stamp), data)
-
-        yield from self._each_image(read)
+        yield from self._each_image(
+            lambda stream, member: MemberBytes(
+                Member(self.path, self._name_of(member), self.name, stamp),
+                stream.read_at(member.offset_data, member.size),
+            )
+        )
 
     def list_members(self) -> Iterator[StoredMember | Problem]:
         """Where the images lie in the shard, in its order, with the problems of `items`; its headers alone are read.
@@ -80,13 +79,14 @@ class Shard(Source):
             ImageReadError: the shard is packed.
         """
         stamp = self.stamp
-
-        def locate(stream: _ForwardStream, member: tarfile.TarInfo) -> StoredMember:
-            stream.check_length(member.offset_data + member.size)
-            name = self._name_of(member)
-            return StoredMember(self.path, name, self.name, stamp, member.offset_data, member.size)
-
-        yield from self._each_image(locate, is_random_access=True)
+        yield from self._each_image(
+            lambda stream, member: StoredMember(
+                *(self.path, self._name_of(member), self.name, stamp),
+                offset=stream.check_end(member.offset_data, member.size),
+                num_bytes=member.size,
+            ),
+            is_random_access=True,
+        )
 
     def _name_of(self, member: tarfile.TarInfo) -> str:
         return f"{self.name}/{member.name}"
@@ -202,14 +202,15 @@ class _ForwardStream:
             self._position += len(skipped)
         return self._position
 
-    def check_length(self, length: int) -> None:
-        """Checks that a file of this machine that is not packed has so many bytes.
+    def check_end(self, position: int, size: int) -> int:
+        """The position, if a file of this machine that is not packed has so many bytes there.
 
         Raises:
-            tarfile.ReadError: it has fewer.
+            tarfile.ReadError: it ends before.
         """
-        if length > self._num_bytes:
+        if position + size > self._num_bytes:
             raise tarfile.ReadError(_ENDS_WITHIN)
+        return position
 
     def read(self, size: int) -> bytes:
         """The next bytes, fewer at the end."""

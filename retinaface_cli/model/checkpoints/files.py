@@ -171,13 +171,13 @@ def _open_zip(data: bytes, max_unpacked: int) -> Content:
     if not roots:
         return _open_member(archive.open(_pick(sizes, "zip")).read, max_unpacked)
 
-    def read(name: str) -> bytes:  # not archive.read, which unpacks more than the size that stands in the archive
+    def _read(name: str) -> bytes:  # not archive.read, which unpacks more than the size that stands in the archive
         with archive.open(roots[0] + name) as file:
             return file.read(sizes[roots[0] + name])
 
-    if f"{roots[0]}byteorder" in sizes and read("byteorder") != b"little":
+    if f"{roots[0]}byteorder" in sizes and _read("byteorder") != b"little":
         raise CheckpointError("was saved on a big-endian machine; save it again on another")
-    return read_pickle(io.BytesIO(read("data.pkl")))[0], lambda key: read(f"data/{key}")
+    return read_pickle(io.BytesIO(_read("data.pkl")))[0], lambda key: _read(f"data/{key}")
 
 
 def _open_tar(data: bytes, max_unpacked: int) -> Content:
