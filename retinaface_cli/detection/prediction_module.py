@@ -243,9 +243,9 @@ class PredictionModule(pl.LightningModule):
         )
         self.seconds = time.monotonic() - self._started
         if self.stop_requested.is_set():
-            reason = self._shared.explain_silence(0)  # it would have told the user
+            reason = self._shared.explain_silence(0)  # the first process says how to go on, unless it is lost
         else:
-            reason = self._shared.problem or ("" if not self.is_other_gone() else "it was killed or crashed")
+            reason = self._shared.problem or ("it was killed or crashed" if self.is_other_gone() else "")
         if reason:
             raise LostProcessError(self.results.folder.root, reason)
         self.tally = self.total()

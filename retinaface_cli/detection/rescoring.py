@@ -19,6 +19,7 @@ from torch import Tensor
 
 from retinaface_cli.data.preprocessing import RgbImage
 from retinaface_cli.detection.backends import ForwardPass
+from retinaface_cli.errors import SettingsError
 from retinaface_cli.faces import FaceDetections, FloatArray
 from retinaface_cli.geometry.boxes import decode_boxes, pairwise_iou
 from retinaface_cli.model.networks.outputs import HeadOutputs, face_logits
@@ -134,6 +135,13 @@ def can_rescore(anchors: AnchorSettings) -> bool:
     """Whether a network finds faces of the sizes at which they are shown to it again."""
     sides = [side for level in anchors.sizes for side in level]
     return min(sides) <= _SMALL_FACE.face_side and max(sides) >= _OTHER_FACE.face_side
+
+
+def check_anchors(anchors: AnchorSettings, *, network: str) -> None:
+    """Raises SettingsError for a network that cannot rescore; it is named in the message."""
+    if not can_rescore(anchors):
+        sizes = f"{_SMALL_FACE.face_side} to {_OTHER_FACE.face_side}"
+        raise SettingsError(f"--rescore: not for {network}, whose anchors do not reach from {sizes} pixels")
 
 
 def choose_faces(faces: FaceDetections, score_threshold: float) -> npt.NDArray[np.intp]:
