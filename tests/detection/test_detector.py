@@ -144,7 +144,7 @@ def test_detections_are_in_pixels_of_the_original_image_and_inside_it(tmp_path: 
     large = noise(192, 256)
     small = make_detector(load_weights(path)).detect(Resizer((192, 256), (96, 128)).resize(large))
     shrunk = make_detector(load_weights(path), max_size=128).detect(large)
-    np.testing.assert_allclose(shrunk.boxes / 2, small.boxes, atol=0.5)
+    np.testing.assert_allclose(shrunk.boxes / 2, small.boxes, atol=0.01)
     assert shrunk.boxes.min() >= 0
     assert (shrunk.boxes.max(axis=0) <= [256, 192, 256, 192]).all()
 

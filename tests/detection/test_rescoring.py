@@ -163,7 +163,7 @@ def test_a_image_gets_the_same_faces_in_company() -> None:
 
 
 @pytest.mark.parametrize("backend", ["torch", "openvino", "onnx"])
-def test_every_backend_confirms_the_faces_and_nothing_else(backend: str) -> None:
+def test_every_backend_confirms_the_weak_face_and_nothing_else(backend: str) -> None:
     image = load_rgb(REPOSITORY / "examples" / "images" / "table.jpg")
     by_check = {
         rescore: FaceDetector.load(
@@ -176,7 +176,7 @@ def test_every_backend_confirms_the_faces_and_nothing_else(backend: str) -> None
         ).detect(image)
         for rescore in (False, True)
     }
-    faces_found = {check: int((found.scores > 0.7).sum()) for check, found in by_check.items()}
+    faces_found = {check: int((found.scores > 0.72).sum()) for check, found in by_check.items()}
     others = {check: found.scores[faces_found[check] :].sum() for check, found in by_check.items()}
-    assert faces_found == {False: 8, True: 8}
+    assert faces_found == {False: 7, True: 8}
     assert others[True] < 0.7 * others[False]
