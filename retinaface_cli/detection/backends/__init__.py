@@ -53,6 +53,9 @@ _DTYPES: dict[str, torch.dtype] = {"32": torch.float32, "bf16": torch.bfloat16, 
 _CPU_PACKAGES: dict[Backend, str] = {"openvino": "openvino", "onnx": "onnxruntime"}
 """Backends for the CPU, the fastest first, and the package that each needs."""
 
+_MAX_PIXELS_A_PASS = 1 << 19
+"""That torch takes at once on the CPU, where there are several images."""
+
 
 def resolve_backend(backend: Backend, device: torch.device, precision: Precision) -> Backend:
     """The backend by name; "auto" is the first of OpenVINO and ONNX Runtime that is installed, on a GPU torch.
@@ -153,7 +156,11 @@ def open_graph(path: Path, settings: DetectionSettings, *, in_parallel: bool = F
 
 
 class TorchForward:
-    """PyTorch: all images of a call as one padded batch, on as many threads as the calling thread has."""
+    """PyTorch: all images of a call as one padded batch; on the CPU, small images in batches and large ones one by one.
+
+    There a batch of large images takes more time and twice the memory, for its features leave the caches, and a crop
+    alone takes longer than its share of a batch.
+    """
 
     def __init__(
         self, weights: LoadedWeights, *, device: torch.device, precision: Precision, in_parallel: bool
@@ -163,8 +170,13 @@ class TorchForward:
         self.description = f"torch, {precision}"
         self._network = InferenceNetwork(weights.build(), weights.network, device=device, dtype=_DTYPES[precision])
         self.num_parallel = num_parallel_calls() if in_parallel and device.type == "cpu" else 1
-        self.prefers_few_shapes = device.type == "cpu"  # oneDNN prepares itself for each
+        self._is_on_cpu = device.type == "cpu"
+        self.prefers_few_shapes = self._is_on_cpu  # oneDNN prepares itself for each
 
     def __call__(self, images: Sequence[RgbImage]) -> Iterator[tuple[HeadOutputs, Tensor]]:
         """Runs the images; see ForwardPass."""
-        yield self._network(images)
+        step = len(images)
+        if self._is_on_cpu:
+            step = max(1, _MAX_PIXELS_A_PASS // max(image.shape[0] * image.shape[1] for image in images))
+        for start in range(0, len(images), step):
+            yield self._network(images[start : start + step])
