@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torchvision
 
 from retinaface_cli.geometry.boxes import encode_boxes, encode_landmarks
 from retinaface_cli.model import postprocess as postprocessing
 from retinaface_cli.model.networks.outputs import HeadOutputs
-from retinaface_cli.model.postprocess import postprocess, vote_boxes
+from retinaface_cli.model.postprocess import postprocess, suppress, vote_boxes
 from retinaface_cli.settings.detection import DetectionSettings
 
 ANCHORS = torch.tensor([[20.0, 20, 16, 16], [24.0, 20, 16, 16], [60.0, 60, 32, 32], [100.0, 100, 64, 64]])
@@ -51,6 +52,18 @@ def test_top_k_cuts_before_and_after_the_suppression() -> None:
     options = DetectionSettings(score_threshold=0.1, keep_top_k=2, box_voting=False)
     (faces,) = postprocess(make_outputs(), ANCHORS, options)
     assert faces.scores.tolist() == pytest.approx([0.9, 0.7])
+
+
+@pytest.mark.parametrize("max_kept", [1, 20, 60, 1000])
+def test_what_is_kept_of_a_crowd_is_what_comparing_all_of_it_keeps(max_kept: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.rand(500, 2, generator=generator) * 80
+    boxes = torch.cat([corners, corners + 5 + torch.rand(500, 2, generator=generator) * 10], dim=1)
+    scores = torch.randint(1, 100, (500,), generator=generator) / 100  # with ties
+    whole = torchvision.ops.nms(boxes, scores, 0.3)
+    assert 60 < len(whole) < 500
+    kept = suppress(boxes, scores, iou_threshold=0.3, max_kept=max_kept)
+    assert torch.equal(kept, whole[:max_kept])
 
 
 def test_inclusive_suppression_counts_one_pixel_more() -> None:
@@ -110,7 +123,7 @@ def test_the_result_does_not_depend_on_how_many_are_compared_at_once(monkeypatch
     kept = torch.tensor([0, 3, 50])
     whole = vote_boxes(boxes, boxes, scores, kept, iou_threshold=0.3, power=1)
     assert not torch.equal(whole, boxes[kept])
-    monkeypatch.setattr(postprocessing, "_MAX_PAIRS", 30)
+    monkeypatch.setattr(postprocessing, "_STRIP", 30)
     torch.testing.assert_close(vote_boxes(boxes, boxes, scores, kept, iou_threshold=0.3, power=1), whole)
 
 
