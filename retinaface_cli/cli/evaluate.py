@@ -8,6 +8,7 @@ import typer
 
 from retinaface_cli.cli.options import Outcome
 from retinaface_cli.commands.console import CommandConsole
+from retinaface_cli.commands.loading import loading
 
 EXAMPLES = (
     "retinaface evaluate --predictions out/ --labels wider/ground_truth",
@@ -20,12 +21,14 @@ EXAMPLES = (
 
 def evaluate(ctx: typer.Context, given: dict[str, Any], console: CommandConsole) -> Outcome | None:
     """Score detections against true faces: AP as WIDER FACE, COCO and VOC have it, and landmark errors."""
-    from retinaface_cli.commands.evaluate import run as command
+    with loading():
+        from retinaface_cli.commands.evaluate import run as command
     from retinaface_cli.settings.base import validate_settings
     from retinaface_cli.settings.evaluation import EvaluateSettings
 
     if not given.keys() & {"training", "predictions", "labels", "weights"}:
-        from retinaface_cli.commands.evaluate.detection import find_newest_run
+        with loading():
+            from retinaface_cli.commands.evaluate.detection import find_newest_run
 
         newest = find_newest_run()
         if newest is None:

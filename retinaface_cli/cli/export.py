@@ -8,6 +8,7 @@ import typer
 
 from retinaface_cli.cli.options import Outcome
 from retinaface_cli.commands.console import CommandConsole
+from retinaface_cli.commands.loading import loading
 
 EXAMPLES = (
     "retinaface export mobilenet0.25 -o face.onnx",
@@ -23,7 +24,8 @@ def export(_ctx: typer.Context, given: dict[str, Any], console: CommandConsole) 
 
     Before the file is written, what it computes is compared with torch.
     """
-    from retinaface_cli.commands.export import run
+    with loading():
+        from retinaface_cli.commands.export import run
     from retinaface_cli.settings.base import validate_settings
     from retinaface_cli.settings.export import ExportSettings
 

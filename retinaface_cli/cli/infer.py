@@ -9,6 +9,7 @@ import typer
 from retinaface_cli.cli.help import HELP_PANEL
 from retinaface_cli.cli.options import Outcome
 from retinaface_cli.commands.console import CommandConsole
+from retinaface_cli.commands.loading import loading
 from retinaface_cli.settings.base import Option, Settings
 
 EXAMPLES = (
@@ -49,9 +50,10 @@ def infer(
     vis_thres: Annotated[float | None, typer.Option(hidden=True)] = None,
 ) -> Outcome | None:
     """Find the faces of images and videos: boxes, scores and five landmarks, as JSON and, if wished, drawn."""
-    from retinaface_cli.commands.infer import run as command
-    from retinaface_cli.commands.infer.options import describe_run, resolve_settings
-    from retinaface_cli.commands.weights import print_published_weights
+    with loading():
+        from retinaface_cli.commands.infer import run as command
+        from retinaface_cli.commands.infer.options import describe_run, resolve_settings
+        from retinaface_cli.commands.weights import print_published_weights
 
     if options.list_weights:
         print_published_weights(console.results)

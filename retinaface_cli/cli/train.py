@@ -9,6 +9,7 @@ import typer
 from retinaface_cli.cli.help import HELP_PANEL, HelpfulCommand
 from retinaface_cli.cli.options import Outcome
 from retinaface_cli.commands.console import CommandConsole
+from retinaface_cli.commands.loading import loading
 from retinaface_cli.settings.base import Option, Settings
 
 EXAMPLES = (
@@ -66,7 +67,8 @@ def train(
 
         write_starter_config(options.init_config, config, console=console.lines)
         return None
-    from retinaface_cli.commands.train.options import resolve_request
+    with loading():
+        from retinaface_cli.commands.train.options import resolve_request
 
     request = resolve_request(given, config=config, set_values=options.set_values, resume=options.resume)
     if options.print_config:
@@ -74,6 +76,7 @@ def train(
 
         print(describe_config(request), end="")
         return None
-    from retinaface_cli.commands.train import run as command
+    with loading():
+        from retinaface_cli.commands.train import run as command
 
     return Outcome(command.run(request, console=console.lines))

@@ -19,6 +19,7 @@ from retinaface_cli.commands.evaluate.report import draw_curves, make_report
 from retinaface_cli.commands.evaluate.scores import Scores, choose_protocols, find_worst, start_scores
 from retinaface_cli.commands.evaluate.tables import print_scores
 from retinaface_cli.commands.evaluate.truth import GroundTruth, locate_images, read_truth
+from retinaface_cli.commands.loading import loading
 from retinaface_cli.data.sources import Source
 from retinaface_cli.errors import ImageReadError, LabelFormatError, OutputError, SettingsError, shown
 from retinaface_cli.files.atomic import next_run_folder
@@ -176,7 +177,8 @@ def _locate_images(truth: GroundTruth, settings: EvaluateSettings, console: Cons
 
 def _detect_material(settings: EvaluateSettings, output: Path, console: Console) -> _Material | None:
     """Labels, and what a detector finds on their images; None in all processes but the first."""
-    from retinaface_cli.commands.evaluate.detection import detect
+    with loading():
+        from retinaface_cli.commands.evaluate.detection import detect
 
     training = _training(settings)
     weights = settings.weights or str(training.weights or "" if training else "")

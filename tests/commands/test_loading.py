@@ -1,0 +1,66 @@
+"""Loading a command's libraries without the garbage collector."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from retinaface_cli.commands.loading import loading
+
+
+def test_the_collector_pauses_while_modules_are_imported_and_leaves_them_out_from_then_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = "import gc\nwas_enabled = gc.isenabled()\nnodes = [[] for _ in range(99)]\n"
+    (tmp_path / "imported_once.py").write_text(content)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = gc.get_freeze_count()
+    try:
+        with loading():
+            module = import_module("imported_once")
+        assert not module.was_enabled
+        assert gc.isenabled()
+        count = gc.get_freeze_count()
+        assert count > before + 99
+        with loading():
+            import_module("imported_once")
+        assert gc.get_freeze_count() == count
+    finally:
+        gc.unfreeze()
+        sys.modules.pop("imported_once")
+
+
+def test_a_failing_import_leaves_the_collector_on() -> None:
+    with pytest.raises(ModuleNotFoundError), loading():
+        import_module("no_such_module")
+    assert gc.isenabled()
+
+
+@pytest.mark.parametrize("command", ["infer", "train", "evaluate", "export"])
+def test_every_command_that_needs_torch_imports_it_so(command: str, tmp_path: Path) -> None:
+    needed = {
+        "infer": ["no_such_folder"],
+        "train": ["no_such.yaml"],
+        "evaluate": ["--labels", "no_such.json", "-w", "yunet"],
+        "export": ["no_such.pth", "-o", "x.onnx"],
+    }
+    program = (
+        "import gc, sys\n"
+        "class Watch:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'torch':\n"
+        "            print('collector', gc.isenabled())\n"
+        "sys.meta_path.insert(0, Watch())\n"
+        "from retinaface_cli.__main__ import main\n"
+        f"sys.argv = ['retinaface', {command!r}, *{needed[command]!r}]\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.splitlines()[:1] == ["collector False"], done.stderr
