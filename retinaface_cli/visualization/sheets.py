@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -35,7 +35,7 @@ def contact_sheet(
         captions: a line for each; too long ones lose their middle.
         num_columns: images a row.
         cell_width: in pixels, without the gap between images.
-        heading: lines above all, cut off at the right where they are too long.
+        heading: lines above all, broken between words where they are too long.
 
     Returns:
         (H, W, 3) uint8; each row is as high as its highest image.
@@ -46,7 +46,7 @@ def contact_sheet(
     num_columns = min(num_columns, len(cells))
     rows = [_row(cells[start : start + num_columns], num_columns) for start in range(0, len(cells), num_columns)]
     width = rows[0].shape[1]
-    above = [_heading(text_mask(line, digit_height), width) for line in heading]
+    above = [_heading(part, width) for line in heading for part in _break(line, width, digit_height)]
     return np.pad(np.concatenate([*above, *rows]), ((_GAP, 0), (_GAP, 0), (0, 0)), constant_values=_BACKGROUND)
 
 
@@ -77,6 +77,17 @@ def _cell(image: npt.NDArray[np.uint8], line: npt.NDArray[np.uint8], cell_width:
     cell[:height, left : left + width] = image
     paint(cell, line, left=(cell_width - line.shape[1]) // 2, top=height + _GAP // 4, color=_TEXT_COLOR)
     return cell
+
+
+def _break(line: str, width: int, digit_height: int) -> Iterator[npt.NDArray[np.uint8]]:
+    """A text as lines of whole words, each of them as long as it can be."""
+    words = line.split(" ")
+    while words:
+        count = len(words)
+        while (mask := text_mask(" ".join(words[:count]), digit_height)).shape[1] > width and count > 1:
+            count -= 1
+        yield mask
+        words = words[count:]
 
 
 def _heading(line: npt.NDArray[np.uint8], width: int) -> npt.NDArray[np.uint8]:

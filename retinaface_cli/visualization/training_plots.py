@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter
+from matplotlib.ticker import FormatStrFormatter, MaxNLocator
 
 _MAX_POINTS = 200
 _MIN_AP_SPAN = 0.02
@@ -71,9 +71,11 @@ def draw_curves(
             axis.yaxis.set_major_formatter(FormatStrFormatter("%g"))
             axis.yaxis.set_minor_formatter(FormatStrFormatter("%g"))
         if name.startswith("average precision"):
-            _mark_best(axis, group, steps_per_epoch)
+            _mark_best(axis, group, steps_per_epoch=steps_per_epoch, start=start or {})
     axes[-1].set_xlabel("epoch")
     axes[-1].set_xlim(left=0)
+    if axes[-1].get_xlim()[1] >= 1:
+        axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.savefig(path, dpi=110)
 
 
@@ -100,11 +102,16 @@ def _draw_group(axis: Axes, group: Mapping[str, Curve], *, steps_per_epoch: floa
     axis.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small", frameon=False)
 
 
-def _mark_best(axis: Axes, group: Mapping[str, Curve], steps_per_epoch: float) -> None:
-    """A ring at the highest value of each curve, with the value; and room around curves that are nearly flat."""
-    for curve in group.values():
+def _mark_best(axis: Axes, group: Mapping[str, Curve], *, steps_per_epoch: float, start: Mapping[str, float]) -> None:
+    """A ring at the highest value of each curve, with the value; and room around curves that are nearly flat.
+
+    The start weights are epoch 0, and stay the best until an epoch is better.
+    """
+    for name, curve in group.items():
         best = int(np.argmax(curve.values))
         place = (float(_epochs(curve, steps_per_epoch)[best]), curve.values[best])
+        if start.get(name, -np.inf) >= place[1]:
+            place = (0.0, start[name])
         axis.plot(*place, marker="o", markersize=9, fillstyle="none", color="black", linestyle="")
         axis.annotate(
             f"{place[1]:.4f}", place, xytext=(0, 8), textcoords="offset points", ha="center", fontsize="small"

@@ -113,6 +113,9 @@ def test_a_run_tells_what_it_does(config: Path, capsys: pytest.CaptureFixture[st
     assert "3 batches an epoch, 2 images a step; lr 0.001" in output
     assert "epoch 1/1: loss" in output
     assert "/images/0.png -w runs/train/small/best.safetensors" in output.replace("\n", "")
+    with Path("runs/train/small/metrics.csv").open() as file:
+        rates = [float(row["lr"]) for row in csv.DictReader(file) if row["lr"]]
+    assert f"lr {rates[-1]:.2g}  ap50" in output  # that of the last step, not of one behind it
 
 
 def test_a_run_ends_with_its_best_epoch_its_weights_and_a_command_to_try_them(

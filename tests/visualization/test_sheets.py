@@ -57,6 +57,15 @@ def test_a_heading_stands_above_all_and_moves_the_images_down() -> None:
     assert (headed[8 : 8 + above // 2] != 28).any() and (headed[8 + above // 2 : 8 + above] != 28).any()
 
 
+def test_a_heading_is_broken_between_words_where_the_sheet_is_narrow() -> None:
+    images = [colored(50, 100, 60)]
+    broken, whole = (
+        contact_sheet(images, captions=[""], num_columns=1, cell_width=100, heading=heading)
+        for heading in (["found in the", "validation"], ["found in the validation"])
+    )
+    np.testing.assert_array_equal(broken, whole)
+
+
 def test_shrinking_keeps_the_shape_and_never_enlarges() -> None:
     small, factor = shrink(colored(400, 200, 7), 100)
     assert (small.shape, factor) == ((100, 50, 3), 0.25)

@@ -51,7 +51,7 @@ def test_epochs_start_weights_and_the_best_value_can_be_read_off() -> None:
     group = {"val/ap50": Curve([9, 19, 29], [0.5, 0.7, 0.6])}
     axis = Figure().subplots()
     training_plots._draw_group(axis, group, steps_per_epoch=10, start={"val/ap50": 0.4, "val/other": 1.0})
-    training_plots._mark_best(axis, group, 10)
+    training_plots._mark_best(axis, group, steps_per_epoch=10, start={"val/ap50": 0.4})
     curve, start, best = (np.asarray(line.get_xydata()).tolist() for line in axis.get_lines())
     assert curve == [[1, 0.5], [2, 0.7], [3, 0.6]]
     assert [y for _, y in start] == [0.4, 0.4]
@@ -62,10 +62,18 @@ def test_epochs_start_weights_and_the_best_value_can_be_read_off() -> None:
     assert [text.get_text() for text in legend.get_texts()] == ["AP50", "AP50, start weights"]
 
 
+@pytest.mark.parametrize("start", [0.7, 0.8])
+def test_start_weights_that_no_epoch_beats_are_marked_as_the_best(start: float) -> None:
+    axis = Figure().subplots()
+    curves = {"val/ap50": Curve([9, 19], [0.5, 0.7])}
+    training_plots._mark_best(axis, curves, steps_per_epoch=10, start={"val/ap50": start})
+    assert np.asarray(axis.get_lines()[0].get_xydata()).tolist() == [[0, start]]
+
+
 def test_a_flat_average_precision_is_not_blown_up() -> None:
     group = {"val/ap50": Curve([0, 1], [0.5, 0.5001])}
     axis = Figure().subplots()
     training_plots._draw_group(axis, group, steps_per_epoch=1, start={})
-    training_plots._mark_best(axis, group, 1)
+    training_plots._mark_best(axis, group, steps_per_epoch=1, start={})
     low, high = axis.get_ylim()
     assert 0.02 <= high - low < 0.03

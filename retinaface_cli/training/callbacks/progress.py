@@ -195,8 +195,9 @@ class TrainingProgress(ProgressBar):
 
     def _list_figures(self, trainer: pl.Trainer, metrics: Mapping[str, float]) -> list[str]:
         parts = [f"{_short(name)} {value:.3f}" for name, value in metrics.items() if _is_training_loss(name)]
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        parts += [f"lr {rate:.2g}", *_list_scores(metrics)]
+        if "lr" in metrics:  # of the steps that were taken; the optimizer has that of the next one
+            parts.append(f"lr {metrics['lr']:.2g}")
+        parts += _list_scores(metrics)
         if self._timer.seconds:
             per_second = 1 / self._timer.seconds
             parts.append(f"{per_second:.2f} step/s")
