@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from retinaface_cli.cli import convert_labels, evaluate, export, infer, train, visualize
+from retinaface_cli.cli.help import HelpfulGroup
 from retinaface_cli.cli.options import add_command, dashed
 from retinaface_cli.errors import RetinaFaceError, shown
 from retinaface_cli.settings.conversion import ConversionSettings
@@ -28,6 +29,7 @@ _ADVICE_WHEN_FULL = "; make room, then run the command again, with --resume wher
 
 app = typer.Typer(
     name="retinaface",
+    cls=HelpfulGroup,
     help=_HELP,
     no_args_is_help=True,
     rich_markup_mode="rich",

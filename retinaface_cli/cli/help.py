@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 _MIN_WIDTH, _MAX_WIDTH = 60, 140
 _NAME_PART = 0.36
 """Columns of the names, as part of all."""
 
-_OPTIONS = "Options"
+_OPTIONS, _COMMANDS = "Options", "Commands"
 HELP_PANEL = "Config and help"
 """Of options that print something and exit."""
 
@@ -29,10 +29,13 @@ class _Entry(NamedTuple):
     text: str
 
 
-class HelpfulCommand(TyperCommand):
-    """A command whose help has two columns, so that names and values are never cut off, and an example a line."""
+class _Helpful:
+    """Help in two columns, so that names and values are never cut off, and with an example a line."""
 
     examples: tuple[str, ...] = ()
+    collect_usage_pieces: Any
+    get_params: Any
+    help: str | None
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Prints the help."""
@@ -41,8 +44,8 @@ class HelpfulCommand(TyperCommand):
         console.width = max(_MIN_WIDTH, min(_MAX_WIDTH, console.width))
         usage = " ".join([ctx.command_path, *self.collect_usage_pieces(ctx)])
         console.print(f"Usage: {usage}\n", markup=False, soft_wrap=True)
-        for paragraph in textwrap.dedent(self.help or "").strip().split("\n\n"):
-            console.print(" ".join(paragraph.split()) + "\n", markup=False)
+        for paragraph in _paragraphs(self.help):
+            console.print(paragraph + "\n", markup=False)
         panels: dict[str, list[_Entry]] = {}
         for entry in self._list_entries(ctx):
             panels.setdefault(entry.panel, []).append(entry)
@@ -58,7 +61,8 @@ class HelpfulCommand(TyperCommand):
 
     def _list_entries(self, ctx: Any) -> Iterator[_Entry]:
         """Arguments, options without a panel, those of the panels, and --help."""
-        entries = []
+        commands = getattr(self, "commands", {}).items()
+        entries = [_Entry(_COMMANDS, name, _paragraphs(command.help)[0]) for name, command in commands]
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is None:
@@ -70,8 +74,23 @@ class HelpfulCommand(TyperCommand):
             elif parameter.param_type_name == "argument":
                 panel = "Arguments"
             entries.append(_Entry(panel or _OPTIONS, _shorten(names), text.replace("\\[", "[")))
-        order = {"Arguments": 0, _OPTIONS: 1, HELP_PANEL: 3}
+        order = {"Arguments": 0, _COMMANDS: 0, _OPTIONS: 1, HELP_PANEL: 3}
         yield from sorted(entries, key=lambda entry: order.get(entry.panel, 2))
+
+
+class HelpfulCommand(_Helpful, TyperCommand):
+    """A command with this help."""
+
+
+class HelpfulGroup(_Helpful, TyperGroup):
+    """A group of commands with this help."""
+
+    examples = ("retinaface infer photos/ --visualize", "retinaface infer --help")
+
+
+def _paragraphs(text: str | None) -> list[str]:
+    """The paragraphs of a docstring, each on one line."""
+    return [" ".join(paragraph.split()) for paragraph in textwrap.dedent(text or "").strip().split("\n\n")]
 
 
 def _shorten(names: str) -> str:
@@ -86,5 +105,16 @@ def _make_table(entries: list[_Entry], width: int) -> Table:
     table.add_column(style="bold cyan", width=width, overflow="fold")
     table.add_column(ratio=1)
     for entry in entries:
-        table.add_row("", Text(entry.names), Text(entry.text))
+        table.add_row("", Text("\n".join(_break(entry.names, width))), Text(entry.text))
     return table
+
+
+def _break(names: str, width: int) -> Iterator[str]:
+    """Lines of whole names and values, as far as these fit; values are parted by `|`."""
+    line = ""
+    for part in re.findall(r"[^ |]+[ |]?", names):
+        if line and len(line + part.rstrip()) > width:
+            yield line.rstrip()
+            line = ""
+        line += part
+    yield line

@@ -89,7 +89,7 @@ class EvaluateSettings(DetectionSettings):
     """Whether the results that the output folder holds are replaced."""
 
     strict: Annotated[bool, Option(panel=OUTPUT_PANEL)] = False
-    """Whether everything doubtful about predictions or labels is an error."""
+    """Whether anything odd about predictions or labels is an error."""
 
     @model_validator(mode="before")
     @classmethod

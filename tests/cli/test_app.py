@@ -5,6 +5,7 @@ import resource
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -37,6 +38,37 @@ def test_every_sub_commands_help_has_an_example_and_takes_underscores(command: s
     assert command in usage
     assert f"retinaface {command}" in body
     assert CliRunner().invoke(app, [command.replace("-", "_"), "--help"]).exit_code == 0
+
+
+def test_no_value_is_broken_in_two_where_the_help_is_narrow() -> None:
+    output = CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "80", "TERM": "dumb"}).output
+    assert "\n    --init-config mobilenet0.25|  Write" in output
+    assert "\n    resnet50|custom  " in output
+
+
+def test_the_first_help_shows_no_kinds_of_values() -> None:
+    output = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80", "TERM": "dumb"}).output
+    assert "\n    --version  " in output
+    assert "<bool>" not in output
+
+
+@pytest.mark.parametrize("name", ["missing.yaml", "faces", "labels.json", "label.txt"])
+@pytest.mark.parametrize(("command", "advice"), [("train", "--init-config custom"), ("evaluate", "behind -w")])
+def test_what_is_no_config_is_answered_with_what_to_do(
+    tmp_path: Path,
+    name: str,
+    command: str,
+    advice: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "faces").mkdir()
+    (tmp_path / "labels.json").write_text("[]")
+    (tmp_path / "label.txt").write_text("# a.jpg\n1 2 3 4\n")
+    monkeypatch.setattr(sys, "argv", ["retinaface", command, str(tmp_path / name)])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert advice in capsys.readouterr().err
 
 
 def test_help_is_there_at_once() -> None:

@@ -105,7 +105,11 @@ def read_training(path: Path) -> TrainingRun:
         SettingsError: there is no config, or it is wrong.
     """
     config = RunFolder(path).config if path.is_dir() else path
-    values = read_yaml(config)
+    try:
+        values = read_yaml(config)
+    except SettingsError as error:
+        message = f"{error}; expected the folder or config of a training run; weights stand behind -w"
+        raise SettingsError(message) from None
     if is_legacy_config(values):
         values, _ = translate_legacy_config(values, source=str(config))
     add_paths_from_environment(values)

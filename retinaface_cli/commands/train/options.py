@@ -62,7 +62,10 @@ def resolve_request(
         raise SettingsError("name a config, e.g. retinaface train config.yaml; --init-config custom writes one")
     if config is None:
         return _resume_alone(str(resume), overrides)
-    values = read_yaml(Path(config))
+    try:
+        values = read_yaml(Path(config))
+    except SettingsError as error:
+        raise SettingsError(f"{error}; train takes a config: --init-config custom writes one to put paths in") from None
     notes: tuple[Note, ...] = ()
     if is_legacy_config(values):
         values, notes = translate_legacy_config(values, source=config)
