@@ -41,6 +41,12 @@ class OutputError(RetinaFaceError):
     """A result cannot be written, or would take the place of a file that is not the run's own."""
 
 
+def count_of(number: int, noun: str) -> str:
+    """`1 image`, `1,200 images`, `2 batches`."""
+    ending = "" if number == 1 else "es" if noun.endswith("ch") else "s"
+    return f"{number:,} {noun}{ending}"
+
+
 def shown(value: object, *, max_length: int = 200) -> str:
     """A path, text or other value as a message shows it: on one line, printable and short.
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from retinaface_cli.errors import RetinaFaceError, shown
+from retinaface_cli.errors import RetinaFaceError, count_of, shown
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,8 @@ def test_every_error_of_the_project_has_one_base() -> None:
 def test_the_text_of_an_error_can_be_printed_whatever_it_quotes() -> None:
     error = RetinaFaceError("a\x1b[31m.json: \x81 and \udcff\nb: é")
     assert str(error) == "a\\x1b[31m.json: \\x81 and \\xff\nb: é"
+
+
+def test_a_count_is_written_in_words() -> None:
+    counts = count_of(1, "image"), count_of(0, "face"), count_of(1200, "batch")
+    assert counts == ("1 image", "0 faces", "1,200 batches")

@@ -70,11 +70,6 @@ def say(console: Console, text: str) -> None:
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 
-def count_of(number: int, noun: str) -> str:
-    """`1 image`, `1,200 images`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def some_of(names: Sequence[str], *, max_listed: int = _MAX_LISTED) -> str:
     """The first few names, and how many more there are."""
     more = f" and {len(names) - max_listed:,} more" if len(names) > max_listed else ""

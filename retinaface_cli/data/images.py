@@ -14,7 +14,7 @@ import numpy as np
 
 from retinaface_cli.data.headers import read_image_size
 from retinaface_cli.data.sources import ShardIndex, Source
-from retinaface_cli.errors import ImageReadError, LabelFormatError, shown
+from retinaface_cli.errors import ImageReadError, LabelFormatError, count_of, shown
 from retinaface_cli.faces import FaceLabels, ImageLabels
 from retinaface_cli.formats import FaceTable, read_labels
 from retinaface_cli.settings.data import DataSettings, LabelSource
@@ -52,7 +52,7 @@ class ImageSource:
         format_name: of the label file.
         images: in the file's order.
         weight: how often an epoch shows each of them.
-        findings: what is doubtful about the labels or was left out, one line each, for the user.
+        findings: what is odd about the labels or was left out, one line each, for the user.
     """
 
     labels: Path
@@ -70,8 +70,9 @@ class ImageSource:
         num_ignored = sum(int(np.sum(labels.ignore)) for labels in faces)
         num_empty = sum(len(labels) == 0 for labels in faces)
         return (
-            f"{self.labels} ({self.format_name}): {len(faces):,} images, {num_empty:,} of them without faces; "
-            f"{num_faces:,} faces, {num_landmarks:,} with landmarks, {num_ignored:,} ignored"
+            f"{self.labels} ({self.format_name}): "
+            f"{count_of(len(faces), 'image')}, {num_empty:,} of them without faces; "
+            f"{count_of(num_faces, 'face')}, {num_landmarks:,} with landmarks, {num_ignored:,} ignored"
         )
 
 

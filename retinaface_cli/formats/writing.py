@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from retinaface_cli.errors import RetinaFaceError
+from retinaface_cli.errors import RetinaFaceError, count_of
 from retinaface_cli.faces import FloatArray
 from retinaface_cli.files.output_files import write_file, write_folder
 from retinaface_cli.formats.canonical import image_lines, write_canonical, write_json_lines
@@ -59,14 +59,14 @@ class LabelWriter(NamedTuple):
         """What of these labels the format cannot hold, one phrase each."""
         losses = []
         if not self.holds_landmarks and (count := int(table.has_landmarks.any(axis=1).sum())):
-            losses.append(f"landmarks of {count:,} faces")
+            losses.append(f"landmarks of {count_of(count, 'face')}")
         if not self.holds_ignore and (count := int(table.ignore.sum())):
-            losses.append(f"{count:,} ignored faces, left out")
+            losses.append(f"{count_of(count, 'ignored face')}, left out")
         lost = [name for name in table.attributes if self.attributes is not None and name not in self.attributes]
         if lost:
             losses.append(f"attributes {', '.join(lost)}")
         if not self.holds_sizes and (count := int((table.image_sizes > 0).all(axis=1).sum())):
-            losses.append(f"sizes of {count:,} images")
+            losses.append(f"sizes of {count_of(count, 'image')}")
         return tuple(losses)
 
 

@@ -39,7 +39,7 @@ def test_a_folder_becomes_labels_with_sizes_and_a_summary(tmp_path: Path, capsys
     ]
     told = capsys.readouterr().out.replace("\n", " ")
     for words in (
-        "2 images, 1 faces",
+        "2 images, 1 face",
         "train/label.txt and wider_face_split",
         "Nothing wrong was found",
         "with five landmarks",

@@ -74,7 +74,7 @@ def test_predictions_for_other_images_are_an_error_and_for_some_a_note() -> None
     with pytest.raises(LabelFormatError, match="holds no predictions"):
         notes()
     found = notes(detected((0.01, A), name="c/d.jpg"), detected((0.01, A), name="0--Parade/a.jpg"))
-    assert "1 images are not in the labels and were left out (c/d.jpg)" in found
+    assert "left out, as the labels do not have them: 1 image (c/d.jpg)" in found
     assert "1 labelled images have no predictions and count as none (1--Handshaking/b.jpg)" in found
 
 

@@ -177,7 +177,7 @@ def test_files_that_are_passed_over_are_counted_in_one_line(tmp_path: Path, imag
         source="test",
     )
     run(settings, console=Console(file=written, width=300))
-    assert "note: 5 images and videos; left out: 1 .heic, 1 without an ending; convert HEIC first" in written.getvalue()
+    assert "note: 5 images; left out: 1 .heic, 1 without an ending; convert HEIC first" in written.getvalue()
 
 
 def test_a_video_that_ends_early_is_reported_and_its_frames_are_kept(tmp_path: Path, weights: Path) -> None:

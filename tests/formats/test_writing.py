@@ -153,7 +153,7 @@ def test_what_a_format_cannot_hold_is_named() -> None:
     assert WRITERS["wider"].describe_losses(table) == (
         f"landmarks of {pointed} faces",
         "attributes landmark_blur, occluded_landmarks",
-        "sizes of 1 images",
+        "sizes of 1 image",
     )
     assert WRITERS["retinaface"].count_faces(table) == 50 - ignored
 

@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from retinaface_cli.commands.console import results_of, track
 from retinaface_cli.commands.convert_labels.report import print_findings, print_statistics, statistics_to_json
-from retinaface_cli.errors import LabelFormatError, shown
+from retinaface_cli.errors import LabelFormatError, count_of, shown
 from retinaface_cli.files.output_files import check_folder, check_outputs, write_file
 from retinaface_cli.formats import READERS, WRITERS, FaceTable, read_labels, write_labels
 from retinaface_cli.formats.images import hold_out, join_repeated, pick_subset
@@ -43,7 +43,7 @@ def run(settings: ConversionSettings, *, console: Console | None = None) -> dict
     table = _read_sources(settings, console, notes)
     if settings.subset is not None:
         picked = pick_subset(table, settings.subset, seed=settings.seed)
-        console.print(f"Picked {len(picked):,} of {len(table):,} images (--subset, seed {settings.seed})")
+        console.print(f"Picked {len(picked):,} of {count_of(len(table), 'image')} (--subset, seed {settings.seed})")
         table = picked
     paths = _output_paths(settings)
     parts = hold_out(table, settings.holdout, seed=settings.seed) if settings.holdout else (table,)
@@ -115,7 +115,7 @@ def _read_sources(settings: ConversionSettings, console: Console, notes: Console
         title = READERS[table.format_name].title
         if table.label_files:
             title += f" ({' and '.join(os.path.relpath(file, source) for file in table.label_files)})"
-        counts = f"{len(table):,} images, {len(table.boxes):,} faces"
+        counts = f"{count_of(len(table), 'image')}, {count_of(len(table.boxes), 'face')}"
         console.print(f"Read {_bold(source)}: {escape(title)}, {counts}", soft_wrap=True)
         tables.append(table)
     return _merge(tables, strict=settings.strict)
@@ -159,7 +159,7 @@ def _write_statistics(
         from retinaface_cli.visualization.label_plots import draw_label_statistics  # matplotlib is slow to import
 
         names = ", ".join(source.name or str(source) for source in settings.sources)
-        title = f"{names}: {statistics.num_images:,} images, {statistics.num_faces:,} faces"
+        title = f"{names}: {count_of(statistics.num_images, 'image')}, {count_of(statistics.num_faces, 'face')}"
         with write_file(settings.stats_plot, force=settings.force, protect=settings.protected) as temporary:
             draw_label_statistics(statistics, anchor_sizes, temporary, title=title)
 
@@ -175,7 +175,7 @@ def _print_outputs(
     if to_format is not None:
         writer = WRITERS[to_format]
         for path, part in outputs.items():
-            counts = f"{len(part):,} images, {writer.count_faces(part):,} faces"
+            counts = f"{count_of(len(part), 'image')}, {count_of(writer.count_faces(part), 'face')}"
             console.print(f"Wrote {_bold(path)}: {writer.title}, {counts}", soft_wrap=True)
         losses = writer.describe_losses(table)
         if losses:

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from retinaface_cli.commands.evaluate.truth import GroundTruth
-from retinaface_cli.errors import FileReadError, LabelFormatError, shown
+from retinaface_cli.errors import FileReadError, LabelFormatError, count_of, shown
 from retinaface_cli.evaluation.matching import align_images, pair_ious, scores_of
 from retinaface_cli.faces import FloatArray
 from retinaface_cli.files.reading import read_bytes
@@ -60,7 +60,7 @@ class Candidate:
 
     def describe(self) -> str:
         """One line for the user."""
-        line = f"{self.name}: {self.num_faces:,} faces in {self.num_images:,} images"
+        line = f"{self.name}: {count_of(self.num_faces, 'face')} in {count_of(self.num_images, 'image')}"
         if self.run:
             threshold = self.run.get("settings", {}).get("score_threshold")
             line += f"; {self.run.get('weights')}, scale {self.scale}, score > {threshold}"
@@ -124,7 +124,7 @@ def _image_notes(unknown: Sequence[str], missing: Sequence[str]) -> list[str]:
     """Images that are only in the predictions, or only in the labels."""
     notes = []
     if unknown:
-        notes.append(f"{len(unknown):,} images are not in the labels and were left out ({_some(unknown)})")
+        notes.append(f"left out, as the labels do not have them: {count_of(len(unknown), 'image')} ({_some(unknown)})")
     if missing:
         notes.append(f"{len(missing):,} labelled images have no predictions and count as none ({_some(missing)})")
     return notes

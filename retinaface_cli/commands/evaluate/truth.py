@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from retinaface_cli.data.sources import Source
-from retinaface_cli.errors import ImageReadError, LabelFormatError, shown
+from retinaface_cli.errors import ImageReadError, LabelFormatError, count_of, shown
 from retinaface_cli.faces import BoolArray
 from retinaface_cli.formats import FaceTable, read_labels
 from retinaface_cli.formats.images import find_images
@@ -78,7 +78,8 @@ class GroundTruth:
     def describe(self) -> str:
         """One line for the user."""
         ignored = f", {self.num_ignored:,} of them ignored" if self.num_ignored else ""
-        return f"{self.name} ({self.format_name}): {len(self.faces):,} images, {self.num_faces:,} faces{ignored}"
+        counts = f"{count_of(len(self.faces), 'image')}, {count_of(self.num_faces, 'face')}"
+        return f"{self.name} ({self.format_name}): {counts}{ignored}"
 
 
 def read_truth(labels: Path, *, format_name: str | None = None, images: Path | None = None) -> GroundTruth:

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from retinaface_cli.commands.console import count_of, say, track
+from retinaface_cli.commands.console import say, track
 from retinaface_cli.data.preprocessing import TestScale, decode_at_scale, read_image_bytes
 from retinaface_cli.data.sources import Source
 from retinaface_cli.detection.results import Results
-from retinaface_cli.errors import ImageReadError, shown
+from retinaface_cli.errors import ImageReadError, count_of, shown
 from retinaface_cli.faces import ImageDetections
 from retinaface_cli.formats import FaceTable
 from retinaface_cli.visualization.image_files import encode_image

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from retinaface_cli.data.sources import Shard, Source, find_sources
-from retinaface_cli.errors import SettingsError
+from retinaface_cli.errors import SettingsError, count_of
 from retinaface_cli.settings.base import load_settings, read_yaml, validate_settings
 from retinaface_cli.settings.detection import InferSettings
 from retinaface_cli.settings.documentation import render_settings
@@ -47,12 +47,13 @@ def _from_old_config(values: Mapping[str, Any], *, source: str) -> dict[str, Any
 
 def describe_run(settings: InferSettings) -> str:
     """The settings in force as commented YAML, and how many images and videos they name."""
-    return f"{render_settings(settings)}# {_count(find_sources(settings.inputs, output=settings.output).sources)}"
+    sources = find_sources(settings.inputs, output=settings.output).sources
+    return f"{render_settings(settings)}# {count_sources(sources)}"
 
 
-def _count(sources: Sequence[Source]) -> str:
-    """`12 images and 3 videos`, with the number of shards where there are some."""
+def count_sources(sources: Sequence[Source]) -> str:
+    """`12 images, 1 video, 3 shards`, as far as there are any."""
     num_videos = sum(source.is_video for source in sources)
     num_shards = sum(isinstance(source, Shard) for source in sources)
-    shards = f", {num_shards} shards" if num_shards else ""
-    return f"{len(sources) - num_videos - num_shards} images and {num_videos} videos{shards}"
+    numbers = {"image": len(sources) - num_videos - num_shards, "video": num_videos, "shard": num_shards}
+    return ", ".join(count_of(number, noun) for noun, number in numbers.items() if number)

@@ -15,8 +15,9 @@ import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
-from retinaface_cli.commands.console import count_of, say, say_failures
+from retinaface_cli.commands.console import say, say_failures
 from retinaface_cli.commands.infer.gallery import write_gallery
+from retinaface_cli.commands.infer.options import count_sources
 from retinaface_cli.commands.infer.output import gather_results, open_output
 from retinaface_cli.commands.infer.progress import InferProgress
 from retinaface_cli.commands.infer.stopping import StopOnSignals
@@ -30,7 +31,7 @@ from retinaface_cli.detection.network_files import NetworkFile, files_of
 from retinaface_cli.detection.prediction_module import PredictionModule
 from retinaface_cli.detection.results import Results
 from retinaface_cli.detection.stages import settle
-from retinaface_cli.errors import SettingsError, shown
+from retinaface_cli.errors import SettingsError, count_of, shown
 from retinaface_cli.settings.detection import InferSettings
 
 
@@ -219,7 +220,7 @@ def _find_inputs(settings: InferSettings, console: Console) -> _Inputs:
         inputs = _Inputs(Work(sources), problems, sources)
     for listing in listings:
         if listing.left_out:
-            say(console, f"note: {len(listing.sources)} images and videos{describe_left_out(listing)}")
+            say(console, f"note: {count_sources(listing.sources)}{describe_left_out(listing)}")
     return inputs
 
 

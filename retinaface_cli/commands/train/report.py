@@ -12,7 +12,7 @@ from rich.console import Console
 from retinaface_cli.commands.train.start import Start
 from retinaface_cli.commands.train.trainer import count_processes
 from retinaface_cli.data.images import TrainingData
-from retinaface_cli.errors import ImageReadError, RetinaFaceError
+from retinaface_cli.errors import ImageReadError, RetinaFaceError, count_of
 from retinaface_cli.settings.legacy import Note
 from retinaface_cli.settings.training import TrainSettings
 from retinaface_cli.training.callbacks.checkpoints import RunCheckpoints
@@ -47,7 +47,7 @@ def print_notes(console: Console, notes: Sequence[Note], *, source: str) -> None
 
 
 def print_data(console: Console, data: TrainingData) -> None:
-    """Label files, numbers of images and faces, and what is doubtful about them."""
+    """Label files, numbers of images and faces, and what is odd about them."""
     for source in data.train:
         console.print(f"training    {source.summary}", markup=False)
     for source in data.validation:
@@ -80,7 +80,8 @@ def print_steps(console: Console, settings: TrainSettings, *, num_batches: int) 
     lr = scale_learning_rate(settings.optimizer, global_batch_size=images)
     product = f" ({batch} x {processes} devices x {accumulated} accumulated)" if processes * accumulated > 1 else ""
     scaled = "" if lr == settings.optimizer.lr else f", scaled from {settings.optimizer.lr:g} to the global batch"
-    console.print(f"steps       {num_batches} batches an epoch, {images} images a step{product}; lr {lr:g}{scaled}")
+    counts = f"{count_of(num_batches, 'batch')} an epoch, {count_of(images, 'image')} a step"
+    console.print(f"steps       {counts}{product}; lr {lr:g}{scaled}")
 
 
 def print_result(

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.console import Console
 
-from retinaface_cli.commands.console import count_of, say, say_failures, some_of, track
+from retinaface_cli.commands.console import say, say_failures, some_of, track
 from retinaface_cli.commands.visualize.images import ImageFaces, collect_images
 from retinaface_cli.data.preprocessing import RgbImage, load_rgb
-from retinaface_cli.errors import RetinaFaceError, SettingsError, shown
+from retinaface_cli.errors import RetinaFaceError, SettingsError, count_of, shown
 from retinaface_cli.faces import FaceDetections, FaceLabels
 from retinaface_cli.files.atomic import next_run_folder
 from retinaface_cli.files.manifest import real_path

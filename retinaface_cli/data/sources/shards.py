@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from retinaface_cli.data.sources.files import MemberBytes, Source, SourceItem
 from retinaface_cli.data.sources.members import Member, StoredMember
-from retinaface_cli.errors import FileReadError, ImageReadError, reason_of
+from retinaface_cli.errors import FileReadError, ImageReadError, count_of, reason_of
 from retinaface_cli.files.addresses import open_anywhere
 from retinaface_cli.files.listing import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Problem
 from retinaface_cli.files.names import UNPRINTABLE, UNPRINTABLE_NAME
@@ -115,7 +115,7 @@ class Shard(Source):
                         num_images += 1
         except (*_BROKEN, FileReadError) as error:
             reason = reason_of(error).removeprefix(f"{self.place}: ")
-            yield Problem(self.name, f"the shard breaks off after {num_images:,} images: {reason}")
+            yield Problem(self.name, f"the shard breaks off after {count_of(num_images, 'image')}: {reason}")
 
 
 def _find_fault(member: tarfile.TarInfo, suffix: str, *, is_repeated: bool) -> str:
