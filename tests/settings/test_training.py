@@ -132,9 +132,7 @@ def test_every_example_config_is_valid(path: Path) -> None:
 
 
 def test_there_are_example_configs() -> None:
-    assert {"mobilenet0.25.yaml", "mobilenet0.25_old_recipe.yaml", "resnet50.yaml", "custom.yaml"} <= {
-        path.name for path in EXAMPLES
-    }
+    assert {"mobilenet0.25.yaml", "mobilenet0.25_old_recipe.yaml", "resnet50.yaml"} <= {path.name for path in EXAMPLES}
 
 
 @pytest.mark.parametrize(
