@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from retinaface_cli.errors import SettingsError
-from retinaface_cli.files.atomic import lock_handle, release_handle, remove_leftovers
+from retinaface_cli.files.atomic import lock_handle, release_handle, remove_leftovers, writing
 from retinaface_cli.files.names import TEMPORARY_PREFIX
 from retinaface_cli.training.run_folder import DEFAULT_PARENT, RunFolder
 
@@ -38,11 +38,13 @@ def make_run_folder(
 
     Raises:
         SettingsError: `output` holds other files or another run, is in use, or is a file.
+        OutputError: the folder cannot be made.
     """
     folder = _make_numbered_folder(parent, experiment_name) if output is None else RunFolder(output)
     if folder.path.is_file():
         raise SettingsError(_explain_refusal(folder))
-    folder.path.mkdir(parents=True, exist_ok=True)
+    with writing(folder.path):
+        folder.path.mkdir(parents=True, exist_ok=True)
     with _hold(folder.path) as is_held:
         if any(folder.path.iterdir()):
             if not (is_held and _is_abandoned(folder, config)):
@@ -144,13 +146,15 @@ def _clear(folder: RunFolder) -> None:
 
 def _make_numbered_folder(parent: Path, experiment_name: str) -> RunFolder:
     """The first of name, name-2, name-3, ... that does not exist yet."""
-    parent.mkdir(parents=True, exist_ok=True)
+    with writing(parent):
+        parent.mkdir(parents=True, exist_ok=True)
     number = 1
     while True:
         folder = parent / (experiment_name if number == 1 else f"{experiment_name}-{number}")
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            number += 1
-            continue
+        with writing(folder):
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                number += 1
+                continue
         return RunFolder(folder)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from retinaface_cli.errors import SettingsError
+from retinaface_cli.errors import OutputError, SettingsError
 from retinaface_cli.training import fresh_folder
 from retinaface_cli.training.fresh_folder import make_run_folder
 from retinaface_cli.training.run_folder import RunFolder
@@ -44,6 +44,14 @@ def list_files(folder: RunFolder) -> list[str]:
 def test_fresh_runs_of_one_name_are_numbered(tmp_path: Path) -> None:
     names = [make(None, parent=tmp_path / "runs").path.name for _ in range(3)]
     assert names == ["faces", "faces-2", "faces-3"]
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_folder_that_cannot_be_made_is_named_with_the_reason(is_named: bool, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    place = tmp_path / "file" / "runs"
+    with pytest.raises(OutputError, match="file/runs: cannot be written"):
+        make(place if is_named else None, parent=place)
 
 
 def test_a_named_output_may_exist_as_long_as_it_is_empty(tmp_path: Path) -> None:
