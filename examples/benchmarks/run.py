@@ -12,7 +12,8 @@ original size, one image at a time, threshold .02, 32 bits:
 * 640, batch 8: whole `infer --max-size 640 -b 8`;
 * memory: the most that the process of `infer` held, in MB.
 
-Y is the network as trained in torch, NCHW, float32. All of a turn is measured before the next begins.
+Y is the network as trained in torch, NCHW, float32. All of a turn is measured before the next begins. The stages
+of `infer` are measured one after another, on one thread, with the first backend that is installed, in 32 bits.
 """
 
 from __future__ import annotations
@@ -34,16 +35,22 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import cv2
 import torch
 from rich.console import Console
 
 from retinaface_cli.commands.infer.run import run
-from retinaface_cli.data.preprocessing import RgbImage, load_rgb
+from retinaface_cli.data.preprocessing import Resizer, RgbImage, TestScale, decode_at_scale, load_rgb, read_image_bytes
+from retinaface_cli.data.reading import Image
 from retinaface_cli.data.sources import find_sources
 from retinaface_cli.detection.backends import build_forward_pass
 from retinaface_cli.detection.rescoring import can_rescore
+from retinaface_cli.detection.results import RESULTS
+from retinaface_cli.detection.stages import settle
 from retinaface_cli.detection.weights import resolve_weights
+from retinaface_cli.files.outputs import OutputFolder
 from retinaface_cli.model.checkpoints.loading import load_weights
+from retinaface_cli.model.postprocess import postprocess
 from retinaface_cli.settings.base import validate_settings
 from retinaface_cli.settings.detection import DetectionSettings, InferSettings
 from retinaface_cli.version import __version__
@@ -103,6 +110,45 @@ def time_infer(images: str, weights: str, backend: str, name: str, **options: An
     return {name: 1e3 * report.seconds / report.num_images, "memory": peak}
 
 
+@torch.inference_mode()
+def time_stages(images: str, weights: str) -> Figures:
+    """Each stage of `infer` alone, at original size and the benchmark's threshold."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    values = {
+        "inputs": [images],
+        "weights": weights,
+        "precision": "32",
+        "score_threshold": 0.02,
+        "max_size": "original",
+    }
+    loaded = load_weights(resolve_weights(weights))
+    settings = settle(validate_settings(InferSettings, values, source="benchmark"), loaded)
+    forward = build_forward_pass(loaded, settings, device=torch.device("cpu"), in_parallel=True)
+    seconds: dict[str, float] = defaultdict(float)
+
+    def timed(name: str, function: Callable[[], Any]) -> Any:
+        started = time.perf_counter()
+        result = function()
+        seconds[name] += time.perf_counter() - started
+        return result
+
+    sources = find_sources([images]).sources
+    scales = TestScale.of(settings), TestScale.of(settings.model_copy(update={"max_size": 640}))
+    with tempfile.TemporaryDirectory() as folder, OutputFolder.open(Path(folder), identity={}) as output:
+        results = RESULTS["each"](output, settings)
+        for source in sources:
+            data = timed("read", lambda source=source: read_image_bytes(source.path))
+            image = timed("decode", lambda data=data: decode_at_scale(data, scales[0], name="", keep_original=False))
+            smaller = Resizer.for_scale(image.image.shape[:2], scales[1])
+            timed("resize to 640", lambda image=image, smaller=smaller: smaller.resize(image.image))
+            ((outputs, anchors),) = timed("forward", lambda image=image: list(forward([image.image])))
+            (faces,) = timed("postprocess", lambda o=outputs, a=anchors: postprocess(o, a, settings))
+            loaded_image = Image(source, source.name, image.image, image.resizer, None)
+            timed("write", lambda image=loaded_image, faces=faces: results.write(image, faces))
+    return {name: 1e3 * total / len(sources) for name, total in seconds.items()}
+
+
 def time_start(images: str, weights: str) -> Figures:
     """`retinaface infer` on one image, as a user starts it."""
     first = find_sources([images]).sources[0].path
@@ -126,6 +172,7 @@ def measure_turn(images: str, weights: str, figures: dict[str, dict[str, list[fl
     anchors = load_weights(resolve_weights(weights)).network.anchors
     add("", in_own_process(time_plain, images, weights))
     add("", time_start(images, weights))
+    add("stages", in_own_process(time_stages, images, weights))
     for backend in BACKENDS:
         add(backend, in_own_process(time_forward, images, weights, backend))
         original = {"max_size": "original", "batch_size": 1}
@@ -156,7 +203,8 @@ def describe(weights: str, figures: dict[str, dict[str, list[float]]]) -> str:
         cells = [f"{row[name]:.0f}" if name == "memory" else f"{row[name]:.1f}" for name in names]
         cells += [f"{ratio:.2f}" for ratio in ratios]
         lines.append(f"| {backend} | {' | '.join('-' if cell == 'nan' else cell for cell in cells)} |")
-    return "\n".join(lines) + "\n"
+    stages = ", ".join(f"{name} {value:.1f}" for name, value in medians["stages"].items())
+    return "\n".join(lines) + f"\n\nStages, one thread: {stages}.\n"
 
 
 def main() -> None:
