@@ -172,7 +172,8 @@ def use_onednn(network: nn.Module) -> None:
 
 def _runs_in_onednn(dtype: torch.dtype) -> bool:
     """Whether oneDNN computes in this type on this CPU."""
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    is_built_in = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not is_built_in or not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):  # torch's own, and not promised
         return False
     return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
