@@ -23,7 +23,7 @@ class _Input(NamedTuple):
     Attributes:
         array: the input.
         canvas_size: (height, width) of it.
-        image_size: (height, width) of the image in its upper left corner; the rest is black.
+        image_size: (height, width) of the image in its upper left corner; the rest is filled.
     """
 
     array: AnyArray
@@ -43,6 +43,8 @@ class GraphForward:
         self._graph = graph
         self._family = family
         self._fixed_size = fixed_size(graph, family)
+        is_ours = family.takes_rgb  # then 0 to the network is the mean; others are filled with black
+        self._fill = [float(round(value)) for value in family.preprocessing.mean_rgb] if is_ours else [0.0] * 3
         self._dtype = np.dtype(graph.inputs[0].dtype)
 
     def __call__(self, images: Sequence[RgbImage]) -> Iterator[tuple[HeadOutputs, Tensor]]:
@@ -68,7 +70,7 @@ class GraphForward:
             yield outputs, anchors
 
     def _prepare(self, image: RgbImage) -> _Input:
-        """The image shrunk if need be, filled up with black, and normalised where the network does not do it."""
+        """The image shrunk if need be, filled up, and normalised where the network does not do it."""
         family = self._family
         height, width = image.shape[:2]
         canvas_size = self._fixed_size or padded_size((height, width), multiple=family.multiple)
@@ -78,7 +80,9 @@ class GraphForward:
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
         if (height, width) != canvas_size:
             below, right = canvas_size[0] - height, canvas_size[1] - width
-            image = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT)  # type: ignore[assignment]
+            image = cv2.copyMakeBorder(  # type: ignore[assignment]
+                image, 0, below, 0, right, cv2.BORDER_CONSTANT, value=self._fill
+            )
         return _Input(self._to_array(image), canvas_size, (height, width))
 
     def _to_array(self, image: RgbImage) -> AnyArray:

@@ -18,10 +18,13 @@ class ImageNetwork(nn.Module):
 
     mean: Tensor
 
-    def __init__(self, weights: LoadedWeights) -> None:
+    def __init__(self, weights: LoadedWeights, *, is_padded: bool = False) -> None:
+        """Takes weights; is_padded: whether images always come with sides that the network need not pad."""
         super().__init__()
         preprocessing = weights.network.preprocessing
-        self.network = fold_preprocessing(fold_batch_norm(weights.build()), preprocessing).with_merged_heads()
+        network = fold_preprocessing(fold_batch_norm(weights.build()), preprocessing)
+        network.pads_images &= not is_padded
+        self.network = network.with_merged_heads()
         self.register_buffer("mean", torch.tensor(preprocessing.mean_rgb)[:, None, None])
 
     def forward(self, images: UInt8[Tensor, "B H W 3"]) -> HeadOutputs:
@@ -36,9 +39,9 @@ def example_image(size: tuple[int, int] | None = None) -> UInt8[Tensor, "1 H W 3
     return torch.zeros(1, *(size or (64, 96)), 3, dtype=torch.uint8)
 
 
-def trace(weights: LoadedWeights) -> torch.jit.ScriptModule:
+def trace(weights: LoadedWeights, *, is_padded: bool) -> torch.jit.ScriptModule:
     """ImageNetwork as a graph for images of any size."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # tracing warns of itself and of each size that is read
-        network = ImageNetwork(weights).eval()
+        network = ImageNetwork(weights, is_padded=is_padded).eval()
         return torch.jit.trace(network, example_image(), check_trace=False)  # type: ignore[no-any-return,no-untyped-call]

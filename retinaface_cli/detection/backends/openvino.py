@@ -87,8 +87,8 @@ def read_model(model: Path | bytes) -> Any:
         raise CheckpointError(f"{name}: OpenVINO cannot read it ({reason_of(error)})") from None
 
 
-def convert(weights: LoadedWeights, image_size: tuple[int, int] | None = None) -> Any:
-    """The network as a model of OpenVINO for any number of images of (height, width), or of any size.
+def convert(weights: LoadedWeights, image_size: tuple[int, int] | None = None, *, is_padded: bool = False) -> Any:
+    """The network as a model of OpenVINO for any number of images of (height, width), or of any size; see ImageNetwork.
 
     By way of the frontend, since openvino.convert_model reports each conversion to its makers, from processes that it
     starts for that.
@@ -98,7 +98,7 @@ def convert(weights: LoadedWeights, image_size: tuple[int, int] | None = None) -
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    decoder = TorchScriptPythonDecoder(trace(weights))  # must outlive the conversion
+    decoder = TorchScriptPythonDecoder(trace(weights, is_padded=is_padded))  # must outlive the conversion
     frontend = FrontEndManager().load_by_framework("pytorch")
     model = frontend.convert(frontend.load(decoder))
     model.reshape(PartialShape([-1, *(image_size or (-1, -1)), 3]))

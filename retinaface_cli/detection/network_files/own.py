@@ -13,6 +13,7 @@ from retinaface_cli.detection.network_files.family import Family
 from retinaface_cli.detection.network_files.graph import AnyArray
 from retinaface_cli.errors import CheckpointError
 from retinaface_cli.geometry.boxes import CENTER_VARIANCE, SIZE_VARIANCE
+from retinaface_cli.model.networks.backbones import COARSEST_STRIDE, find_backbone
 from retinaface_cli.model.networks.outputs import HeadOutputs
 from retinaface_cli.settings.base import validate_settings
 from retinaface_cli.settings.network import NetworkSettings
@@ -32,15 +33,16 @@ class ExportedFamily(Family):
         return HeadOutputs(*map(torch.from_numpy, outputs))
 
 
-def family_of(network: NetworkSettings) -> ExportedFamily:
-    """The family of a network of ours."""
+def family_of(network: NetworkSettings, *, is_padded: bool = False) -> ExportedFamily:
+    """The family of a network of ours; is_padded: whether one that needs padding does not pad images itself."""
+    needs_padding = is_padded and find_backbone(network.backbone).needs_whole_cells
     return ExportedFamily(
         title=f"{network.network} exported by this tool",
         network=network.network,
         anchors=network.anchors,
         preprocessing=network.preprocessing,
         takes_rgb=True,
-        multiple=1,
+        multiple=COARSEST_STRIDE if needs_padding else 1,
     )
 
 

@@ -31,7 +31,7 @@ class InferenceNetwork(nn.Module):
     Every batch is padded to the right and bottom to multiples of 32, so that few shapes occur and images of different
     sizes go together. Before each layer that looks beyond its cell the padding is set to zero again, which is what the
     layer's own padding would be; so each image's outputs are those that it has alone and unpadded. A network that pads
-    images itself has its own padding left.
+    images itself has that padding left.
 
     Several threads may call it at once.
     """
@@ -47,7 +47,7 @@ class InferenceNetwork(nn.Module):
         if device.type == "cpu" and _runs_in_onednn(dtype):
             use_onednn(folded)
         self.network = folded.to(device=device, dtype=dtype).to(memory_format=torch.channels_last).requires_grad_(False)
-        self._pads_images = network.pads_images
+        self._sees_padding, self.network.pads_images = network.pads_images, False
         self._padding = _PaddingEraser()
         for module in own_modules(self.network):
             is_convolution = isinstance(module, nn.Conv2d | OneDnnConvolution)
@@ -66,7 +66,7 @@ class InferenceNetwork(nn.Module):
         """
         sizes = [(image.shape[0], image.shape[1]) for image in images]
         batch = self._collate(images, padded_size((max(size[0] for size in sizes), max(size[1] for size in sizes))))
-        self._padding.begin(batch, [padded_size(size) for size in sizes] if self._pads_images else sizes)
+        self._padding.begin(batch, [padded_size(size) for size in sizes] if self._sees_padding else sizes)
         outputs = self.network(batch)
         height, width = batch.shape[2:]
         anchors, device = self.settings.anchors, self.mean.device

@@ -34,7 +34,7 @@ class FaceNetwork(nn.Module, ABC):
     Attributes:
         backbone: the part that ImageNet weights are for.
         pads_images: whether it pads images itself, with zeros to multiples of the coarsest stride, and has its outputs
-            at the edges from what it makes of them.
+            at the edges from what it makes of them. May be set to False where images come padded so.
     """
 
     backbone: nn.Module

@@ -51,7 +51,7 @@ class YuNet(FaceNetwork):
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> HeadOutputs:
         """Normalised images of any size to raw outputs for the anchors of geometry.generate_anchors((H, W), ...)."""
-        levels = self.features(pad_to_whole_cells(images))
+        levels = self.features(pad_to_whole_cells(images) if self.pads_images else images)
         outputs = [
             crop_to_image(head(level), images, stride)
             .permute(0, 2, 3, 1)
