@@ -112,7 +112,7 @@ def _mark_best(axis: Axes, group: Mapping[str, Curve], *, steps_per_epoch: float
         place = (float(_epochs(curve, steps_per_epoch)[best]), curve.values[best])
         if start.get(name, -np.inf) >= place[1]:
             place = (0.0, start[name])
-        axis.plot(*place, marker="o", markersize=9, fillstyle="none", color="black", linestyle="")
+        axis.plot(*place, marker="o", markersize=9, fillstyle="none", color="black", linestyle="", clip_on=False)
         axis.annotate(
             f"{place[1]:.4f}", place, xytext=(0, 8), textcoords="offset points", ha="center", fontsize="small"
         )

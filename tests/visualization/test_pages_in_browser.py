@@ -175,5 +175,8 @@ def test_infer_shows_the_faces_of_the_example_images(tmp_path: Path) -> None:
         assert counts(browser)["right"] == str(report.num_faces) == "82"
         assert boxes(browser, "right") == 82
         assert all(one.get_property("naturalWidth") for one in find(browser, ".card img"))
+        assert not any(one.is_displayed() for one in find(browser, ".card .no-image"))
+        browser.execute_script("document.querySelector('.card img').remove()")  # as where it fails to load
+        assert [one.is_displayed() for one in find(browser, ".card .no-image")] == [True, *[False] * 4]
         click(browser, "[data-layer=point]")
         assert len(find(browser, ".point")) == 5 * 82

@@ -13,7 +13,7 @@ from retinaface_cli.commands.evaluate.scores import Scores
 from retinaface_cli.commands.evaluate.tables import make_tables
 from retinaface_cli.commands.evaluate.truth import GroundTruth
 from retinaface_cli.data.sources import Source
-from retinaface_cli.errors import ImageReadError, shown
+from retinaface_cli.errors import ImageReadError, count_of, shown
 from retinaface_cli.evaluation.matching import FaceMatches, FloatValues, Indices
 from retinaface_cli.faces import FloatArray
 from retinaface_cli.formats.table import FaceTable
@@ -70,7 +70,7 @@ def write_report_page(
         totals=_count_totals(scores[0].matches),
         curves=_describe_curves(scores),
         tables=[table._asdict() for table in make_tables(scores, max_groups=_MAX_GROUPS)],
-        note=f"{len(names):,} images, those with most mistakes at the score of the best F1.",
+        note=f"{count_of(len(names), 'image')}, those with most mistakes at the score of the best F1.",
     )
     with PageWriter(path) as writer:
         for image in _list_images(scores[0].matches, names, sources, place):
