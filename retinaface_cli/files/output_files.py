@@ -119,7 +119,7 @@ def check_folder(path: Path, *, force: bool = False, protect: Iterable[Path] = (
     if not stat.S_ISDIR(mode):
         raise OutputError(f"{shown(path)}: is no folder; name a folder to write")
     manifest = Manifest.read(path)
-    foreign = next((name for name in sorted(_names(path)) if not manifest.proves(name)), None)
+    foreign = next((name for name in _names(path) if not manifest.proves(name)), None)
     real = Path(real_path(path))
     sources = [Path(real_path(source)) for source in protect]
     if any(source.is_relative_to(real) or real.is_relative_to(source) for source in sources):

@@ -109,3 +109,16 @@ def test_a_source_that_is_a_pipe_is_refused_without_waiting(tmp_path: Path) -> N
     os.mkfifo(tmp_path / "labels.json")
     with pytest.raises(Exception, match="is a pipe"):
         convert(tmp_path / "labels.json", output=tmp_path / "out.json")
+
+
+@pytest.mark.parametrize("output", [".", "..", "/"])
+@pytest.mark.parametrize("holdout", [0, 0.5])
+def test_a_folder_without_a_name_of_its_own_is_refused_like_any_other(
+    output: str, holdout: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = yolo_source(tmp_path)
+    (tmp_path / "work").mkdir()
+    write_text(tmp_path / "work/diary.txt", "dear diary")
+    monkeypatch.chdir(tmp_path / "work")
+    with pytest.raises(OutputError, match=r"not replaced"):
+        convert(source, output=Path(output), to_format="yolo", holdout=holdout, force=True)

@@ -91,7 +91,7 @@ def _output_paths(settings: ConversionSettings) -> list[Path]:
     """The label files to write: OUT, and OUT-holdout."""
     if settings.output is None:
         return []
-    held = settings.output.with_name(f"{settings.output.stem}-holdout{settings.output.suffix}")
+    held = settings.output.parent / f"{settings.output.stem}-holdout{settings.output.suffix}"
     return [settings.output, held] if settings.holdout else [settings.output]
 
 
