@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from retinaface_cli.data.headers import read_image_size
+from retinaface_cli.data.pixel_budget import PixelBudget
 from retinaface_cli.data.sources import ShardIndex, Source
 from retinaface_cli.errors import ImageReadError, LabelFormatError, count_of, shown
 from retinaface_cli.faces import FaceLabels, ImageLabels
@@ -158,7 +159,7 @@ def _load_source(source: LabelSource, *, skip_unreadable: bool) -> ImageSource:
         raise LabelFormatError(f"{source.labels}: holds no images")
     places = _find_places(source, label_set)
     with ThreadPoolExecutor(_NUM_THREADS) as threads:
-        measured = list(threads.map(partial(_measure, places.find), label_set.file_names))
+        measured = list(threads.map(partial(_measure, places.find, PixelBudget()), label_set.file_names))
     broken = [found for found in measured if isinstance(found, ImageReadError)]
     findings = [_name_file(finding.describe(), source.labels) for finding in label_set.findings]
     if broken:
@@ -210,11 +211,13 @@ def _find_places(source: LabelSource, label_set: FaceTable) -> _Places:
     return _Places(index.find, "labels name images by their paths in the shards", problems)
 
 
-def _measure(find: Callable[[str], Source], name: str) -> tuple[Source, tuple[int, int]] | ImageReadError:
+def _measure(
+    find: Callable[[str], Source], budget: PixelBudget, name: str
+) -> tuple[Source, tuple[int, int]] | ImageReadError:
     """The image of a name with its size, or why it cannot be used."""
     try:
         source = find(name)
-        return source, read_image_size(source)
+        return source, read_image_size(source, budget)
     except ImageReadError as error:
         return error
 

@@ -9,24 +9,21 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from retinaface_cli.data.pixel_budget import MAX_PIXELS_AT_ONCE, promised_pixels
 from retinaface_cli.data.preprocessing import Resizer, RgbImage, TestScale, decode_at_scale
 from retinaface_cli.data.sources import MemberBytes, Part, Source, SourceItem
 from retinaface_cli.data.video import read_frames
 from retinaface_cli.errors import ImageReadError
 from retinaface_cli.files.listing import Problem
-from retinaface_cli.formats.image_heads import count_pixels
 from retinaface_cli.geometry.anchors import padded_size
 
 _LOOKAHEAD_BATCHES = 8
 
-MAX_PIXELS_AT_ONCE = 150_000_000
-"""Pixels that are held at the same time: 450 MB as RGB, and as much again while they are converted."""
+_FRAME_PIXELS = 25_000_000
+"""What a video is taken for."""
 
 _MAX_BYTES_AHEAD = 1 << 28
 """Bytes of shards that are read ahead of the decoding."""
-
-_UNKNOWN_PIXELS = 25_000_000
-"""What an image is taken for whose format does not say its size at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +49,7 @@ class Image:
 
 @dataclass(frozen=True)
 class UnreadableImage:
-    """An image or video that could not be read, why, and its position in its part."""
+    """An image or video that could not be read, or its results not written, why, and its position in its part."""
 
     source: Source
     reason: str
@@ -194,13 +191,7 @@ def _count_pixels(item: _NumberedItem) -> int:
     """Pixels that the head of an image promises; what is wrong with a file is told by its decoding."""
     if not isinstance(item.content, Source):
         return 0
-    if item.data is not None:
-        return count_pixels(item.data) or _UNKNOWN_PIXELS
-    try:
-        size = None if item.is_video else item.content.read_size()
-    except ImageReadError:
-        return 0
-    return _UNKNOWN_PIXELS if size is None else size[0] * size[1]
+    return _FRAME_PIXELS if item.is_video else promised_pixels(item.content, item.data)
 
 
 def _load(item: _NumberedItem, *, scale: TestScale, keep_original: bool) -> Loaded:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
+from retinaface_cli.data.pixel_budget import MAX_PIXELS_AT_ONCE
 from retinaface_cli.data.preprocessing import TestScale
 from retinaface_cli.data.reading import (
-    MAX_PIXELS_AT_ONCE,
     Image,
     Loaded,
     PartMark,

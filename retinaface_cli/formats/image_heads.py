@@ -6,6 +6,7 @@ import io
 import struct
 import warnings
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 _SHORT, _LONG = 3, 4
 """Types of numbers in EXIF; some cameras write the orientation as a LONG."""
+
+_PILLOW_BOUND = Lock()
 
 
 class _Head(NamedTuple):
@@ -121,12 +124,29 @@ def _read_other(file: BinaryIO) -> _Head | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large images and odd metadata; the size is all that counts
-            with Image.open(file) as image:
+            try:
+                image: Image.Image = Image.open(file)
+            except Image.DecompressionBombError:
+                image = _open_large(file)
+            with image:
                 width, height = image.size
                 orientation = 1 if image.format in _UPRIGHT_FORMATS else _pillow_orientation(image)
     except Exception:  # of any kind: each decoder of Pillow has its own for broken files
         return None
     return _Head((height, width), orientation)
+
+
+def _open_large(file: BinaryIO) -> Image.Image:
+    """An image of more pixels than Pillow opens: for a moment it has no such bound, which is for those who decode."""
+    from PIL import Image
+
+    file.seek(0)
+    with _PILLOW_BOUND:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(file)
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
 
 
 def _pillow_orientation(image: Image.Image) -> int:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from retinaface_cli.data import preprocessing, reading
+from retinaface_cli.data import pixel_budget, preprocessing, reading
 from retinaface_cli.data.preprocessing import RgbImage, TestScale, decode_rgb, load_rgb
 from retinaface_cli.data.reading import Image, Loaded, UnreadableImage, batch_by_size, read_images
 from retinaface_cli.data.sources import Source
@@ -156,7 +156,7 @@ def test_large_images_are_decoded_one_after_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
     monkeypatch.setattr(reading, "MAX_PIXELS_AT_ONCE", 15_000)
-    monkeypatch.setattr(reading, "_UNKNOWN_PIXELS", 2_500)
+    monkeypatch.setattr(pixel_budget, "_UNKNOWN_PIXELS", 2_500)
     sources = make_large_images(tmp_path, suffix, 6)
     decoded = DecodedPixels(monkeypatch, num_pixels=150 * 180)
     loaded = list(read_images(sources, TestScale(long_side=32), num_workers=4, keep_original=False))

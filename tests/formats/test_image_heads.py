@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from retinaface_cli.data.preprocessing import load_rgb
-from retinaface_cli.formats.image_heads import read_size_from_head
+from retinaface_cli.formats.image_heads import count_pixels, read_size_from_head
 
 
 def write(path: Path, width: int = 60, height: int = 40, *, orientation: int = 1) -> Path:
@@ -31,6 +31,16 @@ def test_plain_images(suffix: str, tmp_path: Path) -> None:
 def test_images_without_metadata(suffix: str, tmp_path: Path) -> None:
     Image.fromarray(np.zeros((40, 60), np.uint8)).save(tmp_path / f"a{suffix}")
     assert read_size_from_head(tmp_path / f"a{suffix}") == (40, 60)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".avif", ".tif", ".bmp", ".dib", ".gif", ".jp2", ".ppm"])
+def test_images_larger_than_pillow_would_open_have_a_size(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / f"a{suffix}")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert read_size_from_head(tmp_path / f"a{suffix}") == (40, 60)
+    assert count_pixels((tmp_path / f"a{suffix}").read_bytes()) == 2400
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 from rich.console import Console
 
 from retinaface_cli.commands.console import say, track
+from retinaface_cli.data.pixel_budget import PixelBudget, promised_pixels
 from retinaface_cli.data.preprocessing import TestScale, decode_at_scale, read_image_bytes
 from retinaface_cli.data.sources import Source
 from retinaface_cli.detection.results import Results
@@ -76,10 +78,11 @@ def _read(
     images: Iterator[ImageDetections], paths: dict[str, Path], place: Path, writer: PageWriter
 ) -> Iterator[PageImage]:
     """The images for the page, read by several threads as long as it has room."""
+    make_thumbnail = partial(_make_thumbnail, PixelBudget())
     with ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_READERS)) as pool:
         while chunk := list(islice(images, _CHUNK)):
             files = [paths[one.file_name] for one in chunk]
-            jpegs = pool.map(_make_thumbnail, files) if writer.has_room else [None] * len(chunk)
+            jpegs = pool.map(make_thumbnail, files) if writer.has_room else [None] * len(chunk)
             for one, path, jpeg in zip(chunk, files, jpegs, strict=True):
                 yield PageImage(
                     name=one.file_name,
@@ -96,11 +99,12 @@ def _read(
                 )
 
 
-def _make_thumbnail(path: Path) -> bytes | None:
+def _make_thumbnail(budget: PixelBudget, path: Path) -> bytes | None:
     """The image as a small JPEG; None if it cannot be read any more."""
     try:
         data = read_image_bytes(path)
-        image = decode_at_scale(data, TestScale(long_side=_SIDE, upscale=False), name=shown(path)).image
+        with budget.hold(promised_pixels(Source(path, path.name), data)):
+            image = decode_at_scale(data, TestScale(long_side=_SIDE, upscale=False), name=shown(path)).image
     except ImageReadError:
         return None
     return encode_image(path.with_suffix(".jpg"), image, quality=_QUALITY)

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from retinaface_cli.commands.console import say, say_failures, some_of, track
 from retinaface_cli.commands.visualize.images import ImageFaces, collect_images
+from retinaface_cli.data.pixel_budget import PixelBudget, promised_pixels
 from retinaface_cli.data.preprocessing import RgbImage, load_rgb
 from retinaface_cli.errors import RetinaFaceError, SettingsError, count_of, shown
 from retinaface_cli.faces import FaceDetections, FaceLabels
@@ -194,15 +195,21 @@ def _run_jobs(
     """Runs the jobs in threads (reading, drawing and writing all leave Python's lock)."""
     with ThreadPoolExecutor(settings.num_workers or min(os.cpu_count() or 1, _MAX_WORKERS)) as pool:
         try:
-            results = pool.map(partial(_run_job, output=output, settings=settings), jobs)
+            budget = PixelBudget()
+            results = pool.map(partial(_run_job, output=output, settings=settings, budget=budget), jobs)
             return list(track(console, "drawing", results, total=len(jobs)))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def _run_job(job: DrawingJob, *, output: OutputFolder, settings: VisualizeSettings) -> _Outcome:
+def _run_job(job: DrawingJob, *, output: OutputFolder, settings: VisualizeSettings, budget: PixelBudget) -> _Outcome:
     """Draws a job's images and writes its file; what cannot be drawn is reported, not raised."""
+    with budget.hold(max(promised_pixels(one_image.source) for one_image in job.images)):
+        return _draw_job(job, output, settings)
+
+
+def _draw_job(job: DrawingJob, output: OutputFolder, settings: VisualizeSettings) -> _Outcome:
     cell_width = None
     if settings.grid is not None:
         cell_width = max(_MIN_CELL_WIDTH, min(_MAX_CELL_WIDTH, _SHEET_WIDTH // settings.grid))

@@ -1,0 +1,54 @@
+"""A bound on the pixels that are held at the same time, whatever the number of threads that read images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Condition
+
+from retinaface_cli.data.sources import Source
+from retinaface_cli.errors import ImageReadError
+from retinaface_cli.formats.image_heads import count_pixels
+
+MAX_PIXELS_AT_ONCE = 150_000_000
+"""Pixels that are held at the same time: 450 MB as RGB, and as much again while they are converted."""
+
+_UNKNOWN_PIXELS = 25_000_000
+"""What an image is taken for whose format does not say its size at once."""
+
+
+class PixelBudget:
+    """What the threads of one job share, each with one image at a time; a larger image than all goes alone."""
+
+    def __init__(self) -> None:
+        self._held = 0
+        self._changed = Condition()
+
+    @contextmanager
+    def hold(self, num_pixels: int) -> Iterator[None]:
+        """Waits until there is room for an image, which is taken until the block ends."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._held or self._held + num_pixels <= MAX_PIXELS_AT_ONCE)
+            self._held += num_pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held -= num_pixels
+                self._changed.notify_all()
+
+
+def promised_pixels(source: Source, data: bytes | None = None) -> int:
+    """Pixels that the head of an image promises; 0 where it cannot be read, which its decoding will say.
+
+    Args:
+        source: the image.
+        data: its bytes, where they have been read already.
+    """
+    if data is not None:
+        return count_pixels(data) or _UNKNOWN_PIXELS
+    try:
+        size = source.read_size()
+    except ImageReadError:
+        return 0
+    return _UNKNOWN_PIXELS if size is None else size[0] * size[1]
