@@ -41,6 +41,10 @@ class OutputError(RetinaFaceError):
     """A result cannot be written, or would take the place of a file that is not the run's own."""
 
 
+class PlaceTakenError(OutputError):
+    """Something that is not the run's own is in the place of one result; it is left as it is, and others can go on."""
+
+
 def count_of(number: int, noun: str) -> str:
     """`1 image`, `1,200 images`, `2 batches`."""
     ending = "" if number == 1 else "es" if noun.endswith("ch") else "s"

@@ -91,8 +91,8 @@ def test_each_library_is_imported_only_in_its_place(path: Path) -> None:
             assert library not in ("torch", "torchvision", "pytorch_lightning"), f"{place}: must not import torch"
 
 
-LONG_FILES = {"legacy.py": 380, "coco.py": 400, "yolo.py": 410, "table.py": 360, "visualize.py": 380}
-"""Files that are one thing each and longer than the others: formats that are read and written, and their table."""
+LONG_FILES = {"legacy.py": 380, "coco.py": 400, "yolo.py": 410, "table.py": 360, "visualize.py": 380, "outputs.py": 315}
+"""Files that are one thing each and longer than the others: formats, their table, a command, the writer."""
 
 
 @pytest.mark.parametrize("path", _files(), ids=lambda path: str(path.relative_to(PACKAGE)))

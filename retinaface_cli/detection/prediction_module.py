@@ -212,15 +212,20 @@ class PredictionModule(pl.LightningModule):
         """Writes the faces of the batch that was begun first."""
         batch, found = self._in_flight.popleft()
         for image, faces in zip(_readable(batch), found.result(), strict=True):
-            self.results.write(image, faces)
-            self.tally.num_images += 1
-            self.tally.num_faces += len(faces)
+            if self.results.write(image, faces):
+                self.tally.num_images += 1
+                self.tally.num_faces += len(faces)
         for loaded in batch:
             if isinstance(loaded, UnreadableImage):
                 self.results.write_failure(loaded)
                 self.tally.add_failure(loaded, max_listed=self.results.max_listed_failures)
             elif isinstance(loaded, PartMark):
                 (self.results.end_part if loaded.is_end else self.results.begin_part)(loaded.part)
+        self._count_refused()
+
+    def _count_refused(self) -> None:
+        for failure in self.results.take_refused():
+            self.tally.add_failure(failure, max_listed=self.results.max_listed_failures)
 
     def on_predict_end(self) -> None:
         """Writes what is still under way, waits for the other processes, and adds up all tallies.
@@ -233,6 +238,7 @@ class PredictionModule(pl.LightningModule):
         self._threads.shutdown()
         is_stopped = self._should_stop()
         self.results.close(complete=not is_stopped)
+        self._count_refused()
         if self.global_rank != 0:
             self.results.folder.close()  # the first process reads what was written
         self.tally.interrupted = self.stop_requested.is_set()

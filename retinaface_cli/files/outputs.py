@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from retinaface_cli.errors import OutputError, shown
+from retinaface_cli.errors import OutputError, PlaceTakenError, shown
 from retinaface_cli.files.atomic import give_name, json_bytes, mode_of, sync_file, writing
 from retinaface_cli.files.manifest import FOLDER, Manifest, differences, fingerprint, header, real_path, remove_listed
 from retinaface_cli.files.names import RESERVED, safe_name
@@ -24,6 +24,8 @@ from retinaface_cli.files.names import RESERVED, safe_name
 _SYNC_INTERVAL = 1.0
 """Seconds after which the manifest is on the disk. A power cut may take its last lines; the files of those count as
 written once they are made again, byte for byte the same."""
+
+_ADVICE = "move it, or name another output folder"
 
 Mode = Literal["new", "resume", "overwrite"]
 
@@ -61,6 +63,7 @@ class OutputFolder:
         mode: Mode = "new",
         can_resume: bool = True,
         protect: Iterable[Path] = (),
+        results: Iterable[str] = (),
     ) -> OutputFolder:
         """Makes the folder ready for a run and records first what the run is.
 
@@ -71,12 +74,19 @@ class OutputFolder:
                 begins it in an empty folder; `overwrite` deletes the results of earlier runs first, and nothing else.
             can_resume: whether the command has --resume, which the refusal of `new` then names.
             protect: inputs of the run and other files that are never written over or deleted.
+            results: files that are written in any case, such as `run.json`, and folders, `labels/`: nothing is made
+                where something else is in their place. A run that goes on may have files that are not listed any more.
 
         Raises:
             OutputError: the folder is none, holds results of another run, or cannot be written to.
         """
         folder = cls(root, rank=0, protect=protect)
         folder._check_mode(mode, json.loads(header(identity))["identity"], can_resume=can_resume)
+        for name in results:
+            if name.endswith("/"):
+                folder._check_parents(root / name / "_")
+            elif mode != "resume":
+                folder._check_own(root / name)
         with writing(root, (OSError, ValueError)):
             if mode == "overwrite":
                 folder.remove_own()
@@ -142,8 +152,8 @@ class OutputFolder:
             source: what the file is made of (see manifest.stamp_of), for is_whole.
 
         Raises:
-            OutputError: a file of other content that is not the run's own, a link or a device is in the place, or it
-                cannot be written.
+            PlaceTakenError: a file of other content that is not the run's own, a link or a device is in the place.
+            OutputError: it cannot be written.
         """
         name = self._relative(path)
         self._check_place(path)
@@ -156,7 +166,7 @@ class OutputFolder:
                 self._check_alive()
                 is_there = self._check_place(path)
                 if is_there and not self.is_whole(path) and not filecmp.cmp(temporary, path, shallow=False):
-                    raise OutputError(_foreign(path))
+                    raise PlaceTakenError(_foreign(path))
                 self._record(name, *fingerprint(temporary), source)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 give_name(temporary, path, replace=is_there)
@@ -181,15 +191,11 @@ class OutputFolder:
         """Deletes a file of the run; nothing where there is none.
 
         Raises:
-            OutputError: the file is not the run's own.
+            PlaceTakenError: the file is not the run's own.
         """
-        name = self._relative(path)
-        if os.path.lexists(path):
-            self._check_place(path)
-            if not self.is_whole(path):
-                raise OutputError(_foreign(path))
+        if self._check_own(path):
             path.unlink()
-        self._manifest.forget(name)
+        self._manifest.forget(self._relative(path))
 
     def remove_own(self) -> None:
         """Deletes the files that the manifest lists and that are as they were written, then folders left empty.
@@ -263,25 +269,43 @@ class OutputFolder:
         if not is_there:
             raise OutputError(f"{shown(self.root)}: the output folder was deleted during the run")
 
+    def _check_own(self, path: Path) -> bool:
+        """Whether a file of the run is at the path; raises PlaceTakenError where something else is."""
+        if not self._check_place(path):
+            return False
+        if not self.is_whole(path):
+            raise PlaceTakenError(_foreign(path))
+        return True
+
     def _check_place(self, path: Path) -> bool:
         """Whether a regular file that is no input is at the path.
 
         Raises:
-            OutputError: something else is, or a folder above it is a link.
+            PlaceTakenError: something else is, or a folder above it is none.
         """
-        parents = self._relative(path).split("/")[:-1]
-        for i in range(len(parents)):
-            if (folder := self.root.joinpath(*parents[: i + 1])).is_symlink():
-                raise OutputError(f"{shown(folder)}: is a link, and leads out of the output folder")
+        self._check_parents(path)
         mode = mode_of(path)
         if mode is None:
             return False
         if not stat.S_ISREG(mode):
-            raise OutputError(f"{shown(path)}: is no regular file, and is left as it is")
+            raise PlaceTakenError(f"{shown(path)}: is no regular file, and is left as it is; {_ADVICE}")
         if real_path(path) in self._protected:
-            raise OutputError(f"{shown(path)}: is an input of this run, and is not written over")
+            raise PlaceTakenError(f"{shown(path)}: is an input of this run, and is not written over; {_ADVICE}")
         return True
+
+    def _check_parents(self, path: Path) -> None:
+        """Raises PlaceTakenError unless the folders above a path, below the root, are folders or not there yet."""
+        folder = self.root
+        for name in self._relative(path).split("/")[:-1]:
+            folder /= name
+            mode = mode_of(folder)
+            if mode is None:
+                return
+            if stat.S_ISLNK(mode):
+                raise PlaceTakenError(f"{shown(folder)}: is a link, and leads out of the output folder; {_ADVICE}")
+            if not stat.S_ISDIR(mode):
+                raise PlaceTakenError(f"{shown(folder)}: is no folder, and is left as it is; {_ADVICE}")
 
 
 def _foreign(path: Path) -> str:
-    return f"{shown(path)}: was not written by this tool or changed since, and is left as it is"
+    return f"{shown(path)}: was not written by this tool or changed since, and is left as it is; {_ADVICE}"

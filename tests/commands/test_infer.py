@@ -229,10 +229,10 @@ def test_results_that_are_deleted_during_a_run_are_reported(
 ) -> None:
     write = EachResults.write
 
-    def delete_the_one_before(self: EachResults, image: Image, faces: FaceDetections) -> None:
+    def delete_the_one_before(self: EachResults, image: Image, faces: FaceDetections) -> bool:
         for path in tmp_path.glob("out/labels/a/*.json"):
             path.unlink()
-        write(self, image, faces)
+        return write(self, image, faces)
 
     with monkeypatch.context() as patch:
         patch.setattr(EachResults, "write", delete_the_one_before)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from retinaface_cli.errors import OutputError
+from retinaface_cli.errors import OutputError, PlaceTakenError
 from retinaface_cli.files.manifest import FOLDER, stamp_of
 from retinaface_cli.files.outputs import Mode, OutputFolder
 from tests.files.killed_run import NUM_FILES
@@ -96,6 +96,18 @@ def test_files_folders_and_pipes_that_are_not_the_runs_own_are_not_written_over(
         with pytest.raises(OutputError):
             output.remove(tmp_path / "a")
     assert _tree(tmp_path) == {"a": b"user's"}
+
+
+@pytest.mark.parametrize("name", ["a", "folder", "pipe", "link", "a/", "pipe/", "link/", "a/b/"])
+def test_a_folder_that_has_no_place_for_a_sure_result_is_not_begun(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a").write_text("user's")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    os.mkfifo(tmp_path / "pipe")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(PlaceTakenError, match="name another output folder"):
+        OutputFolder.open(tmp_path, identity={}, mode="overwrite", results=["new", "folder/", "folder/new", name])
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_result_that_the_user_changed_is_not_written_over_or_deleted(tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from retinaface_cli.commands.infer.gallery import GALLERY_FILE
 from retinaface_cli.data.reading import UnreadableImage
 from retinaface_cli.data.sources import Work
 from retinaface_cli.detection.network_files import NetworkFile
-from retinaface_cli.detection.results import Results
+from retinaface_cli.detection.results import RESULTS, Results
 from retinaface_cli.files.atomic import next_run_folder
 from retinaface_cli.files.outputs import OutputFolder
 from retinaface_cli.files.shared_work import clear_shared_work
@@ -27,7 +28,7 @@ FORMAT_FILES: dict[PredictionFormat, str] = {
     "json": "predictions.json",
     "jsonl": "predictions.jsonl",
     "coco": "predictions_coco.json",
-    "wider": "wider",
+    "wider": "wider/",
     "csv": "predictions.csv",
 }
 
@@ -50,10 +51,19 @@ def open_output(settings: InferSettings, weights: LoadedWeights | NetworkFile, p
         identity={key: value for key, value in report.items() if key != "weights"},
         mode="resume" if settings.resume else "overwrite" if settings.overwrite else "new",
         protect=protect,
+        results=_places(settings),
     )
     clear_shared_work(root)
     folder.write_json(root / "run.json", report, indent=True)
     return folder
+
+
+def _places(settings: InferSettings) -> list[str]:
+    """The files and folders that are written in any case."""
+    places = ["run.json", "errors.json", *RESULTS[settings.save].places(settings)]
+    if settings.format is not None:
+        places.append(FORMAT_FILES[settings.format])
+    return [*places, GALLERY_FILE] if settings.html else places
 
 
 def describe_run(settings: InferSettings, weights: LoadedWeights | NetworkFile) -> dict[str, Any]:

@@ -44,14 +44,14 @@ class InferReport:
         num_images: images and video frames done in this run.
         num_faces: found in them.
         num_done_before: images, videos and shards that an earlier run had done.
-        failures: what could not be read; of results in parts the first few.
+        failures: what could not be read or written; of results in parts the first few.
         num_failures: all of them.
         seconds: from the first image to the last.
         network: library and precision that ran the network.
         interrupted: whether it was stopped before the end.
         signal_number: of the signal that stopped it, if it was stopped.
         is_first: whether this is the report of the first process.
-        num_missing: images and videos that could be read, or parts, that have no results in the end; other processes
+        num_missing: images and videos that did not fail, or parts, that have no results in the end; other processes
             than the first do not count them.
     """
 
@@ -256,7 +256,7 @@ def _print_summary(report: InferReport, console: Console) -> None:
     if report.num_done_before:
         line += f"; {report.num_done_before} were done before"
     say(console, line)
-    heading = f"{report.num_failures} could not be read, see {report.output / 'errors.json'}:"
+    heading = f"{report.num_failures} could not be read or written, see {report.output / 'errors.json'}:"
     say_failures(console, heading, report.failures)
     if report.interrupted:
         say(console, f"stopped before the end; go on with --output {report.output} --resume")

@@ -53,7 +53,7 @@ def detect_stream(settings: InferSettings, console: Console) -> tuple[Path, Pred
         root = settings.output or next_run_folder(RUNS_FOLDER)
         mode: Mode = "overwrite" if settings.overwrite else "new"
         identity = describe_run(settings, weights)
-        with OutputFolder.open(root, identity=identity, mode=mode, can_resume=False) as folder:
+        with OutputFolder.open(root, identity=identity, mode=mode, can_resume=False, results=["run.json"]) as folder:
             say(console, f"{stream.name}: {detector.description}; Ctrl-C ends it, and all results are kept")
             began = time.monotonic()
             is_printed = not results_of(console).quiet

@@ -29,6 +29,12 @@ class Results(ABC):
     def __init__(self, folder: OutputFolder, settings: InferSettings) -> None:
         self.folder = folder
         self.settings = settings
+        self._refused: list[UnreadableImage] = []
+
+    @classmethod
+    @abstractmethod
+    def places(cls, settings: InferSettings) -> list[str]:
+        """The files, and the folders (`labels/`), that are written in any case."""
 
     @abstractmethod
     def has_part(self, part: Part) -> bool:
@@ -42,8 +48,17 @@ class Results(ABC):
         """Is called before the first image of a part."""
 
     @abstractmethod
-    def write(self, image: Image, faces: FaceDetections) -> None:
-        """Writes what was asked for of one image; frames of a video come in order."""
+    def write(self, image: Image, faces: FaceDetections) -> bool:
+        """Writes what was asked for of one image; frames of a video come in order.
+
+        Returns:
+            Whether it is written; what is not comes from take_refused.
+        """
+
+    def take_refused(self) -> list[UnreadableImage]:
+        """The images, videos and shards that were not written, since a result's place is taken; each comes once."""
+        refused, self._refused = self._refused, []
+        return refused
 
     def write_failure(self, failure: UnreadableImage) -> None:  # noqa: B027
         """Notes that an image or video cannot be read."""

@@ -14,7 +14,7 @@ from retinaface_cli.data.sources import Part, Shard, Source, Work
 from retinaface_cli.data.video import VideoWriter, frame_rate
 from retinaface_cli.detection.alignment import align_faces, crop_faces
 from retinaface_cli.detection.results.base import Results, close_files, original_of
-from retinaface_cli.errors import FileReadError, LabelFormatError, OutputError
+from retinaface_cli.errors import FileReadError, LabelFormatError, OutputError, PlaceTakenError
 from retinaface_cli.faces import FaceDetections, ImageDetections
 from retinaface_cli.files.outputs import OutputFolder
 from retinaface_cli.files.reading import read_json
@@ -32,6 +32,13 @@ class EachResults(Results):
         super().__init__(folder, settings)
         self._video: _VideoInProgress | None = None
         self._members: dict[str, list[str]] = defaultdict(list)
+        self._last_refused: Source | None = None
+
+    @classmethod
+    def places(cls, settings: InferSettings) -> list[str]:
+        """The table of all faces, and the folders of what is written for each image."""
+        asked = {"viz/": settings.visualize, "anonymized/": settings.anonymize, "crops/": settings.crops}
+        return ["predictions.json", "labels/", *(name for name, value in asked.items() if value)]
 
     def labels(self, name: str) -> Path:
         """The JSON file of an image, a frame, or a video as a whole; it is written last."""
@@ -96,13 +103,32 @@ class EachResults(Results):
             return
         yield from (self.labels(frame_name(source.name, index)) for index in range(num_frames))
 
-    def write(self, image: Image, faces: FaceDetections) -> None:
+    def write(self, image: Image, faces: FaceDetections) -> bool:
         """Writes everything asked for of one image, its label file last; frames of a video must come in order."""
         source = image.source
         if self._video is not None and self._video.source != source:
             self.close()
+        if source == self._last_refused:  # a further frame of it
+            return False
         if source.is_video and self._video is None:
             self._video = _VideoInProgress(source, self.folder)
+        try:
+            self._write_image_files(image, faces)
+        except PlaceTakenError as error:
+            self._refuse(source, error)
+            return False
+        return True
+
+    def _refuse(self, source: Source, error: PlaceTakenError) -> None:
+        """Gives up an image or video, and the others go on."""
+        if self._video is not None:
+            self._video.close(complete=False)
+            self._video = None
+        self._last_refused = source
+        self._refused.append(UnreadableImage(source, str(error)))
+
+    def _write_image_files(self, image: Image, faces: FaceDetections) -> None:
+        source = image.source
         stamp = source.stamp
         if self.settings.visualize:
             self._save(self.drawing(source), draw_faces(original_of(image), faces), stamp)
@@ -120,18 +146,24 @@ class EachResults(Results):
         for shard in part.sources:
             if isinstance(shard, Shard):
                 names = self._members.pop(shard.name, [])
-                self.folder.write_json(self._member_list(shard), names, source=shard.stamp)
+                try:
+                    self.folder.write_json(self._member_list(shard), names, source=shard.stamp)
+                except PlaceTakenError as error:
+                    self._refuse(shard, error)
 
     def close(self, *, complete: bool = True) -> None:
         """Ends the video in progress, if there is one; where not all frames have come, it does not count as done."""
         if self._video is None:
             return
         video, self._video = self._video, None
-        video.close(complete=complete)
-        if complete:
-            content = {"file_name": video.source.name, "num_frames": video.num_frames}
-            path = self.labels(video.source.name)
-            self.folder.write_text(path, json.dumps(content), source=video.source.stamp)
+        try:
+            video.close(complete=complete)
+            if complete:
+                content = {"file_name": video.source.name, "num_frames": video.num_frames}
+                path = self.labels(video.source.name)
+                self.folder.write_text(path, json.dumps(content), source=video.source.stamp)
+        except PlaceTakenError as error:
+            self._refuse(video.source, error)
 
     def read_back(self, work: Work) -> FaceTable:
         """The detections of finished images and frames, read from their label files."""

@@ -35,6 +35,11 @@ class PartResults(Results):
         super().__init__(folder, settings)
         self._progress: _PartInProgress | None = None
 
+    @classmethod
+    def places(cls, settings: InferSettings) -> list[str]:  # noqa: ARG003
+        """The folders of parts and of their errors."""
+        return [f"{PARTS_FOLDER}/", "errors/"]
+
     def path(self, number: int) -> Path:
         """Where a part lies."""
         return self.folder.root / PARTS_FOLDER / f"part-{number:05d}{PART_SUFFIXES[self.settings.part_format]}"
@@ -54,7 +59,7 @@ class PartResults(Results):
         """Opens the file of a part."""
         self._progress = _PartInProgress(self.path(part.number), part, self.folder, self.settings)
 
-    def write(self, image: Image, faces: FaceDetections) -> None:
+    def write(self, image: Image, faces: FaceDetections) -> bool:
         """Adds an image to its part."""
         source = image.source
         name = image.name.removeprefix(f"{source.shard}/") if source.shard else image.name
@@ -64,6 +69,7 @@ class PartResults(Results):
             crops = [encode_image(Path("crop.jpg"), crop) for crop in aligned]
         row = ImageRow(name, source.shard, image.resizer.original_size, faces, crops)
         self._current.rows.add(image.position, row, is_frame=source.is_video)
+        return True
 
     def write_failure(self, failure: UnreadableImage) -> None:
         """Notes what cannot be read among the errors of its part."""
