@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Keeps the garbage collector off what is imported within: a million objects, and all of them stay.
+    """Keeps the garbage collector and Ctrl-C off what is imported within.
 
-    It looks through none of them later either.
+    The collector would look through a million objects that all stay, then and later. An exception that Ctrl-C or
+    SIGTERM raises would come up within an import, where some libraries catch it; the process ends at once instead.
     """
     num_modules = len(sys.modules)
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM) if is_main}
+    for number in before:
+        signal.signal(number, _end)
     gc.disable()
     try:
         yield
@@ -22,3 +31,9 @@ def loading() -> Iterator[None]:
         if len(sys.modules) > num_modules:
             gc.freeze()
         gc.enable()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    os._exit(128 + number)

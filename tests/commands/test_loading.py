@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -39,6 +40,21 @@ def test_a_failing_import_leaves_the_collector_on() -> None:
     with pytest.raises(ModuleNotFoundError), loading():
         import_module("no_such_module")
     assert gc.isenabled()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_process_even_where_a_library_would_catch_it(
+    number: signal.Signals, status: int, tmp_path: Path
+) -> None:
+    swallow = f"import os\ntry:\n    os.kill(os.getpid(), {int(number)})\nexcept BaseException:\n    pass\n"
+    (tmp_path / "swallowing.py").write_text(swallow)
+    program = (
+        "from retinaface_cli.commands.loading import loading\nwith loading():\n    import swallowing\nprint('went on')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
 
 
 @pytest.mark.parametrize("command", ["infer", "train", "evaluate", "export"])
