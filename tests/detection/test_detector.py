@@ -204,7 +204,9 @@ def test_devices_that_are_not_there_are_refused(tmp_path: Path) -> None:
 def test_auto_takes_the_fastest_backend_that_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
     assert resolve_backend("auto", cpu, "32") == "openvino"
-    assert resolve_backend("auto", gpu, "32") == "torch"
+    assert resolve_backend("auto", cpu, "32", in_parallel=True) == "onnx"
+    assert resolve_backend("auto", cpu, "bf16", in_parallel=True) == "openvino"
+    assert resolve_backend("auto", gpu, "32", in_parallel=True) == "torch"
     assert resolve_backend("torch", cpu, "32") == "torch"
     with pytest.raises(SettingsError, match="openvino runs on the CPU, not on cuda"):
         resolve_backend("openvino", gpu, "32")
