@@ -22,6 +22,13 @@ _UPRIGHT_FORMATS = ("TIFF",)
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """JPEG segments that begin a frame and hold its size: SOF0 to SOF15 without DHT, JPG and DAC."""
 
+_JPEG_START = b"\xff\xd8"
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_EXIF_START = b"Exif\0\0"
+_MAX_EXIF_BYTES = 1 << 20
+_MAX_CHUNKS = 1 << 16
+"""Chunks of a PNG that are looked at."""
+
 _SHORT, _LONG = 3, 4
 """Types of numbers in EXIF; some cameras write the orientation as a LONG."""
 
@@ -64,15 +71,19 @@ def read_orientation(data: bytes) -> int:
 
 
 def _read_head(file: BinaryIO) -> _Head | None:
-    head = _read_jpeg(file) if file.read(2) == b"\xff\xd8" else None
+    start = file.read(len(_PNG_START))
+    if start == _PNG_START:
+        head = _read_png(file)
+    elif start[:2] == _JPEG_START:
+        file.seek(len(_JPEG_START))
+        head = _read_jpeg(file)
+    else:
+        head = None
     return head or _read_other(file)
 
 
 def count_pixels(data: bytes) -> int | None:
     """Pixels that the head of an image promises, without decoding it; None for broken files."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) >= 24:
-        width, height = struct.unpack_from(">II", data, 16)
-        return int(width * height)
     head = _read_head(io.BytesIO(data))
     return None if head is None else head.size[0] * head.size[1]
 
@@ -93,9 +104,29 @@ def _read_jpeg(file: BinaryIO) -> _Head | None:
             return _Head((height, width), orientation) if height and width else None
         if head[1] == 0xE1:
             segment = file.read(length)
-            orientation = _exif_orientation(segment) if segment[:6] == b"Exif\0\0" and orientation == 1 else orientation
+            orientation = _exif_orientation(segment) if segment[:6] == _EXIF_START and orientation == 1 else orientation
         else:
             file.seek(length, 1)
+
+
+def _read_png(file: BinaryIO) -> _Head | None:
+    """Walks the chunks of a PNG, behind its first eight bytes; Pillow would decode all pixels, to look behind them."""
+    size, orientation = (0, 0), 1
+    for _ in range(_MAX_CHUNKS):
+        head = file.read(8)
+        if len(head) < 8 or head[4:] == b"IEND":
+            break
+        length, kind = struct.unpack(">I4s", head)
+        if kind in (b"IHDR", b"eXIf"):
+            data = file.read(min(length, _MAX_EXIF_BYTES))
+            length -= len(data)
+            if kind == b"eXIf":
+                orientation = _exif_orientation(_EXIF_START + data)
+            elif len(data) >= 8:
+                width, height = struct.unpack_from(">II", data)
+                size = height, width
+        file.seek(length + 4, 1)  # a checksum ends each chunk
+    return _Head(size, orientation) if all(size) else None
 
 
 def _exif_orientation(segment: bytes) -> int:

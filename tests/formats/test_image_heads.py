@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import struct
+import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from retinaface_cli.data.preprocessing import load_rgb
 from retinaface_cli.formats.image_heads import count_pixels, read_size_from_head
@@ -105,6 +106,34 @@ def test_size_and_pixels_are_turned_alike_in_every_format(suffix: str, orientati
     path = write(tmp_path / f"a{suffix}", orientation=orientation)
     size = read_size_from_head(path)
     assert size == load_rgb(path).shape[:2] == ((60, 40) if orientation > 4 else (40, 60))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".avif"])
+def test_no_pixel_is_decoded_for_a_size(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / f"a{suffix}", orientation=6)
+
+    def refuse(image: ImageFile.ImageFile) -> None:
+        raise AssertionError(f"{image.format} is decoded")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", refuse)
+    assert read_size_from_head(path) == (60, 40)
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def test_exif_behind_the_pixels_of_a_png_counts_and_what_follows_its_end_does_not(tmp_path: Path) -> None:
+    plain = write(tmp_path / "a.png").read_bytes()
+    end = png_chunk(b"IEND", b"")
+    exif = png_chunk(b"eXIf", b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0))
+    body = plain[: plain.index(end)]
+    (tmp_path / "behind.png").write_bytes(body + exif + end)
+    (tmp_path / "after.png").write_bytes(body + end + exif)
+    (tmp_path / "cut.png").write_bytes(body[:50])
+    assert read_size_from_head(tmp_path / "behind.png") == load_rgb(tmp_path / "behind.png").shape[:2] == (60, 40)
+    assert read_size_from_head(tmp_path / "after.png") == load_rgb(tmp_path / "after.png").shape[:2] == (40, 60)
+    assert read_size_from_head(tmp_path / "cut.png") == (40, 60)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
