@@ -93,7 +93,7 @@ def vote_boxes(
 ) -> Float[Tensor, "M V"]:
     """Means of coordinates over each kept box and those that were dropped for it, weighted by score.
 
-    After Gidaris and Komodakis, 2015 (arXiv 1505.01749, section 5).
+    After Gidaris and Komodakis, 2015 (arXiv 1505.01749, section 5). Tensors are on the CPU.
 
     Args:
         values: V coordinates of each of K candidates: box, landmarks, or both, in pixels.
