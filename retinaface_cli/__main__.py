@@ -16,7 +16,7 @@ def main() -> None:
     try:
         run()
     finally:
-        gc.freeze()  # what is left goes with the process; to look through it takes a second
+        gc.unfreeze()  # see loading; some libraries complain of what is never collected
 
 
 if __name__ == "__main__":

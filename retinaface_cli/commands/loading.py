@@ -16,7 +16,7 @@ from typing import NoReturn
 def loading() -> Iterator[None]:
     """Keeps the garbage collector and Ctrl-C off what is imported within.
 
-    The collector would look through a million objects that all stay, then and later. An exception that Ctrl-C or
+    The collector would look through a million objects that all stay, again and again. An exception that Ctrl-C or
     SIGTERM raises would come up within an import, where some libraries catch it; the process ends at once instead.
     """
     num_modules = len(sys.modules)
