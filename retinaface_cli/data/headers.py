@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import BinaryIO
 
-from retinaface_cli.data.pixel_budget import PixelBudget, promised_pixels
+from retinaface_cli.data.pixel_budget import PixelBudget, pixels_of
 from retinaface_cli.data.sources import Source
 from retinaface_cli.errors import ImageReadError
 from retinaface_cli.formats.image_heads import read_size
@@ -17,12 +17,12 @@ _TAIL_BYTES = 4096
 """Some cameras and editors write a few bytes behind the end mark; where it is not found here, the file is decoded."""
 
 
-def read_image_size(source: Source, budget: PixelBudget | None = None) -> tuple[int, int]:
+def read_image_size(source: Source, budget: PixelBudget) -> tuple[int, int]:
     """(height, width) of an image in pixels, upright by its EXIF orientation, as it would be decoded.
 
     Args:
         source: the image.
-        budget: of all threads that call this, for images that must be decoded; None: this is the only one.
+        budget: of all threads that call this, for images that must be decoded.
 
     Raises:
         ImageReadError: missing, no image, or truncated.
@@ -31,7 +31,7 @@ def read_image_size(source: Source, budget: PixelBudget | None = None) -> tuple[
         size = read_size(file)
         if _is_whole(file, source.place) and size is not None:
             return size
-    with (budget or PixelBudget()).hold(promised_pixels(source)):
+    with budget.hold(pixels_of(size)):
         height, width = source.load_rgb().shape[:2]
     return height, width
 

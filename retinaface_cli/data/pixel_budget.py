@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Condition
 
 from retinaface_cli.data.sources import Source
 from retinaface_cli.errors import ImageReadError
-from retinaface_cli.formats.image_heads import count_pixels
+from retinaface_cli.formats.image_heads import read_size
 
 MAX_PIXELS_AT_ONCE = 150_000_000
 """Pixels that are held at the same time: 450 MB as RGB, and as much again while they are converted."""
@@ -45,10 +46,13 @@ def promised_pixels(source: Source, data: bytes | None = None) -> int:
         source: the image.
         data: its bytes, where they have been read already.
     """
-    if data is not None:
-        return count_pixels(data) or _UNKNOWN_PIXELS
     try:
-        size = source.read_size()
+        size = source.read_size() if data is None else read_size(io.BytesIO(data))
     except ImageReadError:
         return 0
+    return pixels_of(size)
+
+
+def pixels_of(size: tuple[int, int] | None) -> int:
+    """Pixels of an image of (height, width), or what stands for them where the size is not known."""
     return _UNKNOWN_PIXELS if size is None else size[0] * size[1]

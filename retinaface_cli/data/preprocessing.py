@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from retinaface_cli.errors import ImageReadError, shown
 from retinaface_cli.faces import FaceDetections, FloatArray
 from retinaface_cli.files.reading import read_bytes
-from retinaface_cli.formats.image_heads import count_pixels, read_orientation, read_size
+from retinaface_cli.formats.image_heads import ImageHead, read_head
 from retinaface_cli.settings.detection import DetectionSettings
 
 RgbImage = npt.NDArray[np.uint8]
@@ -53,14 +54,14 @@ def load_rgb(path: str | Path, *, reduction: int = 1) -> RgbImage:
     return decode_rgb(read_image_bytes(Path(path)), name=shown(path), reduction=reduction)
 
 
-def decode_rgb(data: bytes, *, name: str, reduction: int = 1) -> RgbImage:
-    """Decodes the bytes of an image file; see load_rgb. `name` is for the error."""
+def decode_rgb(data: bytes, *, name: str, reduction: int = 1, head: ImageHead | None = None) -> RgbImage:
+    """Decodes the bytes of an image file; see load_rgb. `name` is for the error, `head` what has been read before."""
     if not data:
         raise ImageReadError(f"{name}: the file is empty")
     if data.startswith(_JPEG_START) and _JPEG_END not in data[-max(len(data) // 2, 2) :]:
         raise ImageReadError(f"{name}: the JPEG is truncated ({len(data)} bytes)")
-    num_pixels = count_pixels(data)
-    if num_pixels is not None and num_pixels > MAX_PIXELS:
+    head = head or read_head(io.BytesIO(data))
+    if head is not None and (num_pixels := head.size[0] * head.size[1]) > MAX_PIXELS:
         raise ImageReadError(f"{name}: {num_pixels} pixels are too many (at most {MAX_PIXELS})")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), REDUCTIONS[reduction] | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -68,7 +69,8 @@ def decode_rgb(data: bytes, *, name: str, reduction: int = 1) -> RgbImage:
         raise ImageReadError(f"{name}: cannot be decoded ({error.err})") from None
     if image is None:
         raise ImageReadError(f"{name}: not an image that can be decoded, or a broken one ({len(data)} bytes)")
-    return _turn_upright(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), read_orientation(data))  # type: ignore[arg-type]
+    rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    return _turn_upright(rgb, 1 if head is None else head.orientation)  # type: ignore[arg-type]
 
 
 class ScaledImage(NamedTuple):
@@ -95,12 +97,14 @@ def decode_at_scale(data: bytes, scale: TestScale, *, name: str, keep_original: 
     Raises:
         ImageReadError: see load_rgb and Resizer.resize.
     """
-    size = read_size(io.BytesIO(data)) if data.startswith(_JPEG_START) else None
+    head = read_head(io.BytesIO(data))
+    decode = partial(decode_rgb, data, name=name, head=head)
+    size = head.size if head is not None and data.startswith(_JPEG_START) else None
     reduction = 1 if size is None else Resizer.for_scale(size, scale).reduction
-    image = decode_rgb(data, name=name, reduction=reduction)
+    image = decode(reduction=reduction)
     if size != (image.shape[0] * reduction, image.shape[1] * reduction) and reduction > 1:
-        reduction, image = 1, decode_rgb(data, name=name)  # the head and the decoder do not agree
-    original = decode_rgb(data, name=name) if keep_original and reduction > 1 else image
+        reduction, image = 1, decode(reduction=1)  # the head and the decoder do not agree
+    original = decode(reduction=1) if keep_original and reduction > 1 else image
     resizer = Resizer.for_scale((image.shape[0] * reduction, image.shape[1] * reduction), scale)
     return ScaledImage(resizer.resize(image), resizer, original if keep_original else None)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import warnings
 from pathlib import Path
@@ -35,11 +34,22 @@ _SHORT, _LONG = 3, 4
 _PILLOW_BOUND = Lock()
 
 
-class _Head(NamedTuple):
-    """(height, width) as the pixels are stored, and the EXIF orientation, 1 to 8."""
+class ImageHead(NamedTuple):
+    """What stands before the pixels of an image.
 
-    size: tuple[int, int]
+    Attributes:
+        stored_size: (height, width) as the pixels are stored.
+        orientation: of EXIF, 1 to 8, by which they are to be turned; 1: they are upright.
+    """
+
+    stored_size: tuple[int, int]
     orientation: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the upright image."""
+        height, width = self.stored_size
+        return (width, height) if self.orientation in _TURNED else (height, width)
 
 
 def read_size_from_head(path: Path) -> tuple[int, int] | None:
@@ -57,20 +67,12 @@ def read_size_from_head(path: Path) -> tuple[int, int] | None:
 
 def read_size(file: BinaryIO) -> tuple[int, int] | None:
     """(height, width) of an image in an open file; see read_size_from_head."""
-    head = _read_head(file)
-    if head is None:
-        return None
-    height, width = head.size
-    return (width, height) if head.orientation in _TURNED else (height, width)
+    head = read_head(file)
+    return None if head is None else head.size
 
 
-def read_orientation(data: bytes) -> int:
-    """The EXIF orientation, 1 to 8, by which the stored pixels of an image are to be turned; 1: they are upright."""
-    head = _read_head(io.BytesIO(data))
-    return 1 if head is None else head.orientation
-
-
-def _read_head(file: BinaryIO) -> _Head | None:
+def read_head(file: BinaryIO) -> ImageHead | None:
+    """The head of an image in an open file, without decoding it; None if it is no image or its head is broken."""
     start = file.read(len(_PNG_START))
     if start == _PNG_START:
         head = _read_png(file)
@@ -82,13 +84,7 @@ def _read_head(file: BinaryIO) -> _Head | None:
     return head or _read_other(file)
 
 
-def count_pixels(data: bytes) -> int | None:
-    """Pixels that the head of an image promises, without decoding it; None for broken files."""
-    head = _read_head(io.BytesIO(data))
-    return None if head is None else head.size[0] * head.size[1]
-
-
-def _read_jpeg(file: BinaryIO) -> _Head | None:
+def _read_jpeg(file: BinaryIO) -> ImageHead | None:
     """Walks the segments of a JPEG up to its frame, behind the first two bytes."""
     orientation = 1
     while True:
@@ -101,7 +97,7 @@ def _read_jpeg(file: BinaryIO) -> _Head | None:
             if len(frame) < 5:
                 return None
             height, width = struct.unpack(">HH", frame[1:])
-            return _Head((height, width), orientation) if height and width else None
+            return ImageHead((height, width), orientation) if height and width else None
         if head[1] == 0xE1:
             segment = file.read(length)
             orientation = _exif_orientation(segment) if segment[:6] == _EXIF_START and orientation == 1 else orientation
@@ -109,7 +105,7 @@ def _read_jpeg(file: BinaryIO) -> _Head | None:
             file.seek(length, 1)
 
 
-def _read_png(file: BinaryIO) -> _Head | None:
+def _read_png(file: BinaryIO) -> ImageHead | None:
     """Walks the chunks of a PNG, behind its first eight bytes; Pillow would decode all pixels, to look behind them."""
     size, orientation = (0, 0), 1
     for _ in range(_MAX_CHUNKS):
@@ -126,7 +122,7 @@ def _read_png(file: BinaryIO) -> _Head | None:
                 width, height = struct.unpack_from(">II", data)
                 size = height, width
         file.seek(length + 4, 1)  # a checksum ends each chunk
-    return _Head(size, orientation) if all(size) else None
+    return ImageHead(size, orientation) if all(size) else None
 
 
 def _exif_orientation(segment: bytes) -> int:
@@ -147,7 +143,7 @@ def _exif_orientation(segment: bytes) -> int:
     return 1
 
 
-def _read_other(file: BinaryIO) -> _Head | None:
+def _read_other(file: BinaryIO) -> ImageHead | None:
     """Any other image, by Pillow, which decodes no pixels."""
     from PIL import Image  # seldom needed, and slow to import
 
@@ -164,7 +160,7 @@ def _read_other(file: BinaryIO) -> _Head | None:
                 orientation = 1 if image.format in _UPRIGHT_FORMATS else _pillow_orientation(image)
     except Exception:  # of any kind: each decoder of Pillow has its own for broken files
         return None
-    return _Head((height, width), orientation)
+    return ImageHead((height, width), orientation)
 
 
 def _open_large(file: BinaryIO) -> Image.Image:

@@ -146,8 +146,9 @@ class DetectionSettings(WeightsSettings):
     it, else 32."""
 
     backend: Annotated[Backend, Option(panel=DEVICE_PANEL)] = "auto"
-    """Library that runs the network; auto: on a CPU ONNX Runtime for 32 bits and OpenVINO for bf16, as far as they are
-    installed; else torch. An .onnx file runs in ONNX Runtime or OpenVINO, an .xml in OpenVINO."""
+    """Library that runs the network; auto: on a CPU ONNX Runtime for 32 bits (FaceDetector: OpenVINO) and OpenVINO for
+    bf16, as far as they are installed; else torch. An .onnx file runs in ONNX Runtime or OpenVINO, an .xml in
+    OpenVINO."""
 
     @property
     def test_scale(self) -> str:

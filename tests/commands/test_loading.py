@@ -17,6 +17,7 @@ from retinaface_cli.commands.loading import loading
 def test_the_collector_pauses_while_modules_are_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "imported_once.py").write_text("import gc\nwas_enabled = gc.isenabled()\n")
     monkeypatch.syspath_prepend(str(tmp_path))
+    gc.unfreeze()
     with loading():
         module = import_module("imported_once")
     try:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from retinaface_cli.data.headers import read_image_size
+from retinaface_cli.data.pixel_budget import PixelBudget
 from retinaface_cli.data.preprocessing import load_rgb
 from retinaface_cli.data.sources import Source
 from retinaface_cli.errors import ImageReadError
@@ -34,19 +35,19 @@ def with_preview(jpeg: bytes) -> bytes:
 def test_the_size_from_the_head_is_that_of_the_decoded_image(tmp_path: Path, kind: str, orientation: int) -> None:
     path = tmp_path / f"a.{kind.lower()}"
     path.write_bytes(encoded(kind, orientation=orientation))
-    assert read_image_size(Source(path, path.name)) == load_rgb(path).shape[:2]
+    assert read_image_size(Source(path, path.name), PixelBudget()) == load_rgb(path).shape[:2]
 
 
 def test_a_jpeg_on_its_side_is_higher_than_wide(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(encoded("JPEG", orientation=6))
-    assert read_image_size(Source(path, path.name)) == (64, 40)
+    assert read_image_size(Source(path, path.name), PixelBudget()) == (64, 40)
 
 
 def test_bytes_behind_the_end_of_a_jpeg_do_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(encoded("JPEG") + bytes(3000))
-    assert read_image_size(Source(path, path.name)) == (40, 64)
+    assert read_image_size(Source(path, path.name), PixelBudget()) == (40, 64)
 
 
 @pytest.mark.parametrize(
@@ -67,9 +68,9 @@ def test_what_is_no_whole_image_is_reported_by_name(tmp_path: Path, content: byt
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
     with pytest.raises(ImageReadError, match=message):
-        read_image_size(Source(path, path.name))
+        read_image_size(Source(path, path.name), PixelBudget())
 
 
 def test_a_missing_image_is_reported_by_name(tmp_path: Path) -> None:
     with pytest.raises(ImageReadError, match=r"b\.jpg: cannot be read \(No such file"):
-        read_image_size(Source(tmp_path / "b.jpg", "b.jpg"))
+        read_image_size(Source(tmp_path / "b.jpg", "b.jpg"), PixelBudget())

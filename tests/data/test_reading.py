@@ -123,14 +123,14 @@ class DecodedPixels:
         self._meeting = threading.Event()
         monkeypatch.setattr(preprocessing, "decode_rgb", self)
 
-    def __call__(self, data: bytes, *, name: str, reduction: int = 1) -> RgbImage:
+    def __call__(self, data: bytes, **options: Any) -> RgbImage:
         with self._lock:
             self._now += self._num_pixels
             self.most_at_once = max(self.most_at_once, self._now)
             if self._now > self._num_pixels:
                 self._meeting.set()
         self._meeting.wait(0.2)  # lets another thread come in, if it may
-        image = decode_rgb(data, name=name, reduction=reduction)
+        image = decode_rgb(data, **options)
         with self._lock:
             self._now -= self._num_pixels
             self._held = [*(one for one in self._held if one() is not None), weakref.ref(image)]
@@ -244,10 +244,10 @@ def test_an_error_of_the_decoder_ends_the_reading(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(reading, "MAX_PIXELS_AT_ONCE", 15_000)
     sources = make_large_images(tmp_path, ".png", 6)
 
-    def decode(data: bytes, *, name: str, reduction: int) -> RgbImage:
+    def decode(data: bytes, *, name: str, **options: Any) -> RgbImage:
         if name.endswith("2.png"):
             raise MemoryError
-        return decode_rgb(data, name=name, reduction=reduction)
+        return decode_rgb(data, name=name, **options)
 
     monkeypatch.setattr(preprocessing, "decode_rgb", decode)
     images = read_images(sources, TestScale(long_side=32), num_workers=4, keep_original=True)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from retinaface_cli.data.headers import read_image_size
+from retinaface_cli.data.pixel_budget import PixelBudget
 from retinaface_cli.data.preprocessing import load_rgb
 from retinaface_cli.data.sources import Source
 from tests.fuzz.mutation import is_refused, mutated_files, numbers_of_cases
@@ -40,8 +41,8 @@ def test_images_with_wrong_bytes_are_decoded_or_refused(suffix: str, tmp_path: P
         def compare(path: Path = path) -> None:
             image = load_rgb(path)
             assert image.ndim == 3 and image.dtype == np.uint8
-            assert read_image_size(Source(path, path.name)) == image.shape[:2]
+            assert read_image_size(Source(path, path.name), PixelBudget()) == image.shape[:2]
 
         is_refused(compare)
-        is_refused(partial(read_image_size, Source(path, path.name)))
+        is_refused(partial(read_image_size, Source(path, path.name), PixelBudget()))
     assert sorted(path.name for path in tmp_path.iterdir()) == names

@@ -70,10 +70,10 @@ def resolve_backend(
     if backend == "torch" or (backend == "auto" and device.type != "cpu"):
         return "torch"
     if backend == "auto":
-        usable: list[Backend] = ["openvino"] if is_installed("openvino") else []
-        if precision == "32" and is_installed("onnx") and importlib.util.find_spec("onnx"):  # which writes the graph
-            usable.insert(0 if in_parallel else len(usable), "onnx")
-        return next(iter(usable), "torch")
+        fastest: list[Backend] = ["onnx", "openvino"] if in_parallel else ["openvino", "onnx"]
+        if precision != "32" or importlib.util.find_spec("onnx") is None:  # the package that writes the graph down
+            fastest.remove("onnx")
+        return next(filter(is_installed, fastest), "torch")
     if device.type != "cpu":
         raise SettingsError(f"backend {backend} runs on the CPU, not on {device.type}; take torch, or device cpu")
     if not is_installed(backend):
@@ -127,7 +127,7 @@ def build_forward_pass(
     resolved = resolve_backend(settings.backend, device, precision, in_parallel=in_parallel)
     if resolved == "torch":
         return TorchForward(weights, device=device, precision=precision, in_parallel=in_parallel)
-    # padding takes up to a fourth of a graph's time; before it comes the mean, which an image may be padded with
+    # padding in the graph costs a twentieth of its time; an image is padded with the mean, which must be in whole steps
     is_padded = all(value.is_integer() for value in weights.network.preprocessing.mean)
     family = family_of(weights.network, is_padded=is_padded)
     if resolved == "openvino":
