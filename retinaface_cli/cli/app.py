@@ -1,4 +1,4 @@
-"""The application: registers the commands, and turns errors that a user can act on into `error: ...` on stderr."""
+"""The application: names the commands, and turns errors that a user can act on into `error: ...` on stderr."""
 
 from __future__ import annotations
 
@@ -6,30 +6,61 @@ import errno
 import os
 import signal
 import sys
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Annotated, NoReturn
+from importlib import import_module
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from retinaface_cli.cli import convert_labels, evaluate, export, infer, train, visualize
-from retinaface_cli.cli.help import HelpfulGroup
-from retinaface_cli.cli.options import add_command, dashed
+from retinaface_cli.cli.help import HelpfulGroup, dashed
 from retinaface_cli.errors import RetinaFaceError, shown
-from retinaface_cli.settings.conversion import ConversionSettings
-from retinaface_cli.settings.detection import InferSettings
-from retinaface_cli.settings.evaluation import EvaluateSettings
-from retinaface_cli.settings.export import ExportSettings
-from retinaface_cli.settings.training import TrainSettings
-from retinaface_cli.settings.visualization import VisualizeSettings
 from retinaface_cli.version import __version__
 
 _HELP = "Find faces and their five landmarks with RetinaFace networks, and train, score and show them."
+_COMMANDS = {
+    "convert-labels": "Turn labels of any known format into those that train and evaluate read, and tell what is in "
+    "them.",
+    "infer": "Find the faces of images and videos: boxes, scores and five landmarks, as JSON and, if wished, drawn.",
+    "train": "Train a face detector on WIDER FACE or on your own faces, or fine-tune a published one.",
+    "evaluate": "Score detections against true faces: AP as WIDER FACE, COCO and VOC have it, and landmark errors.",
+    "export": "Write a network as an ONNX or OpenVINO file, for infer -w and for other programs.",
+    "visualize": "Draw true faces, detected faces or both on images, make contact sheets of them, or hide the faces.",
+}
+"""The first line of each command's help."""
+
 _MAX_LINE = 2000
 _ADVICE_WHEN_FULL = "; make room, then run the command again, with --resume where it has that"
 
+
+class _CommandModules(Mapping[str, Any]):
+    """The commands by name; each is loaded when it is asked for, with the settings that it has."""
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in _COMMANDS:
+            raise KeyError(name)
+        return typer.main.get_command(import_module(f"retinaface_cli.cli.{name.replace('-', '_')}").app)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_COMMANDS)
+
+    def __len__(self) -> int:
+        return len(_COMMANDS)
+
+
+class _Commands(HelpfulGroup):
+    """The commands of the application."""
+
+    help_lines = _COMMANDS
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = _CommandModules()  # type: ignore[assignment]
+
+
 app = typer.Typer(
     name="retinaface",
-    cls=HelpfulGroup,
+    cls=_Commands,
     help=_HELP,
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -51,21 +82,6 @@ def retinaface(
     ] = False,
 ) -> None:
     """The options before the command."""
-
-
-add_command(
-    app,
-    convert_labels.convert_labels,
-    ConversionSettings,
-    convert_labels.EXAMPLES,
-    without=("output",),
-    no_args_is_help=True,
-)
-add_command(app, infer.infer, InferSettings, infer.EXAMPLES, no_args_is_help=True)
-add_command(app, train.train, TrainSettings, train.EXAMPLES, no_args_is_help=True, command_class=train.TrainCommand)
-add_command(app, evaluate.evaluate, EvaluateSettings, evaluate.EXAMPLES)
-add_command(app, export.export, ExportSettings, export.EXAMPLES, no_args_is_help=True)
-add_command(app, visualize.visualize, VisualizeSettings, visualize.EXAMPLES, no_args_is_help=True)
 
 
 def main() -> None:

@@ -6,8 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from retinaface_cli.cli.options import Outcome
+from retinaface_cli.cli.options import Outcome, make_app
 from retinaface_cli.commands.console import CommandConsole
+from retinaface_cli.settings.base import validate_settings
+from retinaface_cli.settings.conversion import ConversionSettings
 
 EXAMPLES = (
     "retinaface convert-labels wider/ train.json --split train",
@@ -33,9 +35,10 @@ def convert_labels(
     if len(paths) < (1 if dry_run else 2):
         raise typer.BadParameter("give at least one SOURCE and OUT, or --dry-run", ctx=ctx, param_hint="SOURCE... OUT")
     from retinaface_cli.commands.convert_labels.run import run
-    from retinaface_cli.settings.base import validate_settings
-    from retinaface_cli.settings.conversion import ConversionSettings
 
     if not dry_run:
         given |= {"sources": paths[:-1], "output": paths[-1]}
     return Outcome(run(validate_settings(ConversionSettings, given, source="options"), console=console))
+
+
+app = make_app(convert_labels, ConversionSettings, EXAMPLES, without=("output",), no_args_is_help=True)

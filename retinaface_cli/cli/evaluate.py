@@ -6,9 +6,11 @@ from typing import Any
 
 import typer
 
-from retinaface_cli.cli.options import Outcome
+from retinaface_cli.cli.options import Outcome, make_app
 from retinaface_cli.commands.console import CommandConsole
 from retinaface_cli.commands.loading import loading
+from retinaface_cli.settings.base import validate_settings
+from retinaface_cli.settings.evaluation import EvaluateSettings
 
 EXAMPLES = (
     "retinaface evaluate --predictions out/ --labels wider/ground_truth",
@@ -23,8 +25,6 @@ def evaluate(ctx: typer.Context, given: dict[str, Any], console: CommandConsole)
     """Score detections against true faces: AP as WIDER FACE, COCO and VOC have it, and landmark errors."""
     with loading():
         from retinaface_cli.commands.evaluate import run as command
-    from retinaface_cli.settings.base import validate_settings
-    from retinaface_cli.settings.evaluation import EvaluateSettings
 
     if not given.keys() & {"training", "predictions", "labels", "weights"}:
         with loading():
@@ -38,3 +38,6 @@ def evaluate(ctx: typer.Context, given: dict[str, Any], console: CommandConsole)
         given["training"] = newest
     report = command.run(validate_settings(EvaluateSettings, given, source="evaluate"), console=console)
     return None if report is None else Outcome({"folder": str(report.output), **report.content})
+
+
+app = make_app(evaluate, EvaluateSettings, EXAMPLES)

@@ -6,9 +6,11 @@ from typing import Any
 
 import typer
 
-from retinaface_cli.cli.options import Outcome
+from retinaface_cli.cli.options import Outcome, make_app
 from retinaface_cli.commands.console import CommandConsole
 from retinaface_cli.commands.loading import loading
+from retinaface_cli.settings.base import validate_settings
+from retinaface_cli.settings.export import ExportSettings
 
 EXAMPLES = (
     "retinaface export mobilenet0.25 -o face.onnx",
@@ -26,11 +28,12 @@ def export(_ctx: typer.Context, given: dict[str, Any], console: CommandConsole) 
     """
     with loading():
         from retinaface_cli.commands.export import run
-    from retinaface_cli.settings.base import validate_settings
-    from retinaface_cli.settings.export import ExportSettings
 
     settings = validate_settings(ExportSettings, given, source="export")
     difference = run(settings, console=console)
     files = [{"path": str(file), "bytes": file.stat().st_size} for file in settings.files]
     facts = {"folder": str(settings.files[0].parent), "files": files}
     return Outcome({**facts, "difference": {"score": difference.score, "pixels": difference.pixels}})
+
+
+app = make_app(export, ExportSettings, EXAMPLES, no_args_is_help=True)

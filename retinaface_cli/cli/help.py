@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -33,6 +33,7 @@ class _Helpful:
     """Help in two columns, so that names and values are never cut off, and with an example a line."""
 
     examples: tuple[str, ...] = ()
+    help_lines: Mapping[str, str] = {}
     collect_usage_pieces: Any
     get_params: Any
     help: str | None
@@ -61,8 +62,7 @@ class _Helpful:
 
     def _list_entries(self, ctx: Any) -> Iterator[_Entry]:
         """Arguments, options without a panel, those of the panels, and --help."""
-        commands = getattr(self, "commands", {}).items()
-        entries = [_Entry(_COMMANDS, name, _paragraphs(command.help)[0]) for name, command in commands]
+        entries = [_Entry(_COMMANDS, name, line) for name, line in self.help_lines.items()]
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is None:
@@ -83,9 +83,18 @@ class HelpfulCommand(_Helpful, TyperCommand):
 
 
 class HelpfulGroup(_Helpful, TyperGroup):
-    """A group of commands with this help."""
+    """A group of commands with this help.
+
+    Attributes:
+        help_lines: by the name of the command.
+    """
 
     examples = ("retinaface infer photos/ --visualize", "retinaface infer --help")
+
+
+def dashed(token: str) -> str:
+    """Lets every option be written with underscores too (--max_size), as the older tools spelled them."""
+    return token.replace("_", "-")
 
 
 def _paragraphs(text: str | None) -> list[str]:

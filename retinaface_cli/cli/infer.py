@@ -7,10 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from retinaface_cli.cli.help import HELP_PANEL
-from retinaface_cli.cli.options import Outcome
+from retinaface_cli.cli.options import Outcome, make_app
 from retinaface_cli.commands.console import CommandConsole
 from retinaface_cli.commands.loading import loading
 from retinaface_cli.settings.base import Option, Settings
+from retinaface_cli.settings.detection import InferSettings
 
 EXAMPLES = (
     "retinaface infer photos/ --visualize",
@@ -73,3 +74,6 @@ def infer(
     report = command.run(settings, console=console)
     code = 1 if settings.strict and report.failures and report.is_first else report.exit_code
     return Outcome(report.describe() if report.is_first else None, code)
+
+
+app = make_app(infer, InferSettings, EXAMPLES, no_args_is_help=True)

@@ -15,7 +15,7 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from retinaface_cli.cli.help import HelpfulCommand
+from retinaface_cli.cli.help import HelpfulCommand, dashed
 from retinaface_cli.errors import RetinaFaceError, shown
 from retinaface_cli.settings.base import MessageSettings, Option, Settings, find_models, validate_settings
 
@@ -65,8 +65,7 @@ def list_options(schema: type[Settings], prefix: str = "") -> Iterator[SettingOp
             yield from list_options(groups[0], f"{prefix}{name}.")
 
 
-def add_command(
-    app: typer.Typer,
+def make_app(
     function: Callable[..., Outcome | None],
     schema: type[Settings],
     examples: tuple[str, ...],
@@ -74,14 +73,13 @@ def add_command(
     without: tuple[str, ...] = (),
     command_class: type[HelpfulCommand] = HelpfulCommand,
     **command_options: Any,
-) -> None:
-    """Adds a command whose options are the settings of a schema and the keyword parameters of a function.
+) -> typer.Typer:
+    """Makes an application of one command; its options are the settings of a schema and the parameters of a function.
 
     Args:
-        app: gets the command, under the name of the function and with its docstring as help.
         function: called with the context, the settings that were given (by dotted key), the console, and its own
             options: those of the settings `options`, and parameters of Typer; it returns what --json prints and the
-            exit code, or None.
+            exit code, or None. Its docstring is the help.
         schema: settings of the command.
         examples: command lines that stand below the help.
         without: settings that are no options.
@@ -118,11 +116,13 @@ def add_command(
     for one in options:
         for name in one.option.legacy:
             legacy[name.strip("-")] = (one.long_name if name.startswith("--") else one.option.short).strip("-")
+    app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
     app.command(
         cls=type("Command", (command_class,), {"examples": examples}),
         context_settings={"token_normalize_func": lambda token: legacy.get(dashed(token), dashed(token))},
         **command_options,
     )(command)
+    return app
 
 
 def _make_flag(flag: str) -> inspect.Parameter:
@@ -150,11 +150,6 @@ def _call(function: Callable[..., Outcome | None], messages: MessageSettings) ->
         print(json_bytes(outcome.facts).decode(), end="", flush=True)
     if outcome.exit_code:
         raise typer.Exit(outcome.exit_code)
-
-
-def dashed(token: str) -> str:
-    """Lets every option be written with underscores too (--max_size), as the older tools spelled them."""
-    return token.replace("_", "-")
 
 
 def _is_given(ctx: typer.Context, parameter: str) -> bool:

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from retinaface_cli.cli.help import HELP_PANEL, HelpfulCommand
-from retinaface_cli.cli.options import Outcome
+from retinaface_cli.cli.options import Outcome, make_app
 from retinaface_cli.commands.console import CommandConsole
 from retinaface_cli.commands.loading import loading
 from retinaface_cli.settings.base import Option, Settings
+from retinaface_cli.settings.training import TrainSettings
 
 EXAMPLES = (
     "retinaface train --init-config custom",
@@ -80,3 +81,6 @@ def train(
         from retinaface_cli.commands.train import run as command
 
     return Outcome(command.run(request, console=console.lines))
+
+
+app = make_app(train, TrainSettings, EXAMPLES, no_args_is_help=True, command_class=TrainCommand)

@@ -6,8 +6,10 @@ from typing import Any
 
 import typer
 
-from retinaface_cli.cli.options import Outcome
+from retinaface_cli.cli.options import Outcome, make_app
 from retinaface_cli.commands.console import CommandConsole
+from retinaface_cli.settings.base import validate_settings
+from retinaface_cli.settings.visualization import VisualizeSettings
 
 EXAMPLES = (
     "retinaface visualize photos/ --predictions runs/infer/1",
@@ -20,8 +22,9 @@ EXAMPLES = (
 def visualize(_ctx: typer.Context, given: dict[str, Any], console: CommandConsole) -> Outcome:
     """Draw true faces, detected faces or both on images, make contact sheets of them, or hide the faces."""
     from retinaface_cli.commands.visualize.run import run
-    from retinaface_cli.settings.base import validate_settings
-    from retinaface_cli.settings.visualization import VisualizeSettings
 
     report = run(validate_settings(VisualizeSettings, given, source="visualize"), console=console)
     return Outcome(report.describe(), report.exit_code)
+
+
+app = make_app(visualize, VisualizeSettings, EXAMPLES, no_args_is_help=True)

@@ -10,7 +10,7 @@ import typer
 from pydantic import BeforeValidator, Field
 from typer.testing import CliRunner
 
-from retinaface_cli.cli.options import add_command, list_options
+from retinaface_cli.cli.options import list_options, make_app
 from retinaface_cli.commands.console import CommandConsole
 from retinaface_cli.settings.base import Option, Settings
 from retinaface_cli.settings.detection import InferSettings
@@ -81,18 +81,11 @@ def app(called: list[dict[str, Any]]) -> typer.Typer:
         called.append({**given, "config": config})
         assert not console.is_verbose
 
-    def other(_ctx: typer.Context, given: dict[str, Any], console: CommandConsole) -> None:
-        """Do something else."""
-        assert not (given and console.is_verbose)
-
-    made = typer.Typer(rich_markup_mode="rich")
-    add_command(made, sample, SampleSettings, ("sample a -o out",))
-    add_command(made, other, BaseSettings, ("other",))
-    return made
+    return make_app(sample, SampleSettings, ("sample a -o out",))
 
 
 def run(app: typer.Typer, *arguments: str) -> str:
-    result = CliRunner(env={"COLUMNS": "120", "TERM": "dumb"}).invoke(app, ["sample", *arguments])
+    result = CliRunner(env={"COLUMNS": "120", "TERM": "dumb"}).invoke(app, [*arguments])
     assert result.exit_code == 0, result.output
     return result.output
 
@@ -129,8 +122,7 @@ def test_options_of_a_command_alone_come_as_settings() -> None:
         assert not (given or console.is_verbose)
         found.append(options)
 
-    made = typer.Typer()
-    add_command(made, alone, BaseSettings, ("alone",))
+    made = make_app(alone, BaseSettings, ("alone",))
     assert CliRunner().invoke(made, ["--rate", "0.25"]).exit_code == 0
     assert found == [InnerSettings(rate=0.25)]
 
@@ -153,7 +145,7 @@ def test_older_spellings_and_underscores_work(app: typer.Typer, called: list[dic
     ],
 )
 def test_what_a_setting_refuses_is_bad_usage(app: typer.Typer, arguments: list[str], message: str) -> None:
-    result = CliRunner(env={"COLUMNS": "120", "TERM": "dumb"}).invoke(app, ["sample", *arguments])
+    result = CliRunner(env={"COLUMNS": "120", "TERM": "dumb"}).invoke(app, [*arguments])
     assert result.exit_code == 2
     assert message in result.output
 
@@ -171,7 +163,7 @@ def test_the_help_says_type_default_and_what_empty_means(app: typer.Typer) -> No
 
 @pytest.mark.parametrize("columns", [60, 80, 140])
 def test_the_help_fits_its_terminal_and_cuts_no_name_off(app: typer.Typer, columns: int) -> None:
-    result = CliRunner(env={"COLUMNS": str(columns), "TERM": "dumb"}).invoke(app, ["sample", "--help"])
+    result = CliRunner(env={"COLUMNS": str(columns), "TERM": "dumb"}).invoke(app, ["--help"])
     assert max(map(len, result.output.splitlines())) <= columns
     assert "…" not in result.output
     for name in ("--output PATH", "--[no-]vote", "--kind a|b", "--json", "--help"):
