@@ -17,6 +17,9 @@ FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.intp]
 
+RgbImage = npt.NDArray[np.uint8]
+"""(H, W, 3), red first."""
+
 NUM_LANDMARKS = 5
 
 LANDMARK_NAMES = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")

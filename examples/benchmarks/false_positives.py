@@ -17,7 +17,8 @@ import numpy as np
 import skimage
 
 from retinaface_cli import FaceDetector
-from retinaface_cli.data.preprocessing import RgbImage, load_rgb
+from retinaface_cli.data.preprocessing import load_rgb
+from retinaface_cli.faces import RgbImage
 
 # fmt: off
 NAMES = (

@@ -40,7 +40,7 @@ import torch
 from rich.console import Console
 
 from retinaface_cli.commands.infer.run import run
-from retinaface_cli.data.preprocessing import Resizer, RgbImage, TestScale, decode_at_scale, load_rgb, read_image_bytes
+from retinaface_cli.data.preprocessing import Resizer, TestScale, decode_at_scale, load_rgb, read_image_bytes
 from retinaface_cli.data.reading import Image
 from retinaface_cli.data.sources import find_sources
 from retinaface_cli.detection.backends import build_forward_pass
@@ -48,6 +48,7 @@ from retinaface_cli.detection.rescoring import can_rescore
 from retinaface_cli.detection.results import RESULTS
 from retinaface_cli.detection.stages import settle
 from retinaface_cli.detection.weights import resolve_weights
+from retinaface_cli.faces import RgbImage
 from retinaface_cli.files.outputs import OutputFolder
 from retinaface_cli.model.checkpoints.loading import load_weights
 from retinaface_cli.model.postprocess import postprocess

@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from retinaface_cli.data.preprocessing import RgbImage
 from retinaface_cli.errors import SettingsError
-from retinaface_cli.faces import LANDMARK_MIRROR_ORDER, NUM_LANDMARKS, BoolArray, FaceLabels, FloatArray
+from retinaface_cli.faces import LANDMARK_MIRROR_ORDER, NUM_LANDMARKS, BoolArray, FaceLabels, FloatArray, RgbImage
 from retinaface_cli.settings.data import (
     AugmentationSettings,
     ColorSettings,

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from retinaface_cli.data.preprocessing import Resizer, RgbImage
-from retinaface_cli.faces import FaceLabels
+from retinaface_cli.data.preprocessing import Resizer
+from retinaface_cli.faces import FaceLabels, RgbImage
 
 _FACE_ARRAYS = ("boxes", "landmarks", "has_landmarks", "ignore")
 """What a batch holds of FaceLabels, under the same names."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from retinaface_cli.data.preprocessing import REDUCTIONS, RgbImage
+from retinaface_cli.data.preprocessing import REDUCTIONS
 from retinaface_cli.data.sources import Source
-from retinaface_cli.faces import BoolArray, FloatArray
+from retinaface_cli.faces import BoolArray, FloatArray, RgbImage
 from retinaface_cli.settings.data import CropSettings
 
 _FIRST_TRIES = 16

@@ -13,13 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from retinaface_cli.errors import ImageReadError, shown
-from retinaface_cli.faces import FaceDetections, FloatArray
+from retinaface_cli.faces import FaceDetections, FloatArray, RgbImage
 from retinaface_cli.files.reading import read_bytes
 from retinaface_cli.formats.image_heads import ImageHead, read_head
 from retinaface_cli.settings.detection import DetectionSettings
-
-RgbImage = npt.NDArray[np.uint8]
-"""(H, W, 3), red first."""
 
 MAX_PIXELS = 300_000_000
 """Largest image that is decoded, in pixels (900 MB as RGB); beyond, a file is taken for a decompression bomb."""

@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 
 from retinaface_cli.data.pixel_budget import MAX_PIXELS_AT_ONCE, promised_pixels
-from retinaface_cli.data.preprocessing import Resizer, RgbImage, TestScale, decode_at_scale
+from retinaface_cli.data.preprocessing import Resizer, TestScale, decode_at_scale
 from retinaface_cli.data.sources import MemberBytes, Part, Source, SourceItem
 from retinaface_cli.data.video import read_frames
 from retinaface_cli.errors import ImageReadError
+from retinaface_cli.faces import RgbImage
 from retinaface_cli.files.listing import Problem
 from retinaface_cli.geometry.anchors import padded_size
 

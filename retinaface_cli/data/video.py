@@ -10,8 +10,8 @@ from types import TracebackType
 
 import cv2
 
-from retinaface_cli.data.preprocessing import RgbImage
 from retinaface_cli.errors import ImageReadError, OutputError, shown
+from retinaface_cli.faces import RgbImage
 from retinaface_cli.files.reading import open_regular
 
 _DEFAULT_FRAME_RATE = 25.0

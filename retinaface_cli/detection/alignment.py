@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from retinaface_cli.data.preprocessing import RgbImage
-from retinaface_cli.faces import FaceDetections, FaceLabels, FloatArray
+from retinaface_cli.faces import FaceDetections, FaceLabels, FloatArray, RgbImage
 
 ARCFACE_TEMPLATE: FloatArray = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32

@@ -18,8 +18,7 @@ import torchvision
 from jaxtyping import Float
 from torch import Tensor
 
-from retinaface_cli.data.preprocessing import RgbImage
-from retinaface_cli.faces import FaceDetections, FloatArray
+from retinaface_cli.faces import FaceDetections, FloatArray, RgbImage
 from retinaface_cli.geometry.boxes import box_area, pairwise_intersection, pairwise_iou
 from retinaface_cli.model.networks.outputs import HeadOutputs
 

@@ -12,7 +12,6 @@ import torch
 
 from retinaface_cli.data.preprocessing import (
     Resizer,
-    RgbImage,
     ScaledImage,
     TestScale,
     decode_at_scale,
@@ -27,7 +26,7 @@ from retinaface_cli.detection.stages import described_by, measured_stages, settl
 from retinaface_cli.detection.tta import detect_augmented
 from retinaface_cli.detection.weights import load_network, resolve_weights
 from retinaface_cli.errors import ImageReadError, SettingsError, shown
-from retinaface_cli.faces import FaceDetections
+from retinaface_cli.faces import FaceDetections, RgbImage
 from retinaface_cli.geometry.anchors import padded_size
 from retinaface_cli.model.checkpoints.loading import LoadedWeights
 from retinaface_cli.model.postprocess import postprocess

@@ -7,9 +7,9 @@ from typing import Any
 import cv2
 import torch
 
-from retinaface_cli.data.preprocessing import Resizer, RgbImage
+from retinaface_cli.data.preprocessing import Resizer
 from retinaface_cli.detection.detector import FaceDetector, as_rgb
-from retinaface_cli.faces import FaceDetections
+from retinaface_cli.faces import FaceDetections, RgbImage
 
 _DIGITS = 2
 

@@ -17,10 +17,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from retinaface_cli.data.preprocessing import RgbImage
 from retinaface_cli.detection.backends import ForwardPass
 from retinaface_cli.errors import SettingsError
-from retinaface_cli.faces import FaceDetections, FloatArray
+from retinaface_cli.faces import FaceDetections, FloatArray, RgbImage
 from retinaface_cli.geometry.boxes import decode_boxes, pairwise_iou
 from retinaface_cli.model.networks.outputs import HeadOutputs, face_logits
 from retinaface_cli.settings.network import AnchorSettings, PreprocessingSettings

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 import torchvision
 
-from retinaface_cli.data.preprocessing import Resizer, RgbImage
-from retinaface_cli.faces import LANDMARK_MIRROR_ORDER, NUM_LANDMARKS, FaceDetections
+from retinaface_cli.data.preprocessing import Resizer
+from retinaface_cli.faces import LANDMARK_MIRROR_ORDER, NUM_LANDMARKS, FaceDetections, RgbImage
 from retinaface_cli.geometry.anchors import padded_size
 from retinaface_cli.geometry.boxes import pairwise_iou
 from retinaface_cli.model.postprocess import vote_boxes

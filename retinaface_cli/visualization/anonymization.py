@@ -7,9 +7,8 @@ from typing import Literal
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from retinaface_cli.faces import FloatArray
+from retinaface_cli.faces import FloatArray, RgbImage
 
 AnonymizationMethod = Literal["blur", "pixelate"]
 
@@ -25,9 +24,7 @@ _MAX_CELLS = 6
 _MIN_CELL_PIXELS = 4
 
 
-def anonymize_faces(
-    image: npt.NDArray[np.uint8], boxes: FloatArray, *, method: AnonymizationMethod
-) -> npt.NDArray[np.uint8]:
+def anonymize_faces(image: RgbImage, boxes: FloatArray, *, method: AnonymizationMethod) -> RgbImage:
     """Hides faces on a copy of the image, so that they cannot be restored from it.
 
     Either way a face is first averaged over at most six by six cells, and only these means are drawn: as squares
@@ -56,7 +53,7 @@ def anonymize_faces(
     return hidden
 
 
-def _coarsened(region: npt.NDArray[np.uint8], method: AnonymizationMethod) -> npt.NDArray[np.uint8]:
+def _coarsened(region: RgbImage, method: AnonymizationMethod) -> RgbImage:
     """The region with no more detail than its cells' means."""
     height, width = region.shape[:2]
     cell = max(max(height, width) / _MAX_CELLS, _MIN_CELL_PIXELS)
@@ -76,8 +73,8 @@ def _opacity(pixels: range, low: float, high: float) -> FloatArray:
     return rising
 
 
-def _mixed(patch: npt.NDArray[np.uint8], region: npt.NDArray[np.uint8], opacity: FloatArray) -> npt.NDArray[np.uint8]:
+def _mixed(patch: RgbImage, region: RgbImage, opacity: FloatArray) -> RgbImage:
     """The patch (h, w, 3) over the region with an opacity (h, w)."""
     mixed = region + (patch.astype(np.float32) - region) * opacity[:, :, None]
-    rounded: npt.NDArray[np.uint8] = np.rint(mixed).astype(np.uint8)
+    rounded: RgbImage = np.rint(mixed).astype(np.uint8)
     return rounded

@@ -15,11 +15,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from retinaface_cli.faces import NUM_LANDMARKS, BoolArray, FaceDetections, FaceLabels, FloatArray
+from retinaface_cli.faces import NUM_LANDMARKS, BoolArray, FaceDetections, FaceLabels, FloatArray, RgbImage
 from retinaface_cli.visualization.text import Color, paint, text_mask, trimmed
-
-RgbImage = npt.NDArray[np.uint8]
-"""(H, W, 3), red first."""
 
 Bars = list[tuple[int, int, int, int]]
 """Filled rectangles: left, top, right, bottom in whole pixels, right and bottom not included."""

@@ -1,14 +1,13 @@
-"""Writing of images, whole or not at all, and the names that they get."""
+"""Writing of images, whole or not at all."""
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import cv2
-import numpy as np
-import numpy.typing as npt
 
 from retinaface_cli.errors import RetinaFaceError, shown
+from retinaface_cli.faces import RgbImage
 from retinaface_cli.files.atomic import atomic_path, writing
 
 JPEG_QUALITY = 95
@@ -16,7 +15,7 @@ JPEG_QUALITY = 95
 _MAX_JPEG_SIDE = 65_500  # libjpeg's bound
 
 
-def encode_image(path: Path, image: npt.NDArray[np.uint8], *, quality: int = JPEG_QUALITY) -> bytes:
+def encode_image(path: Path, image: RgbImage, *, quality: int = JPEG_QUALITY) -> bytes:
     """The content of an image file: .jpg, .png or whatever OpenCV writes for the path's ending.
 
     Args:
@@ -43,7 +42,7 @@ def encode_image(path: Path, image: npt.NDArray[np.uint8], *, quality: int = JPE
     return data.tobytes()
 
 
-def save_image(path: Path, image: npt.NDArray[np.uint8], *, quality: int = JPEG_QUALITY) -> None:
+def save_image(path: Path, image: RgbImage, *, quality: int = JPEG_QUALITY) -> None:
     """Writes an image, whole or not at all; parent folders are made. See encode_image.
 
     Raises:
@@ -52,19 +51,3 @@ def save_image(path: Path, image: npt.NDArray[np.uint8], *, quality: int = JPEG_
     data = encode_image(path, image, quality=quality)
     with writing(path), atomic_path(path) as temporary:
         temporary.write_bytes(data)
-
-
-def output_name(name: str, suffix: str) -> str:
-    """The name of an image made from the image `name`, never the same for two of them.
-
-    `a/x.jpg` stays `a/x.jpg` and `a/x.png` becomes `a/x.png.jpg`; an image that is already named like that gets one
-    more ending.
-
-    Args:
-        name: with forward slashes.
-        suffix: wanted ending, with its dot.
-    """
-    path = PurePosixPath(name)
-    inner_suffix = PurePosixPath(path.stem).suffix
-    has_two_suffixes = any(character.isalpha() for character in inner_suffix)
-    return name if path.suffix == suffix and not has_two_suffixes else name + suffix

@@ -8,9 +8,8 @@ from typing import TypeVar
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from retinaface_cli.faces import FaceDetections, FaceLabels
+from retinaface_cli.faces import FaceDetections, FaceLabels, RgbImage
 from retinaface_cli.visualization.text import Color, paint, shorten, text_mask
 
 Faces = TypeVar("Faces", bound=FaceLabels | FaceDetections)
@@ -21,13 +20,13 @@ _GAP = 8
 
 
 def contact_sheet(
-    images: Sequence[npt.NDArray[np.uint8]],
+    images: Sequence[RgbImage],
     *,
     captions: Sequence[str],
     num_columns: int,
     cell_width: int,
     heading: Sequence[str] = (),
-) -> npt.NDArray[np.uint8]:
+) -> RgbImage:
     """Lays images out in rows on a dark ground.
 
     Args:
@@ -50,7 +49,7 @@ def contact_sheet(
     return np.pad(np.concatenate([*above, *rows]), ((_GAP, 0), (_GAP, 0), (0, 0)), constant_values=_BACKGROUND)
 
 
-def shrink(image: npt.NDArray[np.uint8], max_side: int) -> tuple[npt.NDArray[np.uint8], float]:
+def shrink(image: RgbImage, max_side: int) -> tuple[RgbImage, float]:
     """The image with no side longer than max_side, and the factor by which it shrank (1: not at all)."""
     height, width = image.shape[:2]
     factor = min(1.0, max_side / max(height, width))
@@ -69,7 +68,7 @@ def scale_faces(faces: Faces, factor: float) -> Faces:
     )
 
 
-def _cell(image: npt.NDArray[np.uint8], line: npt.NDArray[np.uint8], cell_width: int) -> npt.NDArray[np.uint8]:
+def _cell(image: RgbImage, line: RgbImage, cell_width: int) -> RgbImage:
     """An image in the middle of its cell, its caption below it."""
     height, width = image.shape[:2]
     cell = np.full((height + line.shape[0] + _GAP // 2, cell_width, 3), _BACKGROUND, np.uint8)
@@ -79,7 +78,7 @@ def _cell(image: npt.NDArray[np.uint8], line: npt.NDArray[np.uint8], cell_width:
     return cell
 
 
-def _break(line: str, width: int, digit_height: int) -> Iterator[npt.NDArray[np.uint8]]:
+def _break(line: str, width: int, digit_height: int) -> Iterator[RgbImage]:
     """A text as lines of whole words, each of them as long as it can be."""
     words = line.split(" ")
     while words:
@@ -90,14 +89,14 @@ def _break(line: str, width: int, digit_height: int) -> Iterator[npt.NDArray[np.
         words = words[count:]
 
 
-def _heading(line: npt.NDArray[np.uint8], width: int) -> npt.NDArray[np.uint8]:
+def _heading(line: RgbImage, width: int) -> RgbImage:
     """A line of text over the whole sheet."""
     strip = np.full((line.shape[0] + _GAP // 2, width, 3), _BACKGROUND, np.uint8)
     paint(strip, line[:, :width], left=0, top=_GAP // 4, color=_TEXT_COLOR)
     return strip
 
 
-def _row(cells: Sequence[npt.NDArray[np.uint8]], num_columns: int) -> npt.NDArray[np.uint8]:
+def _row(cells: Sequence[RgbImage], num_columns: int) -> RgbImage:
     """Cells side by side, lower ones filled up at the top, missing ones empty."""
     height = max(cell.shape[0] for cell in cells) + _GAP
     cell_width = cells[0].shape[1] + _GAP

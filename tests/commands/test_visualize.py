@@ -13,10 +13,10 @@ from rich.console import Console
 from retinaface_cli.cli.app import main
 from retinaface_cli.commands.visualize.images import match_entries
 from retinaface_cli.commands.visualize.run import VisualizeReport, run
-from retinaface_cli.data.preprocessing import RgbImage, load_rgb
+from retinaface_cli.data.preprocessing import load_rgb
 from retinaface_cli.data.sources import Source
 from retinaface_cli.errors import OutputError, SettingsError
-from retinaface_cli.faces import FaceDetections, FaceLabels, ImageDetections, ImageLabels
+from retinaface_cli.faces import FaceDetections, FaceLabels, ImageDetections, ImageLabels, RgbImage
 from retinaface_cli.formats import FaceTable, read_predictions, write_labels, write_predictions
 from retinaface_cli.formats.parts import ImageRow
 from retinaface_cli.settings.base import validate_settings

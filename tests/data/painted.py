@@ -7,8 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from retinaface_cli.data.preprocessing import RgbImage
-from retinaface_cli.faces import FaceLabels
+from retinaface_cli.faces import FaceLabels, RgbImage
 
 BACKGROUND = (20, 20, 20)
 SKIN = (110, 110, 110)

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from retinaface_cli.data.augmentations import Augmentation, known_transforms
-from retinaface_cli.data.preprocessing import RgbImage
 from retinaface_cli.errors import SettingsError
-from retinaface_cli.faces import LANDMARK_MIRROR_ORDER, FaceLabels
+from retinaface_cli.faces import LANDMARK_MIRROR_ORDER, FaceLabels, RgbImage
 from retinaface_cli.settings.data import (
     AUGMENTATIONS,
     AffineSettings,

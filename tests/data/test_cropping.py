@@ -8,9 +8,8 @@ import pytest
 from PIL import Image
 
 from retinaface_cli.data.cropping import Window, choose_window, cut_window
-from retinaface_cli.data.preprocessing import RgbImage
 from retinaface_cli.data.sources import Source
-from retinaface_cli.faces import FloatArray
+from retinaface_cli.faces import FloatArray, RgbImage
 from retinaface_cli.settings.data import CropSettings
 from tests.data.painted import BACKGROUND, face_labels, nearest_point, paint, painted_box, write_image
 

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 from retinaface_cli.data import pixel_budget, preprocessing, reading
-from retinaface_cli.data.preprocessing import RgbImage, TestScale, decode_rgb, load_rgb
+from retinaface_cli.data.preprocessing import TestScale, decode_rgb, load_rgb
 from retinaface_cli.data.reading import Image, Loaded, UnreadableImage, batch_by_size, read_images
 from retinaface_cli.data.sources import Source
 from retinaface_cli.data.video import VideoWriter, frame_rate, read_frames
 from retinaface_cli.errors import ImageReadError
+from retinaface_cli.faces import RgbImage
 
 
 def make_images(folder: Path, sizes: list[tuple[int, int]]) -> list[Source]:

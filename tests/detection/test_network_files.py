@@ -14,11 +14,10 @@ from onnx import TensorProto, helper
 from rich.console import Console
 
 from retinaface_cli.commands.infer.run import run
-from retinaface_cli.data.preprocessing import RgbImage
 from retinaface_cli.detection.detector import FaceDetector
 from retinaface_cli.detection.network_files import NetworkFile
 from retinaface_cli.errors import CheckpointError, SettingsError
-from retinaface_cli.faces import FaceDetections
+from retinaface_cli.faces import FaceDetections, RgbImage
 from retinaface_cli.formats import read_predictions
 from retinaface_cli.settings.detection import Backend, InferSettings
 from retinaface_cli.visualization.image_files import save_image

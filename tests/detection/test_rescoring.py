@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from retinaface_cli.data.preprocessing import RgbImage, load_rgb
+from retinaface_cli.data.preprocessing import load_rgb
 from retinaface_cli.detection.detector import FaceDetector
 from retinaface_cli.detection.rescoring import MAX_FACES, Rescorer, choose_faces, combine_scores, cut_out, read_logits
 from retinaface_cli.errors import SettingsError
-from retinaface_cli.faces import FaceDetections, FloatArray
+from retinaface_cli.faces import FaceDetections, FloatArray, RgbImage
 from retinaface_cli.geometry.boxes import encode_boxes
 from retinaface_cli.model.networks.outputs import HeadOutputs
 from retinaface_cli.settings.network import PreprocessingSettings

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from retinaface_cli.faces import FaceDetections, FaceLabels
+from retinaface_cli.faces import FaceDetections, FaceLabels, RgbImage
 from retinaface_cli.visualization.drawing import (
     CLASSIC_STYLE,
     LABEL_STYLE,
     OUTER_LABEL_STYLE,
     PREDICTION_STYLE,
     DrawStyle,
-    RgbImage,
     draw_faces,
 )
 

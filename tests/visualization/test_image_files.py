@@ -8,8 +8,7 @@ import pytest
 
 from retinaface_cli.data.preprocessing import load_rgb
 from retinaface_cli.errors import RetinaFaceError
-from retinaface_cli.files.listing import IMAGE_SUFFIXES
-from retinaface_cli.visualization.image_files import output_name, save_image
+from retinaface_cli.visualization.image_files import save_image
 
 
 def gradient() -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
@@ -74,18 +73,3 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
     monkeypatch.undo()
     assert cv2.imread(str(tmp_path / "a.png")) is not None
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
-
-
-def test_drawn_images_keep_their_names_where_they_can() -> None:
-    assert output_name("a/x.jpg", ".jpg") == "a/x.jpg"
-    assert output_name("a/x.png", ".jpg") == "a/x.png.jpg"
-    assert output_name("a/x.JPG", ".jpg") == "a/x.JPG.jpg"
-    assert output_name("a.b/2020.05.jpg", ".jpg") == "a.b/2020.05.jpg"
-    assert output_name("clip.mp4", ".mp4") == "clip.mp4"
-
-
-def test_no_two_images_get_the_same_name() -> None:
-    suffixes = [*sorted(IMAGE_SUFFIXES), ".JPG", ".Png"]
-    names = [f"a/x{first}{second}" for first in ("", *suffixes) for second in suffixes]
-    for suffix in (".jpg", ".png"):
-        assert len({output_name(name, suffix) for name in names}) == len(names)

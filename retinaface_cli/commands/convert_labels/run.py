@@ -156,7 +156,7 @@ def _write_statistics(
         with write_file(settings.stats, force=settings.force, protect=settings.protected) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8", errors="replace", newline="\n")
     if settings.stats_plot is not None:
-        from retinaface_cli.visualization.label_plots import draw_label_statistics  # matplotlib is slow to import
+        from retinaface_cli.visualization.plots import draw_label_statistics  # matplotlib is slow to import
 
         names = ", ".join(source.name or str(source) for source in settings.sources)
         title = f"{names}: {count_of(statistics.num_images, 'image')}, {count_of(statistics.num_faces, 'face')}"

@@ -131,7 +131,7 @@ def list_curves(scores: Sequence[Scores], *, max_points: int, with_ap50: bool = 
 
 def draw_curves(scores: Sequence[Scores], title: str, path: Path) -> None:
     """Draws the curves of list_curves."""
-    from retinaface_cli.visualization.evaluation_plots import NamedCurve, draw_precision_recall  # matplotlib is slow
+    from retinaface_cli.visualization.plots import NamedCurve, draw_precision_recall  # matplotlib is slow
 
     groups: dict[str, dict[str, NamedCurve]] = {}
     for curve in list_curves(scores, max_points=_MAX_CURVE_POINTS):

@@ -8,11 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from retinaface_cli.commands.evaluate.scores import ImageMistakes, Scores
-from retinaface_cli.data.preprocessing import RgbImage
 from retinaface_cli.data.sources import Source
 from retinaface_cli.errors import ImageReadError, shown
 from retinaface_cli.evaluation.matching import FaceMatches, scores_of
-from retinaface_cli.faces import BoolArray, FaceDetections
+from retinaface_cli.faces import BoolArray, FaceDetections, RgbImage
 from retinaface_cli.visualization.drawing import LABEL_STYLE, PREDICTION_STYLE, draw_faces
 from retinaface_cli.visualization.sheets import contact_sheet, scale_faces, shrink
 

@@ -16,13 +16,12 @@ from rich.console import Console
 from retinaface_cli.commands.console import results_of, say
 from retinaface_cli.commands.infer.output import RUNS_FOLDER, describe_run
 from retinaface_cli.commands.weights import load_network_with_progress
-from retinaface_cli.data.preprocessing import RgbImage
 from retinaface_cli.data.reading import frame_name
 from retinaface_cli.data.video import Stream, VideoWriter
 from retinaface_cli.detection.detector import FaceDetector
 from retinaface_cli.detection.tally import PredictionTally
 from retinaface_cli.errors import SettingsError
-from retinaface_cli.faces import FaceDetections
+from retinaface_cli.faces import FaceDetections, RgbImage
 from retinaface_cli.files.atomic import next_run_folder
 from retinaface_cli.files.outputs import Mode, OutputFolder
 from retinaface_cli.formats import FaceTable, prediction_lines

@@ -17,9 +17,9 @@ from rich.console import Console
 from retinaface_cli.commands.console import say, say_failures, some_of, track
 from retinaface_cli.commands.visualize.images import ImageFaces, collect_images
 from retinaface_cli.data.pixel_budget import PixelBudget, promised_pixels
-from retinaface_cli.data.preprocessing import RgbImage, load_rgb
+from retinaface_cli.data.preprocessing import load_rgb
 from retinaface_cli.errors import RetinaFaceError, SettingsError, count_of, shown
-from retinaface_cli.faces import FaceDetections, FaceLabels
+from retinaface_cli.faces import FaceDetections, FaceLabels, RgbImage
 from retinaface_cli.files.atomic import next_run_folder
 from retinaface_cli.files.manifest import real_path
 from retinaface_cli.files.outputs import Mode, OutputFolder

@@ -6,16 +6,14 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from retinaface_cli.errors import ImageReadError, shown
+from retinaface_cli.faces import RgbImage
 from retinaface_cli.files.addresses import open_anywhere
 from retinaface_cli.files.listing import VIDEO_SUFFIXES, Problem
 from retinaface_cli.files.manifest import stamp_of
 from retinaface_cli.formats.image_heads import read_size
-
-if TYPE_CHECKING:
-    from retinaface_cli.data.preprocessing import RgbImage
 
 
 @dataclass(frozen=True)

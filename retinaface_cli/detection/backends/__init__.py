@@ -10,7 +10,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from retinaface_cli.data.preprocessing import RgbImage
 from retinaface_cli.detection.backends.graph_forward import GraphForward
 from retinaface_cli.detection.backends.image_network import ImageNetwork
 from retinaface_cli.detection.backends.onnx import OnnxGraph
@@ -20,6 +19,7 @@ from retinaface_cli.detection.cpu import keep_prepared_operations, num_parallel_
 from retinaface_cli.detection.network_files import Graph, NetworkFile
 from retinaface_cli.detection.network_files.own import family_of
 from retinaface_cli.errors import SettingsError, shown
+from retinaface_cli.faces import RgbImage
 from retinaface_cli.model.checkpoints.loading import LoadedWeights
 from retinaface_cli.model.networks.inference import InferenceNetwork
 from retinaface_cli.model.networks.outputs import HeadOutputs

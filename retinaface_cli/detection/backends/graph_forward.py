@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from retinaface_cli.data.preprocessing import RgbImage
 from retinaface_cli.detection.network_files.family import Family
 from retinaface_cli.detection.network_files.graph import AnyArray, Graph
+from retinaface_cli.faces import RgbImage
 from retinaface_cli.geometry.anchors import cell_origins, generate_anchors, padded_size
 from retinaface_cli.model.networks.outputs import HeadOutputs
 

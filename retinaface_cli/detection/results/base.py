@@ -6,10 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from contextlib import ExitStack
 
-from retinaface_cli.data.preprocessing import RgbImage
 from retinaface_cli.data.reading import Image, UnreadableImage
 from retinaface_cli.data.sources import Part, Source, Work
-from retinaface_cli.faces import FaceDetections
+from retinaface_cli.faces import FaceDetections, RgbImage
 from retinaface_cli.files.outputs import OutputFolder
 from retinaface_cli.formats import FaceTable
 from retinaface_cli.settings.detection import InferSettings

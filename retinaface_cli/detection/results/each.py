@@ -8,14 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from retinaface_cli.data.preprocessing import RgbImage
 from retinaface_cli.data.reading import Image, UnreadableImage, frame_name
 from retinaface_cli.data.sources import Part, Shard, Source, Work
 from retinaface_cli.data.video import VideoWriter, frame_rate
 from retinaface_cli.detection.alignment import align_faces, crop_faces
 from retinaface_cli.detection.results.base import Results, close_files, original_of
 from retinaface_cli.errors import FileReadError, LabelFormatError, OutputError, PlaceTakenError
-from retinaface_cli.faces import FaceDetections, ImageDetections
+from retinaface_cli.faces import FaceDetections, ImageDetections, RgbImage
 from retinaface_cli.files.outputs import OutputFolder
 from retinaface_cli.files.reading import read_json
 from retinaface_cli.formats import FaceTable, prediction_lines, read_predictions

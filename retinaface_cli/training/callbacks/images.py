@@ -14,15 +14,15 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities import rank_zero_only
 
 from retinaface_cli.data.batches import TrainingBatch, ValidationBatch, batch_to_images_and_labels
-from retinaface_cli.data.preprocessing import Resizer, RgbImage
-from retinaface_cli.faces import FaceDetections, FaceLabels
+from retinaface_cli.data.preprocessing import Resizer
+from retinaface_cli.faces import FaceDetections, FaceLabels, RgbImage
 from retinaface_cli.training.callbacks.checkpoints import RunCheckpoints
 from retinaface_cli.training.loggers import RunLogger
 from retinaface_cli.training.loggers.metrics_csv import read_curves
 from retinaface_cli.visualization.drawing import draw_faces
 from retinaface_cli.visualization.image_files import save_image
+from retinaface_cli.visualization.plots import Curve, draw_curves
 from retinaface_cli.visualization.sheets import contact_sheet, scale_faces, shrink
-from retinaface_cli.visualization.training_plots import Curve, draw_curves
 
 Faces = TypeVar("Faces", FaceLabels, FaceDetections)
 
