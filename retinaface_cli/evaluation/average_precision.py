@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retinaface_cli.evaluation.matching import FaceMatches, FloatValues, Indices, match_faces
+from retinaface_cli.evaluation.matching import FaceMatches, FloatValues, Indices
 from retinaface_cli.faces import BoolArray
-from retinaface_cli.formats.table import FaceTable
 
 LEGACY_SCORE_THRESHOLD = float(np.float32(0.1))
 """The legacy training code measures detections that score above this, which cuts the recall."""
@@ -72,21 +71,8 @@ class AveragePrecisionReport:
     curve: PrecisionRecallCurve
 
 
-def evaluate_ap50(labels: FaceTable, detections: FaceTable) -> AveragePrecisionReport:
-    """AP50 over all faces that are not ignored; detections on ignored faces do not count.
-
-    Args:
-        labels: the images to be measured on.
-        detections: at most one entry an image.
-
-    Raises:
-        ValueError: an image appears twice, or detections name an image that the labels do not have.
-    """
-    return score_ap50(match_faces(labels, detections))
-
-
 def score_ap50(matches: FaceMatches) -> AveragePrecisionReport:
-    """AP50 of detections that are matched already (IoU of .5, no border)."""
+    """AP50 over all faces that are not ignored, of detections matched at an IoU of .5 without a border."""
     counted = ~matches.faces.ignore
     curve = precision_recall(matches, counted)
     best_f1, best_f1_score = curve.best_f1()

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retinaface_cli.evaluation.matching import FaceMatches, FloatValues, Indices, match_faces
+from retinaface_cli.evaluation.matching import FaceMatches, FloatValues, Indices
 from retinaface_cli.faces import LANDMARK_NAMES, NUM_LANDMARKS, BoolArray
-from retinaface_cli.formats.table import FaceTable
 
 FAILURE_ERROR = 0.1
 """A face whose mean error is above this part of its inter-ocular distance has failed, as in the 300-W challenge."""
@@ -61,21 +60,8 @@ class LandmarkReport:
     num_matched: int
 
 
-def evaluate_landmarks(labels: FaceTable, detections: FaceTable) -> LandmarkReport:
-    """NME on the faces that were found (IoU of at least .5, whatever the score) and have landmarks.
-
-    Args:
-        labels: the images to be measured on.
-        detections: at most one entry an image.
-
-    Raises:
-        ValueError: an image appears twice, or detections name an image that the labels do not have.
-    """
-    return score_landmarks(match_faces(labels, detections))
-
-
 def score_landmarks(matches: FaceMatches) -> LandmarkReport:
-    """The same for detections that are matched already."""
+    """NME on the faces that were found (matched at an IoU of .5, whatever the score) and have landmarks."""
     errors = landmark_errors(matches)
     by_eyes = errors.distances / errors.eye_distances[:, None]
     by_box = errors.distances / errors.box_sizes[:, None]

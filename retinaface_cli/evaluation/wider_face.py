@@ -48,30 +48,24 @@ class WiderFaceReport:
 
 
 def evaluate_wider_face(
-    labels: FaceTable, detections: FaceTable, *, subsets: Mapping[str, BoolArray] | None = None
+    labels: FaceTable, detections: FaceTable, *, subsets: Mapping[str, BoolArray]
 ) -> WiderFaceReport:
     """AP by the official protocol.
 
     Args:
         labels: the images to be measured on.
         detections: at most one entry an image; faces of images without one are missed.
-        subsets: name -> (F,) the faces that count, the others being ignored; None: `all`, the faces that are not
-            marked ignore.
+        subsets: name -> (F,) the faces that count, the others being ignored.
 
     Raises:
         ValueError: an image appears twice, or detections name an image that the labels do not have.
     """
     matches = match_faces(labels, detections, iou_threshold=IOU_THRESHOLD, border=PIXEL_BORDER)
-    return score_wider_face(matches, subsets={"all": ~labels.ignore} if subsets is None else subsets)
+    return score_wider_face(matches, subsets=subsets)
 
 
 def score_wider_face(matches: FaceMatches, *, subsets: Mapping[str, BoolArray]) -> WiderFaceReport:
-    """The same for detections that are matched already, with IOU_THRESHOLD and PIXEL_BORDER.
-
-    Args:
-        matches: the detections of the data set.
-        subsets: name -> (F,) the faces that count.
-    """
+    """The same for detections that are matched already, with IOU_THRESHOLD and PIXEL_BORDER."""
     thresholds = 1 - (np.arange(NUM_THRESHOLDS) + 1) / NUM_THRESHOLDS
     # The first threshold (they fall) that a detection reaches: it counts there and at all later ones.
     first = np.searchsorted(-thresholds, -_rescale(matches.scores), side="left")

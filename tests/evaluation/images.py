@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.io
 
+from retinaface_cli.evaluation.matching import FaceMatches, match_faces
 from retinaface_cli.faces import BoolArray, FaceDetections, FaceLabels, ImageDetections, ImageLabels
 from retinaface_cli.formats import FaceTable
 
@@ -44,6 +45,10 @@ def detected(*faces: tuple[float, Box], name: str = "a.jpg") -> ImageDetections:
 
 def tables(labels: Sequence[ImageLabels], detections: Sequence[ImageDetections]) -> tuple[FaceTable, FaceTable]:
     return FaceTable.from_images(labels), FaceTable.from_images(detections)
+
+
+def matched(labels: Sequence[ImageLabels], detections: Sequence[ImageDetections]) -> FaceMatches:
+    return match_faces(*tables(labels, detections))
 
 
 def random_images(

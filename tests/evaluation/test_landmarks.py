@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from retinaface_cli.evaluation.landmarks import evaluate_landmarks
+from retinaface_cli.evaluation.landmarks import score_landmarks
 from retinaface_cli.faces import FaceDetections, FaceLabels, ImageDetections, ImageLabels
-from tests.evaluation.images import tables
+from tests.evaluation.images import matched
 
 POINTS = np.array([[10, 10], [30, 10], [20, 20], [12, 30], [28, 30]], np.float32)  # eyes 20 px apart
 BOX = (0.0, 0.0, 40.0, 40.0)  # box size 40 px
@@ -38,7 +38,7 @@ def shifted(*shifts: tuple[int, float, float]) -> npt.NDArray[np.float32]:
 
 def test_errors_are_parts_of_the_eye_distance_and_of_the_box() -> None:
     # distances 5 (3-4-5) at the nose and 5 at the first eye: mean 2 px
-    report = evaluate_landmarks(*tables([labels()], [found(shifted((2, 3, 4), (0, 5, 0)))]))
+    report = score_landmarks(matched([labels()], [found(shifted((2, 3, 4), (0, 5, 0)))]))
     assert report.nme_eyes == pytest.approx(2 / 20)
     assert report.nme_box == pytest.approx(2 / 40)
     assert report.points_eyes == pytest.approx(
@@ -52,7 +52,7 @@ def test_a_face_has_failed_above_a_tenth_of_the_eye_distance() -> None:
     labelled = [labels(name=f"{i}.jpg") for i in range(4)]
     nose_off = (0.0, 9.9, 10.1, 60.0)  # mean errors of 0, 1.98, 2.02 and 12 px over 20 px
     detections = [found(shifted((2, dx, 0)), name=f"{i}.jpg") for i, dx in enumerate(nose_off)]
-    report = evaluate_landmarks(*tables(labelled, detections))
+    report = score_landmarks(matched(labelled, detections))
     assert report.failure_rate == 0.5
     assert report.median_eyes == pytest.approx(2 / 20)
     assert report.nme_eyes == pytest.approx((0 + 1.98 + 2.02 + 12) / 4 / 20)
@@ -61,7 +61,7 @@ def test_a_face_has_failed_above_a_tenth_of_the_eye_distance() -> None:
 def test_missing_points_are_left_out_one_by_one() -> None:
     partial = POINTS.copy()
     partial[4] = np.nan
-    report = evaluate_landmarks(*tables([labels(partial)], [found(shifted((4, 100, 0), (2, 4, 0)))]))
+    report = score_landmarks(matched([labels(partial)], [found(shifted((4, 100, 0), (2, 4, 0)))]))
     assert report.nme_eyes == pytest.approx(4 / 4 / 20)
     assert report.points_eyes["right_mouth"] is None
 
@@ -69,7 +69,7 @@ def test_missing_points_are_left_out_one_by_one() -> None:
 def test_without_both_eyes_only_the_box_measures() -> None:
     profile = POINTS.copy()
     profile[1] = np.nan
-    report = evaluate_landmarks(*tables([labels(profile)], [found(shifted((2, 4, 0)))]))
+    report = score_landmarks(matched([labels(profile)], [found(shifted((2, 4, 0)))]))
     assert report.nme_eyes is None
     assert report.failure_rate is None
     assert report.nme_box == pytest.approx(1 / 40)
@@ -84,6 +84,6 @@ def test_only_found_faces_with_landmarks_that_are_not_ignored_are_measured() -> 
         (labels(ignore=True), found(), 0),
         (labels(None), found(), 0),
     ):
-        report = evaluate_landmarks(*tables([labelled], [detection]))
+        report = score_landmarks(matched([labelled], [detection]))
         assert (report.num_faces, report.num_matched, report.nme_box) == (num_faces, 0, None)
-    assert evaluate_landmarks(*tables([], [])).nme_eyes is None
+    assert score_landmarks(matched([], [])).nme_eyes is None
