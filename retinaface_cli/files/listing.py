@@ -6,9 +6,8 @@ import codecs
 import io
 import os
 import re
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import sys
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -25,7 +24,7 @@ IMAGE_SUFFIXES = frozenset(
 VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"))
 
 OWN_RESULT = "(results of earlier runs)"
-"""Under this name FolderListing counts the files that a manifest of ours lists."""
+"""Stands for the ending of a file that a manifest of ours lists."""
 
 _MAX_LINE = 1 << 16
 _BLOCK = 1 << 18
@@ -58,40 +57,10 @@ class LeftOut(NamedTuple):
     suffix: str
 
 
-@dataclass(frozen=True)
-class FolderListing:
-    """What a folder and those below it hold.
-
-    Attributes:
-        files: of the wanted endings: those of a folder in natural order, then those of its folders.
-        left_out: number of other files by ending in small letters, "" for none; hidden files are not counted.
-        problems: folders that cannot be read.
-    """
-
-    files: list[FoundFile]
-    left_out: Counter[str]
-    problems: list[Problem]
-
-
-def list_folder(
-    folder: Path, *, suffixes: Collection[str], excluded: Iterable[Path] = (), own_results: bool = False
-) -> FolderListing:
-    """All files of a folder; see walk_folder."""
-    listing = FolderListing([], Counter(), [])
-    for entry in walk_folder(folder, suffixes=suffixes, excluded=excluded, own_results=own_results):
-        if isinstance(entry, FoundFile):
-            listing.files.append(entry)
-        elif isinstance(entry, Problem):
-            listing.problems.append(entry)
-        else:
-            listing.left_out[entry.suffix] += 1
-    return listing
-
-
 def walk_folder(
     folder: Path, *, suffixes: Collection[str], excluded: Iterable[Path] = (), own_results: bool = False
 ) -> Iterator[FoundFile | Problem | LeftOut]:
-    """The files of a folder and those below it, one folder after the other.
+    """The files of a folder, in natural order, then those of the folders in it, and what is left out.
 
     Hidden files and what systems put beside a user's files are left out. Links are followed; a folder that is reached
     on several ways comes once, so links cannot make a loop.
@@ -188,42 +157,29 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
 
 
-def read_list(location: str) -> Iterator[Path | Address | Problem]:
-    """The paths and addresses that a list names, which lies at a path or an address, one at a time; see parse_list.
+def read_list(location: str) -> Generator[str | Problem, None, None]:
+    """The lines of a list at a path or an address, or on standard input (`-`); see split_list.
 
     Raises:
         FileReadError: the list itself cannot be read.
     """
+    if location == "-":
+        yield from split_list(sys.stdin.buffer)
+        return
     with open_anywhere(location) as stream:
-        yield from parse_list(stream, folder=folder_of(location))
+        yield from split_list(stream)
 
 
 def folder_of(location: str) -> Path | Address:
-    """The folder in which a file lies, by its path or address."""
+    """The folder in which a list lies, by its path or address; the working folder for standard input."""
     return Address(location.rpartition("/")[0]) if is_address(location) else Path(location).parent
 
 
-def parse_list(stream: BinaryIO, *, folder: Path | Address = Path()) -> Iterator[Path | Address | Problem]:
-    """The existing files and folders that lines, or texts that end with NUL (`find -print0`), name, and addresses.
-
-    UTF-8 and UTF-16 with a byte order mark are known; else a name is tried as its bytes are, then as Windows-1252.
-    Blank lines and comments (`#`) are passed over, quotes around a name are removed. A name is looked for from the
-    working folder, then from `folder`; where that is an address, names are those of files there. Files at addresses are
-    not looked for.
-
-    Args:
-        stream: a list, such as `sys.stdin.buffer`.
-        folder: where the list lies.
-    """
-    for line in split_list(stream):
-        if isinstance(line, Problem):
-            yield line
-        else:
-            yield from find_listed(line, folder)
-
-
 def split_list(stream: BinaryIO) -> Iterator[str | Problem]:
-    """The lines of a list that are not blank, in the encodings of parse_list; nobody has looked for their files."""
+    """The lines of a list that are not blank, or its texts that end with NUL (`find -print0`), one at a time.
+
+    UTF-8 and UTF-16 with a byte order mark are known; bytes that are no UTF-8 come as surrogates.
+    """
     for entry in _split(stream):
         if isinstance(entry, tuple):
             yield Problem(entry[0], f"the line is longer than {_MAX_LINE:,} characters")
@@ -252,8 +208,15 @@ def _split(stream: BinaryIO) -> Iterator[str | tuple[str]]:
             return
 
 
-def find_listed(line: str, folder: Path | Address) -> Iterator[Path | Address | Problem]:
-    """The file that a line of a list in `folder` names, nothing for a comment, or why there is none."""
+def find_listed(line: str | Problem, folder: Path | Address) -> Iterator[Path | Address | Problem]:
+    """The existing file or folder that a line of a list in `folder` names, nothing for a comment (`#`), or a problem.
+
+    A name is looked for from the working folder, then from `folder`, as its bytes are, then as Windows-1252, with and
+    without quotes around it. Files at addresses, and those of a list at an address, are not looked for.
+    """
+    if isinstance(line, Problem):
+        yield line
+        return
     text = line.strip()
     if is_address(text):
         yield Address(text)

@@ -14,7 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from retinaface_cli.data.preprocessing import TestScale
 from retinaface_cli.data.reading import Image, UnreadableImage, read_images
 from retinaface_cli.data.sources import InputStream, Part, Shard, Source, SourceListing, Work, find_sources
-from retinaface_cli.data.sources.lists import ListLine
+from retinaface_cli.data.sources.work import ListLine
 from retinaface_cli.errors import FileReadError, ImageReadError
 from retinaface_cli.files.addresses import is_address, open_anywhere, read_address, stamp_of_address
 from tests.data.test_shards import write_tar

@@ -2,20 +2,27 @@
 
 import io
 import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from retinaface_cli.files.addresses import Address
 from retinaface_cli.files.listing import (
     IMAGE_SUFFIXES,
     OWN_RESULT,
     FoundFile,
+    LeftOut,
     Problem,
-    list_folder,
-    parse_list,
+    find_listed,
+    folder_of,
     read_list,
+    split_list,
     walk_folder,
 )
 from retinaface_cli.files.outputs import OutputFolder
@@ -27,8 +34,18 @@ def _make(root: Path, *names: str) -> None:
         (root / name).write_text(name)
 
 
-def _found(root: Path, **options: object) -> list[str]:
-    return [file.name for file in list_folder(root, suffixes=IMAGE_SUFFIXES, **options).files]  # type: ignore[arg-type]
+def _found(root: Path, **options: Any) -> list[str]:
+    walk = walk_folder(root, suffixes=IMAGE_SUFFIXES, **options)
+    return [entry.name for entry in walk if isinstance(entry, FoundFile)]
+
+
+def _left_out(root: Path) -> Counter[str]:
+    walk = walk_folder(root, suffixes=IMAGE_SUFFIXES)
+    return Counter(entry.suffix for entry in walk if isinstance(entry, LeftOut))
+
+
+def _problems(root: Path) -> list[Problem]:
+    return [entry for entry in walk_folder(root, suffixes=IMAGE_SUFFIXES) if isinstance(entry, Problem)]
 
 
 def test_files_come_in_natural_order_and_before_those_of_folders(tmp_path: Path) -> None:
@@ -47,9 +64,8 @@ def test_hidden_files_and_what_systems_add_are_left_out_without_being_counted(tm
         "Thumbs.db",
         "@eaDir/a.jpg",
     )
-    listing = list_folder(tmp_path, suffixes=IMAGE_SUFFIXES)
-    assert [file.name for file in listing.files] == ["a.jpg"]
-    assert not listing.left_out
+    assert _found(tmp_path) == ["a.jpg"]
+    assert not _left_out(tmp_path)
 
 
 def test_a_hidden_folder_that_is_named_itself_is_listed(tmp_path: Path) -> None:
@@ -59,9 +75,8 @@ def test_a_hidden_folder_that_is_named_itself_is_listed(tmp_path: Path) -> None:
 
 def test_files_of_other_kinds_are_counted_by_ending(tmp_path: Path) -> None:
     _make(tmp_path, "a.HEIC", "d/b.heic", "c.txt", "noending", "e.jfif")
-    listing = list_folder(tmp_path, suffixes=IMAGE_SUFFIXES)
-    assert listing.left_out == {".heic": 2, ".txt": 1, "": 1}
-    assert [file.name for file in listing.files] == ["e.jfif"]
+    assert _left_out(tmp_path) == {".heic": 2, ".txt": 1, "": 1}
+    assert _found(tmp_path) == ["e.jfif"]
 
 
 def test_links_are_followed_and_each_folder_comes_once(tmp_path: Path) -> None:
@@ -88,14 +103,13 @@ def test_a_folder_that_cannot_be_read_is_reported_and_the_rest_is_listed(
         return scan(place)
 
     monkeypatch.setattr(os, "scandir", refuse)  # the tests may run as root, who may read all
-    listing = list_folder(tmp_path, suffixes=IMAGE_SUFFIXES)
-    assert [file.name for file in listing.files] == ["a.jpg", "open/c.jpg"]
-    assert listing.problems == [Problem(f"{tmp_path}/closed", "the folder cannot be read (Permission denied)")]
+    assert _found(tmp_path) == ["a.jpg", "open/c.jpg"]
+    assert _problems(tmp_path) == [Problem(f"{tmp_path}/closed", "the folder cannot be read (Permission denied)")]
 
 
 def test_a_missing_folder_is_a_problem_too(tmp_path: Path) -> None:
-    assert len(list_folder(tmp_path / "no", suffixes=()).problems) == 1
-    assert len(list_folder(tmp_path / "n\0o", suffixes=()).problems) == 1
+    assert len(_problems(tmp_path / "no")) == 1
+    assert len(_problems(tmp_path / "n\0o")) == 1
 
 
 def test_names_that_are_not_utf8_are_listed(tmp_path: Path) -> None:
@@ -114,9 +128,8 @@ def test_results_of_earlier_runs_are_no_input_even_in_the_input_folder_itself(tm
     for root in (tmp_path, tmp_path / "other"):
         with OutputFolder.open(root, identity={}) as output:
             output.write_bytes(root / "viz" / "a.jpg", b"drawn")
-    listing = list_folder(tmp_path, suffixes=IMAGE_SUFFIXES)
-    assert [file.name for file in listing.files] == ["a.jpg", "viz/own.jpg"]
-    assert listing.left_out == {OWN_RESULT: 2}
+    assert _found(tmp_path) == ["a.jpg", "viz/own.jpg"]
+    assert _left_out(tmp_path) == {OWN_RESULT: 2}
     assert "viz/a.jpg" in _found(tmp_path, own_results=True)
     assert _found(tmp_path / "viz") == ["a.jpg", "own.jpg"]
 
@@ -133,6 +146,10 @@ def test_every_ending_on_the_list_is_one_that_opencv_writes_and_reads(suffix: st
     is_done, data = cv2.imencode(suffix, image)
     assert is_done
     assert cv2.imdecode(data, cv2.IMREAD_COLOR) is not None
+
+
+def _entries(lines: Iterable[str | Problem], folder: Path | Address = Path()) -> Iterator[Path | Address | Problem]:
+    return chain.from_iterable(find_listed(line, folder) for line in lines)
 
 
 @pytest.fixture
@@ -160,19 +177,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_list_of_every_common_kind_is_read(folder: Path, data: bytes, expected: list[str]) -> None:
     path = folder / "lists" / "list.txt"
     path.write_bytes(data)
-    found = [entry for entry in read_list(str(path)) if isinstance(entry, Path)]
-    assert [os.path.relpath(entry, folder) for entry in found] == expected
+    found = _entries(read_list(str(path)), folder_of(str(path)))
+    assert [os.path.relpath(entry, folder) for entry in found if isinstance(entry, Path)] == expected
 
 
 def test_a_name_on_the_disk_that_is_not_utf8_is_found(folder: Path) -> None:
     name = os.fsdecode(b"caf\xe9.jpg")
     (folder / name).write_text("x")
-    assert list(parse_list(io.BytesIO(b"caf\xe9.jpg\n"))) == [Path(name)]
+    assert list(_entries(split_list(io.BytesIO(b"caf\xe9.jpg\n")))) == [Path(name)]
 
 
 def test_entries_that_no_file_can_have_are_reported_and_the_rest_is_read(folder: Path) -> None:
     data = b"a.jpg\n" + b"n" * 5000 + b"\nx\0y.jpg\nmissing.jpg\n" + b"z" * 1_000_000 + b"\nd/b.jpg"
-    entries = list(parse_list(io.BytesIO(data), folder=folder))
+    entries = list(_entries(split_list(io.BytesIO(data)), folder))
     assert entries[0] == Path("a.jpg")
     assert entries[-1] == Path("d/b.jpg")
     reasons = [entry.reason for entry in entries[1:-1] if isinstance(entry, Problem)]
@@ -193,5 +210,5 @@ def test_a_long_list_is_read_as_a_stream(folder: Path) -> None:
             buffer[:] = (b"a.jpg\n" * (len(buffer) // 6 + 1))[: len(buffer)]
             return len(buffer)
 
-    entries = parse_list(io.BufferedReader(Endless()), folder=folder)
+    entries = _entries(split_list(io.BufferedReader(Endless())), folder)
     assert [next(entries) for _ in range(3)] == [Path("a.jpg")] * 3

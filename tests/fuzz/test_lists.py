@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from retinaface_cli.data.sources import find_sources
 from retinaface_cli.errors import shown
-from retinaface_cli.files.listing import Problem, parse_list
+from retinaface_cli.files.listing import Problem, find_listed, split_list
 from tests.fuzz.mutation import NUM_LONG, contents, is_refused, mutated_files, numbers_of_cases, time_limit
 
 
@@ -80,8 +80,8 @@ def test_lists_and_inputs_of_any_text_give_files_and_problems(
     )
     def check(data: bytes, inputs: list[str]) -> None:
         with time_limit():
-            for entry in parse_list(io.BytesIO(data), folder=tmp_path):
-                assert isinstance(entry, Path | Problem)
+            for line in split_list(io.BytesIO(data)):
+                assert all(isinstance(entry, Path | Problem) for entry in find_listed(line, tmp_path))
         is_refused(lambda: find_sources(inputs))
 
     check()

@@ -6,7 +6,6 @@ import glob
 import os
 import posixpath
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,6 @@ from itertools import takewhile
 from pathlib import Path
 
 from retinaface_cli.data.sources.files import Source
-from retinaface_cli.data.sources.remote import source_at
 from retinaface_cli.data.sources.shards import SHARD_SUFFIXES, Shard, is_shard
 from retinaface_cli.errors import FileReadError, ImageReadError, shown
 from retinaface_cli.files.addresses import Address, find_addresses, is_address, path_of
@@ -22,11 +20,14 @@ from retinaface_cli.files.listing import (
     IMAGE_SUFFIXES,
     OWN_RESULT,
     VIDEO_SUFFIXES,
+    FoundFile,
+    LeftOut,
     OwnResults,
     Problem,
-    list_folder,
-    parse_list,
+    find_listed,
+    folder_of,
     read_list,
+    walk_folder,
 )
 from retinaface_cli.files.names import UNPRINTABLE, UNPRINTABLE_NAME
 
@@ -77,26 +78,29 @@ def find_sources(inputs: Sequence[str], *, output: Path | None = None) -> Source
         if isinstance(entry, str):
             places.setdefault(entry, entry)
             continue
-        is_folder, found = entry.is_dir(), [entry]
-        if is_folder:
-            inner = list_folder(entry, suffixes=SUFFIXES, excluded=[output] if output else [])
-            found = [file.path for file in inner.files]
-            listing.problems += inner.problems
-            listing.left_out += inner.left_out
-        folders.append(_absolute(entry if is_folder else entry.parent))
-        for path in found:
-            if results.lists(path, below=base):
+        folders.append(_absolute(entry if entry.is_dir() else entry.parent))
+        for found in _look_into(entry, output):
+            if isinstance(found, Problem):
+                listing.problems.append(found)
+            elif isinstance(found, LeftOut):
+                listing.left_out[found.suffix] += 1
+            elif results.lists(found.path, below=base):
                 listing.left_out[OWN_RESULT] += 1
             else:
-                places.setdefault(_absolute(path), path)
+                places.setdefault(_absolute(found.path), found.path)
     if not places and not listing.problems:
         raise ImageReadError(f"{', '.join(map(shown, inputs))}: no images or videos found{describe_left_out(listing)}")
-    for source in _name_sources(places, folders):
-        if isinstance(source, Problem):
-            listing.problems.append(source)
-        else:
-            listing.sources.append(source)
+    named = list(_name_sources(places, folders))
+    listing.sources = [one for one in named if isinstance(one, Source)]
+    listing.problems += [one for one in named if isinstance(one, Problem)]
     return listing
+
+
+def _look_into(place: Path, output: Path | None) -> Iterable[FoundFile | Problem | LeftOut]:
+    """What lies in a folder and below it, or the file itself."""
+    if not place.is_dir():
+        return [FoundFile(place, place.name)]
+    return walk_folder(place, suffixes=SUFFIXES, excluded=[output] if output else [])
 
 
 def _name_sources(places: Mapping[str, Path | Address], folders: Sequence[str]) -> Iterator[Source | Problem]:
@@ -121,10 +125,11 @@ def source_of(location: str | Path, name: str) -> Source | Problem:
 
 
 def make_source(location: str | Path, name: str) -> Source:
-    """A source of the kind that the ending of its name says."""
+    """A source of the kind that its ending says."""
     if isinstance(location, str) and is_address(location):
-        return source_at(location, name)
-    return Shard(Path(location), name) if is_shard(name) else Source(Path(location), name)
+        path = Path(path_of(location))
+        return (Shard if is_shard(path.name) else Source)(path, name, address=location)
+    return (Shard if is_shard(name) else Source)(Path(location), name)
 
 
 def _absolute(path: Path) -> str:
@@ -146,15 +151,10 @@ def describe_left_out(listing: SourceListing) -> str:
 def _expand(inputs: Iterable[str]) -> Iterator[tuple[Path | Address | Problem, Path | None]]:
     """The files and folders that the inputs name, in their order; with the folder in which a glob looks for them."""
     for item in inputs:
-        if item == "-":
-            yield from ((entry, None) for entry in _some(parse_list(sys.stdin.buffer), "standard input"))
-        elif not is_list(item) and _exists(item):
+        if is_list(item):
+            yield from ((entry, None) for entry in _find_all_listed(item.removeprefix("@")))
+        elif _exists(item):
             yield Path(item), None
-        elif is_list(item):
-            try:
-                yield from ((entry, None) for entry in _some(read_list(item[1:]), item[1:]))
-            except FileReadError as error:
-                raise ImageReadError(f"{error}; expected a list of images") from None
         elif is_address(item):
             yield from ((entry, None) for entry in _match_address(item))
         else:
@@ -164,6 +164,20 @@ def _expand(inputs: Iterable[str]) -> Iterator[tuple[Path | Address | Problem, P
 def is_list(item: str) -> bool:
     """Whether an input is a list, `@list.txt`, or standard input."""
     return item == "-" or (item.startswith("@") and not _exists(item))
+
+
+def _find_all_listed(location: str) -> Iterator[Path | Address | Problem]:
+    """What a list names, which must be anything."""
+    folder, is_empty = folder_of(location), True
+    try:
+        for line in read_list(location):
+            for entry in find_listed(line, folder):
+                is_empty = False
+                yield entry
+    except FileReadError as error:
+        raise ImageReadError(f"{error}; expected a list of images") from None
+    if is_empty:
+        raise ImageReadError(f"{'standard input' if location == '-' else shown(location)}: holds no paths")
 
 
 def _match_address(item: str) -> Iterator[Address]:
@@ -228,16 +242,6 @@ def _exists(item: str) -> bool:
 
 def _is_glob(item: str) -> bool:
     return any(character in item for character in "*?[") and "\0" not in item
-
-
-def _some(entries: Iterable[Path | Address | Problem], name: str) -> Iterator[Path | Address | Problem]:
-    """The entries, of which there must be one."""
-    is_empty = True
-    for entry in entries:
-        is_empty = False
-        yield entry
-    if is_empty:
-        raise ImageReadError(f"{shown(name)}: holds no paths")
 
 
 def _common_root(folders: Sequence[str]) -> str:

@@ -14,8 +14,9 @@ from typing import Any, BinaryIO, TypeVar
 from retinaface_cli.data.sources.files import MemberBytes, Source, SourceItem
 from retinaface_cli.data.sources.members import Member, StoredMember
 from retinaface_cli.errors import FileReadError, ImageReadError, count_of, reason_of
-from retinaface_cli.files.addresses import open_anywhere
+from retinaface_cli.files.addresses import open_anywhere, stamp_of_address
 from retinaface_cli.files.listing import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Problem
+from retinaface_cli.files.manifest import stamp_of
 from retinaface_cli.files.names import UNPRINTABLE, UNPRINTABLE_NAME
 
 SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz")
@@ -57,6 +58,11 @@ class Shard(Source):
     def is_video(self) -> bool:
         """No."""
         return False
+
+    @property
+    def stamp(self) -> str:
+        """What tells it from another: path, size and time, or address, size and version as far as the server says."""
+        return stamp_of_address(self.address) if self.address else stamp_of(self.path)
 
     def items(self) -> Iterator[SourceItem]:
         """The images in the shard in its order, each with its bytes; other files are passed over.
