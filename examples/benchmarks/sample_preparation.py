@@ -18,7 +18,7 @@ import cv2
 import torch
 
 from retinaface_cli.data.batches import collate_training
-from retinaface_cli.data.dataset import TrainingDataset
+from retinaface_cli.data.datamodule import TrainingDataset
 from retinaface_cli.data.images import load_training_data
 from retinaface_cli.data.sampling import SampleKey
 from retinaface_cli.settings.data import AUGMENTATIONS, DataSettings, LabelSource

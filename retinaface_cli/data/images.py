@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -235,13 +235,7 @@ def _differs(image: ImageLabels, size: tuple[int, int]) -> bool:
 def _clip_faces(faces: FaceLabels, size: tuple[int, int]) -> FaceLabels:
     """Faces with boxes clipped to an image of (height, width) pixels."""
     height, width = size
-    return FaceLabels(
-        boxes=np.clip(faces.boxes, 0, np.array([width, height, width, height], np.float32)),
-        landmarks=faces.landmarks,
-        has_landmarks=faces.has_landmarks,
-        ignore=faces.ignore,
-        attributes=faces.attributes,
-    )
+    return replace(faces, boxes=np.clip(faces.boxes, 0, np.array([width, height, width, height], np.float32)))
 
 
 def _hold_out(source: ImageSource, part: float) -> tuple[ImageSource, ImageSource]:
@@ -255,10 +249,7 @@ def _hold_out(source: ImageSource, part: float) -> tuple[ImageSource, ImageSourc
     held = {image.file_name for image in by_hash[:num_held]}
     kept_part = tuple(image for image in source.images if image.file_name not in held)
     held_part = tuple(image for image in source.images if image.file_name in held)
-    return (
-        ImageSource(source.labels, source.format_name, kept_part, source.weight, source.findings),
-        ImageSource(source.labels, source.format_name, held_part, 1.0, ()),
-    )
+    return replace(source, images=kept_part), replace(source, images=held_part, weight=1.0, findings=())
 
 
 def _name_file(finding: str, labels: Path) -> str:
@@ -269,8 +260,4 @@ def _name_file(finding: str, labels: Path) -> str:
 def _list(items: Sequence[object]) -> str:
     """`: a, b, c and 4 more`."""
     more = f" and {len(items) - _MAX_LISTED} more" if len(items) > _MAX_LISTED else ""
-    return ": " + ", ".join(_strings(items[:_MAX_LISTED])) + more
-
-
-def _strings(items: Iterable[object]) -> list[str]:
-    return [str(item) for item in items]
+    return ": " + ", ".join(map(str, items[:_MAX_LISTED])) + more
