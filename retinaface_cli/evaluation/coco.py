@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from retinaface_cli.evaluation.matching import align_detections, scores_of
+from retinaface_cli.formats.reading import without_garbage_collection
 from retinaface_cli.formats.table import FaceTable
 
 MAX_DETECTIONS = 100
@@ -75,17 +75,12 @@ def _run(labels: FaceTable, detections: FaceTable, max_detections: int) -> dict[
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the libraries it imports
         from faster_coco_eval import COCO, COCOeval_faster
-    was_collecting = gc.isenabled()
-    gc.disable()  # half a million dictionaries that all live to the end: visiting them costs a second
-    try:
+    with without_garbage_collection():  # half a million dictionaries
         truth, found = _datasets(labels, detections, max_detections)
         evaluator = COCOeval_faster(COCO(truth), COCO(found), "bbox", separate_eval=True)
         evaluator.params.maxDets = [max_detections]
         evaluator.evaluate()
         evaluator.accumulate()
-    finally:
-        if was_collecting:
-            gc.enable()
     result: dict[str, Any] = evaluator.eval
     return result
 

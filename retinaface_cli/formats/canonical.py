@@ -44,12 +44,6 @@ def read_image_files(files: Iterable[Path], options: ReadingOptions) -> FaceTabl
     return _build_table([record for file in files for record in _read_records(file, options)], options)
 
 
-def parse_images(values: Sequence[Any], path: Path, options: ReadingOptions) -> FaceTable:
-    """The table of images whose JSON was parsed already."""
-    records = [_record(value, path, 0, f"{path}: image {i}", options) for i, value in enumerate(values, 1)]
-    return _build_table(records, options)
-
-
 def _read_records(path: Path, options: ReadingOptions) -> Iterator[_Record]:
     """The images of a file; where it has one to a line, each with its line."""
     data = read_utf8(path)

@@ -8,6 +8,9 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from retinaface_cli.errors import FileReadError
+from retinaface_cli.files.reading import open_regular
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -52,21 +55,17 @@ class ImageHead(NamedTuple):
         return (width, height) if self.orientation in _TURNED else (height, width)
 
 
-def read_size_from_head(path: Path) -> tuple[int, int] | None:
-    """(height, width) of an image in pixels, upright; None if it is no image or its head is broken.
-
-    Raises:
-        OSError: the file cannot be read, or is no regular file.
-    """
-    if not path.is_file():
-        path.stat()  # raises the error of a missing file
-        raise OSError("expected a regular file")
-    with path.open("rb") as file:
-        return read_size(file)
+def measure_file(path: Path) -> tuple[int, int] | None:
+    """(height, width) of an image file; (0, 0) if it is no image or its head is broken, None if it cannot be opened."""
+    try:
+        with open_regular(path) as file:
+            return read_size(file) or (0, 0)
+    except FileReadError:
+        return None
 
 
 def read_size(file: BinaryIO) -> tuple[int, int] | None:
-    """(height, width) of an image in an open file; see read_size_from_head."""
+    """(height, width) of an image in an open file, upright; None if it is no image or its head is broken."""
     head = read_head(file)
     return None if head is None else head.size
 

@@ -15,7 +15,7 @@ from retinaface_cli.errors import LabelFormatError, SettingsError, shown
 from retinaface_cli.faces import BoolArray, IntArray
 from retinaface_cli.files.listing import IMAGE_SUFFIXES
 from retinaface_cli.files.names import UNPRINTABLE
-from retinaface_cli.formats.image_heads import read_size_from_head
+from retinaface_cli.formats.image_heads import measure_file
 from retinaface_cli.formats.reader import exists, is_image
 from retinaface_cli.formats.table import Action, FaceTable
 
@@ -122,14 +122,6 @@ def measure_images(table: FaceTable, root: Path) -> FaceTable:
         measured = measured.with_finding(reason, action, mask, names.__getitem__)
     left_out = is_missing | is_broken
     return measured.select_images(~left_out) if left_out.any() else measured
-
-
-def measure_file(path: Path) -> tuple[int, int] | None:
-    """(height, width); (0, 0) if the file is no image, None if it does not exist."""
-    try:
-        return read_size_from_head(path) or (0, 0)
-    except (OSError, ValueError):
-        return None
 
 
 def leave_out_unprintable(table: FaceTable, place: str) -> FaceTable:

@@ -10,11 +10,7 @@ from pathlib import Path
 
 from retinaface_cli.errors import LabelFormatError, shown
 from retinaface_cli.files.names import UNPRINTABLE
-from retinaface_cli.formats.canonical import (
-    parse_images,
-    read_canonical,
-    read_image_files,
-)
+from retinaface_cli.formats.canonical import read_canonical, read_image_files
 from retinaface_cli.formats.checks import InvalidPolicy, check_labels, check_predictions, has_unit_boxes
 from retinaface_cli.formats.coco import is_coco_results, parse_results
 from retinaface_cli.formats.csv_table import read_csv, recognizes_csv
@@ -28,12 +24,7 @@ from retinaface_cli.formats.images import (
     rename_images,
 )
 from retinaface_cli.formats.parts import find_parts, is_part, read_parts
-from retinaface_cli.formats.reader import (
-    ReadingOptions,
-    SourceHead,
-    exists,
-    walk_files,
-)
+from retinaface_cli.formats.reader import ReadingOptions, SourceHead, exists, walk_files
 from retinaface_cli.formats.recognition import READERS, recognize_source
 from retinaface_cli.formats.table import FaceTable
 from retinaface_cli.formats.text import read_json, shorten
@@ -44,7 +35,7 @@ _PREDICTION_FILES = ("predictions.json", "predictions.jsonl", "predictions.csv")
 
 
 @contextmanager
-def _without_garbage_collection() -> Iterator[None]:
+def without_garbage_collection() -> Iterator[None]:
     """Millions of values that are all in use are not searched for cycles, which takes longer than to read them."""
     was_enabled = gc.isenabled()
     gc.disable()
@@ -55,7 +46,7 @@ def _without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-@_without_garbage_collection()
+@without_garbage_collection()
 def read_labels(
     path: str | Path,
     *,
@@ -111,7 +102,7 @@ def _place_images(table: FaceTable, source: Path, options: ReadingOptions, *, me
     return measure_images(table, table.image_root) if is_needed and table.image_root is not None else table
 
 
-@_without_garbage_collection()
+@without_garbage_collection()
 def read_predictions(
     path: str | Path, *, images: Path | None = None, category_ids: Callable[[], Sequence[int | str]] = tuple
 ) -> FaceTable:
@@ -194,5 +185,4 @@ def _read_prediction_list(path: Path, options: ReadingOptions) -> FaceTable:
             return parse_results(values, path, options)
         if any(is_coco_results([value]) for value in values):
             raise LabelFormatError(f"{path}: mixes images with COCO results; expected one or the other")
-        return parse_images(values, path, options)
     return read_canonical(path, options)

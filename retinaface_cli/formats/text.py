@@ -146,7 +146,7 @@ def decimal_boxes_xywh(boxes: FloatArray) -> Float64Array:
 
 
 def landmark_columns(
-    table: FaceTable, points: FloatArray | Float64Array, *, missing: float, visible: float, occluded: float = 1
+    table: FaceTable, points: FloatArray | Float64Array, *, missing: float, visible: float
 ) -> Float64Array:
     """(N, 15) x, y and a flag of each landmark; x and y of missing ones are as their flag.
 
@@ -154,12 +154,11 @@ def landmark_columns(
         table: says which points are known and occluded.
         points: (N, 5, 2) in the units to write.
         missing: flag of missing points.
-        visible: flag of visible points.
-        occluded: flag of occluded points.
+        visible: flag of visible points; that of occluded ones is 1.
     """
     unknown = np.zeros(len(points), np.float32)
     is_occluded = read_occlusion(table.attributes.get(OCCLUDED_LANDMARKS, unknown))
-    flags = np.where(table.has_landmarks, np.where(is_occluded, occluded, visible), missing)[:, :, None]
+    flags = np.where(table.has_landmarks, np.where(is_occluded, 1, visible), missing)[:, :, None]
     known = np.where(table.has_landmarks[:, :, None], points, missing)
     return np.concatenate([known, flags], axis=2).reshape(len(points), 3 * NUM_LANDMARKS)
 

@@ -23,7 +23,7 @@ from retinaface_cli.faces import LANDMARK_MIRROR_ORDER, NUM_LANDMARKS
 from retinaface_cli.files.listing import IMAGE_SUFFIXES
 from retinaface_cli.files.reading import read_yaml_file
 from retinaface_cli.formats.class_names import as_class_name, choose_face_classes
-from retinaface_cli.formats.images import measure_file
+from retinaface_cli.formats.image_heads import measure_file
 from retinaface_cli.formats.reader import (
     SPLIT_NAMES,
     SPLITS,
