@@ -23,7 +23,7 @@ def test_labels_are_converted_by_the_ending_of_out(tmp_path: Path) -> None:
 def test_a_dry_run_takes_all_paths_as_sources_and_writes_nothing(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["convert-labels", "-n", str(label_txt(tmp_path))])
     assert result.exit_code == 0
-    assert "2 images, 1 face" in result.output
+    assert "2 images, 2 faces" in result.output
     assert [path.name for path in tmp_path.iterdir()] == ["label.txt"]
 
 

@@ -34,12 +34,12 @@ def test_a_folder_becomes_labels_with_sizes_and_a_summary(tmp_path: Path, capsys
     convert(wider_folder(tmp_path / "wider"), output=tmp_path / "out.json")
     labels = read_labels(tmp_path / "out.json")
     assert [(image.file_name, image.width, len(image.faces)) for image in labels.label_images()] == [
-        (NAMES[0], 100, 1),
+        (NAMES[0], 100, 2),
         (NAMES[1], 100, 0),
     ]
     told = capsys.readouterr().out.replace("\n", " ")
     for words in (
-        "2 images, 1 face",
+        "2 images, 2 faces",
         "train/label.txt and wider_face_split",
         "Nothing wrong was found",
         "with five landmarks",
@@ -161,7 +161,7 @@ def test_statistics_are_written_for_machines_and_for_people(tmp_path: Path) -> N
     assert content["images"] == {
         "all": 2,
         "without_faces": 1,
-        "with_ignored_faces_alone": 1,
+        "with_ignored_faces_alone": 0,
         "of_known_size": 1,
     }
     assert content["faces"]["ignored"] == 1

@@ -24,11 +24,11 @@ def test_boxes_and_the_faces_that_count_are_read_by_image(tmp_path: Path) -> Non
     images = read_wider_ground_truth(ground_truth(tmp_path))
     assert list(images) == list(NAMES)
     first, second = images.values()
-    np.testing.assert_array_equal(first.boxes_xywh, [[10, 20, 30, 40]])
+    np.testing.assert_array_equal(first.boxes_xywh, [[10, 20, 30, 40], [50, 10, 8, 11]])
     assert {name: mask.tolist() for name, mask in first.is_counted.items()} == {
-        "easy": [False],
-        "medium": [False],
-        "hard": [True],
+        "easy": [False, False],
+        "medium": [False, False],
+        "hard": [True, False],
     }
     assert second.boxes_xywh.shape == (0, 4)
     assert second.is_counted["hard"].shape == (0,)
@@ -36,8 +36,8 @@ def test_boxes_and_the_faces_that_count_are_read_by_image(tmp_path: Path) -> Non
 
 def test_an_index_beyond_the_faces_is_an_error(tmp_path: Path) -> None:
     ground_truth(tmp_path)
-    wider_mat(tmp_path, name="wider_hard_val.mat", counted=[2])
-    with pytest.raises(LabelFormatError, match=rf"wider_hard_val\.mat: {NAMES[0]}: expected face numbers from 1 to 1"):
+    wider_mat(tmp_path, name="wider_hard_val.mat", counted=[3])
+    with pytest.raises(LabelFormatError, match=rf"wider_hard_val\.mat: {NAMES[0]}: expected face numbers from 1 to 2"):
         read_wider_ground_truth(tmp_path)
 
 

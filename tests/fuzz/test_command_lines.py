@@ -18,8 +18,8 @@ import typer
 
 from retinaface_cli.cli.app import app, main
 from tests.detection.test_detector import noise, write_random_weights
+from tests.formats.label_samples import canonical, write_text
 from tests.fuzz.mutation import contents, numbers_of_cases, time_limit
-from tests.golden.label_sources import write_json, write_text
 
 BASES: dict[str, tuple[str, ...]] = {
     "convert-labels": ("in/labels.json", "out.json"),
@@ -105,7 +105,7 @@ def write_inputs(folder: Path) -> None:
     for index, name in enumerate(("0--Parade/a.jpg", "1--Handshaking/b.jpg")):
         (work / "in" / name).parent.mkdir(parents=True)
         assert cv2.imwrite(str(work / "in" / name), noise(48, 64, seed=index))
-    write_json(work / "in")
+    canonical(work / "in")
     text = (work / "in/labels.json").read_text(encoding="utf-8")
     write_text(work / "in/predictions.json", text.replace('"bbox"', '"score": 0.5, "bbox"'))
     write_text(work / "in/list.txt", "in/0--Parade/a.jpg\nin/gone.jpg\n")

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import FaceDetections
-from retinaface_cli.formats import FaceTable, PredictionFormat, read_labels, read_predictions, write_predictions
+from retinaface_cli.formats import (
+    FaceTable,
+    PredictionFormat,
+    read_labels,
+    read_predictions,
+    write_labels,
+    write_predictions,
+)
+from tests.formats.label_samples import HEIGHT, NAMES, SOURCES, WIDTH, write_images, write_text
 from tests.fuzz.mutation import contents, is_refused, mutated_files, numbers_of_cases
-from tests.golden.label_sources import HEIGHT, NAMES, SOURCES, WIDTH, write_images, write_text
 
 TEXT_SUFFIXES = (".json", ".jsonl", ".txt", ".csv", ".xml", ".yaml", ".mat")
 
@@ -72,10 +84,43 @@ def check(read: Callable[[Path], FaceTable], source: Path, folder: Path, count: 
     assert contents(folder.parent) == before
 
 
+def read_checked_labels(source: Path, *, format_name: str | None) -> FaceTable:
+    """The labels, which are valid and can be written, or an error with its place."""
+    try:
+        labels = read_labels(source, format_name=format_name)
+    except LabelFormatError as error:
+        assert str(error).startswith(str(source.parent))
+        raise
+    boxes = labels.boxes
+    assert all(labels.file_names)
+    assert (boxes >= 0).all() and (boxes[:, :2] <= boxes[:, 2:]).all()
+    assert (labels.ignore | (boxes[:, :2] < boxes[:, 2:]).all(axis=1)).all()
+    sizes = np.repeat(labels.image_sizes, labels.num_faces, axis=0)
+    assert ((boxes[:, 2:] <= sizes[:, ::-1]) | (sizes == 0).any(axis=1)[:, None]).all()
+    assert (np.isfinite(labels.landmarks) == labels.has_landmarks[:, :, None]).all()
+    with TemporaryDirectory() as name:
+        write_labels(Path(name) / "out.json", labels)
+        assert read_labels(Path(name) / "out.json").num_faces.tolist() == labels.num_faces.tolist()
+    return labels
+
+
 @numbers_of_cases(25)
+@pytest.mark.parametrize("is_named", [False, True])
 @pytest.mark.parametrize("name", SOURCES)
-def test_labels_with_wrong_bytes_are_read_or_refused(name: str, tmp_path: Path, count: int) -> None:
-    check(read_labels, SOURCES[name](tmp_path / name), tmp_path / name, count)
+def test_labels_with_wrong_bytes_are_valid_or_refused(name: str, is_named: bool, tmp_path: Path, count: int) -> None:
+    read = partial(read_checked_labels, format_name=name.split("_")[0] if is_named else None)
+    check(read, SOURCES[name](tmp_path / name), tmp_path / name, count)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+@settings(max_examples=15, deadline=None)
+@given(data=st.binary(max_size=200))
+def test_random_bytes_are_valid_labels_or_refused(name: str, data: bytes) -> None:
+    with TemporaryDirectory() as folder:
+        source = SOURCES[name](Path(folder) / name)
+        path = source if source.is_file() else next(path for path in source.rglob("a.*") if path.suffix != ".jpg")
+        path.write_bytes(data)
+        is_refused(lambda: read_checked_labels(source, format_name=name.split("_")[0]))
 
 
 @numbers_of_cases(25)

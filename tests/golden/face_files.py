@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.io import savemat
 
-from tests.golden.label_sources import POINT_NAMES, cells
+from tests.formats.label_samples import POINT_NAMES, cells
 
 WIDTH, HEIGHT = 320, 240
 POINT_PLACES = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]])

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.formats.label_samples import NAMES, OTHER_NAMES, SOURCES, write_images
 from tests.golden.golden import check_json, read_content, relative_files, retinaface
-from tests.golden.label_sources import NAMES, OTHER_NAMES, SOURCES, write_images
 
 OUTPUTS = {
     "json": "out.json",
