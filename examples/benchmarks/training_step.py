@@ -23,7 +23,7 @@ from torch import Tensor
 from retinaface_cli.detection.cpu import keep_freed_memory
 from retinaface_cli.geometry.anchors import generate_anchors
 from retinaface_cli.geometry.boxes import cxcywh_to_xyxy, encode_boxes, encode_landmarks, pairwise_iou
-from retinaface_cli.model.loss.face_loss import FaceLoss
+from retinaface_cli.model.loss import FaceLoss
 from retinaface_cli.model.matching.targets import FaceTargets
 from retinaface_cli.model.networks import build_network
 from retinaface_cli.model.networks.outputs import HeadOutputs

@@ -16,7 +16,7 @@ from retinaface_cli.data.batches import TrainingBatch, ValidationBatch
 from retinaface_cli.detection.cpu import keep_freed_memory
 from retinaface_cli.faces import FaceDetections
 from retinaface_cli.formats.wider_ground_truth import read_wider_ground_truth
-from retinaface_cli.model.loss.face_loss import FaceLoss, LossValues
+from retinaface_cli.model.loss import FaceLoss, LossValues
 from retinaface_cli.model.matching.targets import FaceTargets
 from retinaface_cli.model.networks.inference import InferenceNetwork
 from retinaface_cli.model.networks.outputs import FaceNetwork, HeadOutputs

@@ -10,7 +10,7 @@ import torch
 from retinaface_cli.data.preprocessing import load_rgb
 from retinaface_cli.detection.detector import FaceDetector
 from retinaface_cli.model.checkpoints.loading import load_weights
-from retinaface_cli.model.loss.face_loss import FaceLoss
+from retinaface_cli.model.loss import FaceLoss
 from retinaface_cli.model.matching.targets import FaceTargets
 from retinaface_cli.model.networks.outputs import HeadOutputs
 from retinaface_cli.settings.loss import AtssMatchingSettings, LossSettings

@@ -11,12 +11,10 @@ from torch import Tensor
 from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, generalized_box_iou_loss, sigmoid_focal_loss
 
 from retinaface_cli.geometry.boxes import cxcywh_to_xyxy, encode_boxes
-from retinaface_cli.model.loss.classification import build_classification_loss
-from retinaface_cli.model.loss.face_loss import FaceLoss, LossValues
-from retinaface_cli.model.loss.regression import build_box_loss, build_landmark_loss
+from retinaface_cli.model.loss import FaceLoss, LossValues, box_loss, classification_loss, landmark_loss
 from retinaface_cli.model.matching import targets as matching_targets
 from retinaface_cli.model.matching.anchor_grid import anchor_grid
-from retinaface_cli.model.matching.matchers import build_matcher
+from retinaface_cli.model.matching.matchers import match_anchors
 from retinaface_cli.model.matching.targets import FaceTargets, Matches, Positives, collect_positives
 from retinaface_cli.model.networks.outputs import HeadOutputs
 from retinaface_cli.settings.base import validate_settings
@@ -94,7 +92,7 @@ def test_cross_entropy_takes_the_hardest_negatives_and_leaves_out_what_is_ignore
     )
     positives = collect_positives(matches, make_targets([[0, 0, 16, 16]]), torch.full((6, 4), 16.0))
     settings = CrossEntropySettings(negatives_per_positive=2, min_negatives=1)
-    result = build_classification_loss(settings)(margins, matches, positives)
+    result = classification_loss(settings, margins, matches, positives)
     expected = log_loss(sigmoid(-1)) + log_loss(1 - sigmoid(2)) + log_loss(1 - sigmoid(1))
     assert float(result.total) == pytest.approx(expected, rel=1e-6)
     assert float(result.divisor) == 1
@@ -105,7 +103,7 @@ def test_images_without_faces_are_negatives() -> None:
     matches = Matches(torch.full((1, 4), -1), torch.ones(1, 4, dtype=torch.bool), 0)
     positives = collect_positives(matches, make_targets([]), torch.full((4, 4), 16.0))
     settings = CrossEntropySettings(negatives_per_positive=7, min_negatives=3)
-    result = build_classification_loss(settings)(margins, matches, positives)
+    result = classification_loss(settings, margins, matches, positives)
     assert float(result.total) == pytest.approx(sum(log_loss(1 - sigmoid(x)) for x in (2, 1, 0)), rel=1e-6)
     assert float(result.divisor) == pytest.approx(3 / 7)
     outputs = random_outputs(2, GRID.num_anchors, seed=0)
@@ -120,7 +118,7 @@ def test_images_without_faces_are_negatives() -> None:
 def test_focal_loss_is_torchvisions() -> None:
     margins = torch.tensor([[1.5, -0.3, 4.0]])
     matches, positives = one_positive()
-    result = build_classification_loss(FocalSettings(alpha=0.3, gamma=1.5))(margins, matches, positives)
+    result = classification_loss(FocalSettings(alpha=0.3, gamma=1.5), margins, matches, positives)
     expected = sigmoid_focal_loss(margins[0, :2], torch.tensor([0.0, 1.0]), alpha=0.3, gamma=1.5, reduction="sum")
     assert float(result.total) == pytest.approx(float(expected), rel=1e-6)
     assert float(result.divisor) == 1
@@ -129,7 +127,7 @@ def test_focal_loss_is_torchvisions() -> None:
 def test_quality_focal_loss_wants_the_overlap_as_score() -> None:
     margins = torch.tensor([[1.5, -0.3, 4.0]])
     matches, positives = one_positive(quality=torch.tensor([0.6]))
-    result = build_classification_loss(QualityFocalSettings(beta=2))(margins, matches, positives)
+    result = classification_loss(QualityFocalSettings(beta=2), margins, matches, positives)
     score = sigmoid(-0.3)
     cross_entropy = 0.6 * log_loss(score) + 0.4 * log_loss(1 - score)
     expected = (0.6 - score) ** 2 * cross_entropy + sigmoid(1.5) ** 2 * log_loss(1 - sigmoid(1.5))
@@ -151,7 +149,7 @@ def test_quality_is_the_overlap_of_the_predicted_box() -> None:
 
 
 def match_one(boxes: Tensor) -> Tensor:
-    return build_matcher(LossSettings().matching)(make_targets(boxes), GRID, batch_size=1).face_index
+    return match_anchors(make_targets(boxes), GRID, LossSettings().matching, batch_size=1).face_index
 
 
 def test_faces_without_landmarks_are_learned_as_faces_and_boxes() -> None:
@@ -211,7 +209,7 @@ def test_overlap_losses_are_torchvisions(kind: Any, reference: Any) -> None:
     anchors = torch.rand(50, 4, generator=generator) * 50 + 10
     boxes = cxcywh_to_xyxy(anchors + torch.rand(50, 4, generator=generator) * 20)
     deltas = torch.randn(50, 4, generator=generator)
-    found = build_box_loss(IouLossSettings(name=kind))(deltas, boxes, anchors)
+    found = box_loss(IouLossSettings(name=kind), deltas, boxes, anchors)
     size = anchors[:, 2:] * torch.exp(0.2 * deltas[:, 2:])
     center = anchors[:, :2] + 0.1 * deltas[:, :2] * anchors[:, 2:]
     expected = reference(torch.cat([center - size / 2, center + size / 2], dim=1), boxes)
@@ -219,10 +217,9 @@ def test_overlap_losses_are_torchvisions(kind: Any, reference: Any) -> None:
 
 
 def test_wing_loss_is_logarithmic_then_linear() -> None:
-    loss = build_landmark_loss(WingSettings(width=2, curvature=0.5))
     deltas = torch.zeros(1, 5, 2)
     deltas[0, 0, 0], deltas[0, 1, 1], deltas[0, 2, 0] = 1.0, -5.0, 2.0
-    found = loss(deltas, torch.zeros(1, 5, 2))[0].tolist()
+    found = landmark_loss(WingSettings(width=2, curvature=0.5), deltas, torch.zeros(1, 5, 2))[0].tolist()
     gap = 2 - 2 * math.log(1 + 2 / 0.5)
     assert found == pytest.approx([2 * math.log(1 + 1 / 0.5), 5 - gap, 2 - gap, 0, 0])
 
@@ -233,30 +230,28 @@ def test_the_gradient_of_box_losses_is_right(kind: Any) -> None:
     anchors = torch.rand(6, 4, generator=generator, dtype=torch.float64) * 50 + 10
     boxes = cxcywh_to_xyxy(anchors + torch.rand(6, 4, generator=generator, dtype=torch.float64) * 8)
     deltas = torch.randn(6, 4, generator=generator, dtype=torch.float64, requires_grad=True)
-    loss = build_box_loss(SmoothL1Settings() if kind == "smooth_l1" else IouLossSettings(name=kind))
-    assert torch.autograd.gradcheck(lambda x: loss(x, boxes, anchors), deltas)
+    settings = SmoothL1Settings() if kind == "smooth_l1" else IouLossSettings(name=kind)
+    assert torch.autograd.gradcheck(lambda x: box_loss(settings, x, boxes, anchors), deltas)
 
 
 @pytest.mark.parametrize("settings", [SmoothL1Settings(beta=0.5), WingSettings()])
 def test_the_gradient_of_landmark_losses_is_right(settings: Any) -> None:
     generator = torch.Generator().manual_seed(2)
     wanted, deltas = (torch.randn(4, 5, 2, generator=generator, dtype=torch.float64) for _ in range(2))
-    loss = build_landmark_loss(settings)
-    assert torch.autograd.gradcheck(lambda x: loss(x, wanted), deltas.requires_grad_())
+    assert torch.autograd.gradcheck(lambda x: landmark_loss(settings, x, wanted), deltas.requires_grad_())
 
 
 @pytest.mark.parametrize("settings", [CrossEntropySettings(), FocalSettings(), QualityFocalSettings()])
 def test_the_gradient_of_classification_losses_is_right(settings: Any) -> None:
     targets = make_targets([[12, 12, 44, 44], [50, 50, 70, 90]], images=[0, 1])
     grid = anchor_grid((96, 96), AnchorSettings(), torch.device("cpu"))
-    matches = build_matcher(LossSettings().matching)(targets, grid, batch_size=2)
+    matches = match_anchors(targets, grid, LossSettings().matching, batch_size=2)
     positives = collect_positives(matches, targets, grid.anchors)
     quality = torch.linspace(0.2, 0.9, len(positives.place), dtype=torch.float64)
     positives = positives._replace(quality=quality)
     generator = torch.Generator().manual_seed(3)
     margins = torch.randn(2, grid.num_anchors, generator=generator, dtype=torch.float64, requires_grad=True)
-    loss = build_classification_loss(settings)
-    assert torch.autograd.gradcheck(lambda x: loss(x, matches, positives).total, margins)
+    assert torch.autograd.gradcheck(lambda x: classification_loss(settings, x, matches, positives).total, margins)
 
 
 @pytest.mark.parametrize("classification", CLASSIFICATION_KINDS)
@@ -294,7 +289,7 @@ def test_places_filled_for_an_accelerator_do_not_change_the_loss(
         monkeypatch.setattr(matching_targets, "_num_places", lambda matches: matches.max_positives)
         return collect_positives(matches, targets, anchors)
 
-    monkeypatch.setattr("retinaface_cli.model.loss.face_loss.collect_positives", collect_with_filling)
+    monkeypatch.setattr("retinaface_cli.model.loss.collect_positives", collect_with_filling)
     found = compute(filled, padded, **kinds)
     torch.autograd.backward(found.total)
     torch.testing.assert_close(torch.stack(found), torch.stack(expected))

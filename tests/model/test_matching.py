@@ -10,7 +10,7 @@ from torch import Tensor
 from retinaface_cli.geometry.boxes import cxcywh_to_xyxy, pairwise_iou
 from retinaface_cli.model.matching import matchers as matching
 from retinaface_cli.model.matching.anchor_grid import AnchorGrid, anchor_grid
-from retinaface_cli.model.matching.matchers import build_matcher
+from retinaface_cli.model.matching.matchers import match_anchors
 from retinaface_cli.model.matching.targets import FaceTargets, Matches
 from retinaface_cli.settings.loss import AtssMatchingSettings, IouMatchingSettings, MatchingSettings
 from retinaface_cli.settings.network import AnchorSettings
@@ -21,7 +21,7 @@ GRID = anchor_grid((160, 160), AnchorSettings(), CPU)  # 20 x 20, 10 x 10 and 5 
 
 
 def match(targets: FaceTargets, settings: MatchingSettings | None = None, *, batch_size: int = 1) -> Matches:
-    return build_matcher(settings or IouMatchingSettings())(targets, GRID, batch_size=batch_size)
+    return match_anchors(targets, GRID, settings or IouMatchingSettings(), batch_size=batch_size)
 
 
 def anchor_number(x: float, y: float, side: float, grid: AnchorGrid = GRID) -> int:
@@ -74,7 +74,7 @@ def test_windows_find_what_comparing_all_with_all_finds(seed: int) -> None:
 def test_other_anchors_and_uneven_image_sizes_match_too(sizes: tuple[tuple[float, ...], ...]) -> None:
     grid = anchor_grid((100, 260), AnchorSettings(sizes=sizes), CPU)
     targets = random_targets(40, batch_size=1, image_side=200, seed=7)
-    matches = build_matcher(IouMatchingSettings())(targets, grid, batch_size=1)
+    matches = match_anchors(targets, grid, IouMatchingSettings(), batch_size=1)
     best = pairwise_iou(targets.boxes, cxcywh_to_xyxy(grid.anchors)).amax(dim=0)
     assert torch.equal(matches.is_background[0] | (matches.face_index[0] >= 0), torch.ones(grid.num_anchors) > 0)
     assert bool((matches.face_index[0] >= 0)[best >= 0.35].all())
@@ -235,7 +235,7 @@ def test_adaptive_matching_follows_the_paper(num_nearest: int) -> None:
 
 def test_adaptive_matching_takes_all_anchors_of_a_level_that_has_few() -> None:
     grid = anchor_grid((32, 32), AnchorSettings(), CPU)  # 16, 4 and 1 cells
-    matches = build_matcher(AtssMatchingSettings(num_nearest=9))(make_targets([[4, 4, 28, 28]]), grid, batch_size=1)
+    matches = match_anchors(make_targets([[4, 4, 28, 28]]), grid, AtssMatchingSettings(num_nearest=9), batch_size=1)
     iou = pairwise_iou(torch.tensor([[4.0, 4, 28, 28]]), cxcywh_to_xyxy(grid.anchors))[0]
     distance = (grid.anchors[:, :2] - 16).square().sum(dim=1)
     nearest = torch.cat([distance[:32].argsort(stable=True)[:9], torch.arange(32, 40), torch.arange(40, 42)])
@@ -247,5 +247,5 @@ def test_adaptive_matching_takes_all_anchors_of_a_level_that_has_few() -> None:
 def test_adaptive_matching_takes_levels_with_different_numbers_of_anchors() -> None:
     grid = anchor_grid((160, 160), AnchorSettings(sizes=((8, 12, 20), (40,), (90, 200))), CPU)
     targets = random_targets(30, batch_size=1, image_side=160, seed=12)
-    matches = build_matcher(AtssMatchingSettings())(targets, grid, batch_size=1)
+    matches = match_anchors(targets, grid, AtssMatchingSettings(), batch_size=1)
     assert torch.equal(matches.face_index[0], adaptive_matches(targets, 9, grid))

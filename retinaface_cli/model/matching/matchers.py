@@ -7,7 +7,6 @@ the number of faces.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -37,79 +36,59 @@ _FORCED = 0x40000000 << _INDEX_BITS
 """Puts a rank above all IoUs: the bits of 1.0 are 0x3F800000, and the sum of both still fits 31 bits."""
 
 
-@runtime_checkable
-class Matcher(Protocol):
-    """Gives the faces of a batch to anchors."""
+@torch.no_grad()
+def match_anchors(targets: FaceTargets, grid: AnchorGrid, settings: MatchingSettings, *, batch_size: int) -> Matches:
+    """Gives the faces of a batch of images, which all have the grid's size, to anchors."""
+    table = _AnchorTable(batch_size, grid.num_anchors, targets)
+    if isinstance(settings, AtssMatchingSettings):
+        num_entered = _enter_nearest(table, targets, grid, settings)
+        lowest_positive = lowest_covered = _TOUCHING
+    else:
+        num_entered = _enter_overlapping(table, targets, grid, settings)
+        lowest_positive = _lowest_rank(settings.match_iou_threshold)
+        lowest_covered = _lowest_rank(settings.background_iou_threshold)
+    face_rank, ignored_rank = table.read()
+    is_background = face_rank < lowest_covered
+    if targets.may_have_ignored():
+        is_background &= ignored_rank < lowest_covered
+        is_background &= ~_mark_ignored(targets, grid, batch_size=batch_size)
+    face_index = torch.where(face_rank >= lowest_positive, _MAX_INDEX - (face_rank & _MAX_INDEX), -1)
+    return Matches(face_index, is_background, max_positives=min(num_entered, face_rank.numel()))
 
-    def __call__(self, targets: FaceTargets, grid: AnchorGrid, *, batch_size: int) -> Matches:
-        """Matches for a batch of images that all have the grid's size."""
 
-
-class IouMatcher:
-    """Matching by overlap with a threshold, and the best anchor of each face; see IouMatchingSettings.
+def _enter_overlapping(
+    table: _AnchorTable, targets: FaceTargets, grid: AnchorGrid, settings: IouMatchingSettings
+) -> int:
+    """Matching by overlap with a threshold, and the best anchor of each face; gives a bound on the positives.
 
     An anchor goes to the face that overlaps it most. But the best anchor of a face is forced to that face; of two faces
     with one best anchor, the one that overlaps it more has it. What is still equal goes to the face that comes first.
     """
-
-    def __init__(self, settings: IouMatchingSettings) -> None:
-        self.settings = settings
-
-    @torch.no_grad()
-    def __call__(self, targets: FaceTargets, grid: AnchorGrid, *, batch_size: int) -> Matches:
-        """Matches for a batch of images that all have the grid's size."""
-        settings = self.settings
-        num_candidates = num_overlapping(grid, settings.background_iou_threshold)
-        table = _AnchorTable(batch_size, grid.num_anchors, targets)
-        for part in _parts(len(targets.boxes), num_candidates):
-            boxes = targets.boxes[part].float()
-            near = find_overlapping(boxes, grid, settings.background_iou_threshold)
-            table.enter(part, near.anchor_index, near.iou)
-            best = find_best(boxes, grid, settings.forced_iou_threshold)
-            best_iou, anchor_index = _unrank(_rank(best.iou, best.anchor_index).amax(dim=1, keepdim=True))  # (F, 1)
-            is_forced = (best_iou >= settings.forced_iou_threshold) & ~targets.ignore[part, None]
-            table.enter(part, anchor_index, best_iou * is_forced, lead=_FORCED)
-        face_rank, ignored_rank = table.read()
-        is_positive = face_rank >= _lowest_rank(settings.match_iou_threshold)
-        is_background = face_rank < _lowest_rank(settings.background_iou_threshold)
-        if targets.may_have_ignored():
-            is_background &= ignored_rank < _lowest_rank(settings.background_iou_threshold)
-            is_background &= ~_mark_ignored(targets, grid, batch_size=batch_size)
-        bound = len(targets.boxes) * (1 + num_candidates)
-        return _make_matches(face_rank, is_positive, is_background, bound)
+    num_candidates = num_overlapping(grid, settings.background_iou_threshold)
+    for part in _parts(len(targets.boxes), num_candidates):
+        boxes = targets.boxes[part].float()
+        near = find_overlapping(boxes, grid, settings.background_iou_threshold)
+        table.enter(part, near.anchor_index, near.iou)
+        best = find_best(boxes, grid, settings.forced_iou_threshold)
+        best_iou, anchor_index = _unrank(_rank(best.iou, best.anchor_index).amax(dim=1, keepdim=True))  # (F, 1)
+        is_forced = (best_iou >= settings.forced_iou_threshold) & ~targets.ignore[part, None]
+        table.enter(part, anchor_index, best_iou * is_forced, lead=_FORCED)
+    return len(targets.boxes) * (1 + num_candidates)
 
 
-class AtssMatcher:
-    """Adaptive matching after Zhang et al., 2020 (arXiv 1912.02424, section 3.2); see AtssMatchingSettings.
+def _enter_nearest(table: _AnchorTable, targets: FaceTargets, grid: AnchorGrid, settings: AtssMatchingSettings) -> int:
+    """Adaptive matching after Zhang et al., 2020 (arXiv 1912.02424, section 3.2); gives a bound on the positives.
 
     An anchor is positive for a face when it is among the nearest of its level, its centre lies in the face, and its IoU
     reaches mean plus standard deviation of the IoUs of all candidates. Of several such faces it takes the one that
     overlaps it most, then the first.
     """
-
-    def __init__(self, settings: AtssMatchingSettings) -> None:
-        self.settings = settings
-
-    @torch.no_grad()
-    def __call__(self, targets: FaceTargets, grid: AnchorGrid, *, batch_size: int) -> Matches:
-        """Matches for a batch of images that all have the grid's size."""
-        num_candidates = self.settings.num_nearest * len(grid.levels)
-        table = _AnchorTable(batch_size, grid.num_anchors, targets)
-        for part in _parts(len(targets.boxes), num_candidates):
-            boxes = targets.boxes[part].float()
-            near = find_nearest(boxes, grid, self.settings.num_nearest)
-            table.enter(part, near.anchor_index, near.iou * _is_adaptive_match(boxes, near, grid))
-        face_rank, ignored_rank = table.read()
-        is_background = face_rank < _TOUCHING
-        if targets.may_have_ignored():
-            is_background &= ignored_rank < _TOUCHING
-            is_background &= ~_mark_ignored(targets, grid, batch_size=batch_size)
-        return _make_matches(face_rank, face_rank >= _TOUCHING, is_background, len(targets.boxes) * num_candidates)
-
-
-def build_matcher(settings: MatchingSettings) -> Matcher:
-    """The matcher that the settings name."""
-    return AtssMatcher(settings) if isinstance(settings, AtssMatchingSettings) else IouMatcher(settings)
+    num_candidates = settings.num_nearest * len(grid.levels)
+    for part in _parts(len(targets.boxes), num_candidates):
+        boxes = targets.boxes[part].float()
+        near = find_nearest(boxes, grid, settings.num_nearest)
+        table.enter(part, near.anchor_index, near.iou * _is_adaptive_match(boxes, near, grid))
+    return len(targets.boxes) * num_candidates
 
 
 def _is_adaptive_match(boxes: Float[Tensor, "F 4"], near: Candidates, grid: AnchorGrid) -> Bool[Tensor, "F K"]:
@@ -169,16 +148,6 @@ def _unrank(rank: Tensor) -> tuple[Tensor, Tensor]:
 def _lowest_rank(iou: float) -> int:
     """The lowest rank that a face with this IoU can have."""
     return int(np.float32(iou).view(np.int32)) << _INDEX_BITS
-
-
-def _make_matches(
-    face_rank: Int64[Tensor, "B A"],
-    is_positive: Bool[Tensor, "B A"],
-    is_background: Bool[Tensor, "B A"],
-    bound: int,
-) -> Matches:
-    face_index = torch.where(is_positive, _MAX_INDEX - (face_rank & _MAX_INDEX), -1)
-    return Matches(face_index, is_background, max_positives=min(bound, face_rank.numel()))
 
 
 def _parts(num_faces: int, num_candidates: int) -> Iterator[slice]:
