@@ -6,10 +6,11 @@ import gc
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
+
+from retinaface_cli.signals import handled_signals
 
 
 @contextmanager
@@ -20,19 +21,14 @@ def loading() -> Iterator[None]:
     SIGTERM raises would come up within an import, where some libraries catch it; the process ends at once instead.
     """
     num_modules = len(sys.modules)
-    is_main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM) if is_main}
-    for number in before:
-        signal.signal(number, _end)
-    gc.disable()
-    try:
-        yield
-    finally:
-        if len(sys.modules) > num_modules:
-            gc.freeze()
-        gc.enable()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with handled_signals((signal.SIGINT, signal.SIGTERM), _end):
+        gc.disable()
+        try:
+            yield
+        finally:
+            if len(sys.modules) > num_modules:
+                gc.freeze()
+            gc.enable()
 
 
 def _end(number: int, _frame: object) -> NoReturn:

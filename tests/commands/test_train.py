@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 import torch
 import yaml
 
+from retinaface_cli.commands.train.options import starter_config
 from retinaface_cli.commands.train.start import build_start
 from retinaface_cli.detection.detector import FaceDetector
 from retinaface_cli.detection.weights import resolve_weights
@@ -273,14 +275,10 @@ def test_a_loss_that_is_not_finite_names_the_images_and_keeps_the_last_good_chec
     assert read_report(Path("runs/train/small"))["status"] == "failed"
 
 
-def test_out_of_memory_says_what_to_lower(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def exhaust() -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-
-    Interruption(monkeypatch, 0, exhaust)
-    wanted = r"2 images of 64 x 64 .*data\.batch_size=1 with trainer\.accumulate_grad_batches=2"
-    with pytest.raises(RetinaFaceError, match=wanted):
-        train_small(config)
+def test_a_program_may_train_in_another_thread_than_the_main_one(config: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(train_small, config, changes=SHORT).result()
+    assert RunFolder(Path("runs/train/small")).best_weights.is_file()
 
 
 def test_training_stops_early_when_the_score_does_not_rise(config: Path) -> None:
@@ -388,13 +386,6 @@ def test_unreadable_labels_show_before_anything_is_written(config: Path) -> None
     with pytest.raises(LabelFormatError, match=r"labels\.json"):
         train_small(config)
     assert not Path("runs").exists()
-
-
-def test_there_must_be_something_to_resume(config: Path) -> None:
-    with pytest.raises(SettingsError, match=r"--resume last: no last\.ckpt in runs/train/small/checkpoints"):
-        train_small(config, resume="last")
-    with pytest.raises(SettingsError, match=r"--resume elsewhere: no such checkpoint"):
-        train_small(config, resume="elsewhere")
 
 
 def test_weights_are_no_training_to_go_on_with(whole: Path) -> None:
@@ -586,6 +577,21 @@ def test_a_config_of_labels_alone_starts_from_the_detector_in_the_package() -> N
         start.settings.weights == "mobilenet0.25"
         and start.settings.network == load_weights(resolve_weights("mobilenet0.25")).network
     )
+
+
+@pytest.mark.parametrize("name", ["mobilenet0.25", "resnet50"])
+def test_a_starter_config_has_the_recipe_of_the_example(name: str) -> None:
+    starter = validate_settings(TrainSettings, yaml.safe_load(starter_config(name)), source=name)
+    example = load_settings(TrainSettings, REPOSITORY / "examples" / "configs" / f"{name}.yaml")
+    for group in ("network", "augmentation", "loss", "optimizer", "scheduler", "ema", "trainer"):
+        assert getattr(starter, group) == getattr(example, group), group
+    assert starter.data.image_size == example.data.image_size
+    assert starter.data.batch_size == example.data.batch_size
+
+
+def test_a_starter_from_weights_leaves_the_network_to_the_checkpoint() -> None:
+    assert "network" not in yaml.safe_load(starter_config("custom"))
+    assert "network" in yaml.safe_load(starter_config("resnet50"))
 
 
 def test_the_yaml_in_the_readme_is_a_config_of_train() -> None:

@@ -16,11 +16,10 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from retinaface_cli.commands.console import say, say_failures
+from retinaface_cli.commands.infer.callbacks import InferProgress, StopOnSignals
 from retinaface_cli.commands.infer.gallery import write_gallery
 from retinaface_cli.commands.infer.options import count_sources
 from retinaface_cli.commands.infer.output import gather_results, open_output
-from retinaface_cli.commands.infer.progress import InferProgress
-from retinaface_cli.commands.infer.stopping import StopOnSignals
 from retinaface_cli.commands.infer.stream import detect_stream
 from retinaface_cli.commands.processes import adopt_processes, started_processes
 from retinaface_cli.commands.weights import load_network_with_progress
@@ -43,11 +42,11 @@ class InferReport:
         output: the folder with the results.
         num_images: images and video frames done in this run.
         num_faces: found in them.
+        seconds: from the first image to the last.
+        network: library and precision that ran the network.
         num_done_before: images, videos and shards that an earlier run had done.
         failures: what could not be read or written; of results in parts the first few.
         num_failures: all of them.
-        seconds: from the first image to the last.
-        network: library and precision that ran the network.
         interrupted: whether it was stopped before the end.
         signal_number: of the signal that stopped it, if it was stopped.
         is_first: whether this is the report of the first process.
@@ -58,14 +57,14 @@ class InferReport:
     output: Path
     num_images: int
     num_faces: int
-    num_done_before: int
-    failures: Sequence[UnreadableImage]
-    num_failures: int
     seconds: float
     network: str
-    interrupted: bool
-    signal_number: int
-    is_first: bool
+    num_done_before: int = 0
+    failures: Sequence[UnreadableImage] = ()
+    num_failures: int = 0
+    interrupted: bool = False
+    signal_number: int = signal.SIGTERM
+    is_first: bool = True
     num_missing: int = 0
 
     def describe(self) -> dict[str, Any]:
@@ -156,19 +155,7 @@ def _run_stream(settings: InferSettings, console: Console) -> InferReport:
     if len(settings.inputs) != 1:
         raise SettingsError(f"{shown(settings.inputs)}: a camera or stream is read alone; name it as the only input")
     output, tally, seconds, network = detect_stream(settings, console)
-    report = InferReport(
-        output=output,
-        num_images=tally.num_images,
-        num_faces=tally.num_faces,
-        num_done_before=0,
-        failures=(),
-        num_failures=0,
-        seconds=seconds,
-        network=network,
-        interrupted=False,
-        signal_number=signal.SIGTERM,
-        is_first=True,
-    )
+    report = InferReport(output, tally.num_images, tally.num_faces, seconds, network)
     _print_summary(report, console)
     return report
 

@@ -26,6 +26,7 @@ from retinaface_cli.files.atomic import next_run_folder
 from retinaface_cli.files.outputs import Mode, OutputFolder
 from retinaface_cli.formats import FaceTable, prediction_lines
 from retinaface_cli.settings.detection import InferSettings
+from retinaface_cli.signals import handled_signals
 from retinaface_cli.visualization.drawing import draw_faces
 
 LINES_FILE = "predictions.jsonl"
@@ -118,9 +119,6 @@ def _print(line: bytes) -> bool:
 def _stop_on_signals() -> Iterator[threading.Event]:
     """An event that Ctrl-C and SIGTERM set; a second signal ends the process as usual."""
     stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def ask(number: int, _frame: object) -> None:
@@ -128,10 +126,5 @@ def _stop_on_signals() -> Iterator[threading.Event]:
         stop.set()
         signal.signal(number, before[signal.Signals(number)])
 
-    for number in before:
-        signal.signal(number, ask)
-    try:
+    with handled_signals(before, ask):
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

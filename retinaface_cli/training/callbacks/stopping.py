@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from contextlib import ExitStack
 from types import FrameType
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from retinaface_cli.data.batches import TrainingBatch
 from retinaface_cli.errors import RetinaFaceError
 from retinaface_cli.settings.trainer import EarlyStoppingSettings
+from retinaface_cli.signals import handled_signals
 from retinaface_cli.training.callbacks.checkpoints import RunCheckpoints
 from retinaface_cli.training.module import FaceTrainingModule
 
@@ -53,7 +54,6 @@ class FiniteLossCheck(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Collects the loss and, every few steps, checks those that were collected."""
-        del outputs, batch_idx
         assert isinstance(batch, TrainingBatch) and isinstance(pl_module, FaceTrainingModule)
         loss = pl_module.last_loss
         self._unchecked.append((trainer.global_step, loss, batch.file_names))
@@ -64,7 +64,6 @@ class FiniteLossCheck(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Checks the losses before a checkpoint is written."""
-        del trainer, pl_module, checkpoint
         self._check()
 
     def _check(self) -> None:
@@ -88,7 +87,6 @@ def _gather(file_names: tuple[str, ...]) -> list[str]:
     return [name for part in parts for name in part]
 
 
-_Handler = Callable[[int, FrameType | None], Any] | int | None
 _SIGNALS = [signal.SIGTERM, signal.SIGINT, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
 """SIGUSR1 is what SLURM is usually told to send before the time is up."""
 
@@ -107,20 +105,16 @@ class SignalStop(Callback):
         self._checkpoints = checkpoints
         self._received: signal.Signals | None = None
         self._is_saved = False
-        self._previous: dict[signal.Signals, _Handler] = {}
+        self._taken_over = ExitStack()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Takes the signals over."""
-        del trainer, pl_module
-        for signum in _SIGNALS:
-            self._previous[signum] = signal.getsignal(signum)
-            signal.signal(signum, self._receive)
+        self._taken_over.enter_context(handled_signals(_SIGNALS, self._receive))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Saves if a signal came in any of the processes."""
-        del pl_module, outputs, batch
         period = trainer.accumulate_grad_batches * (1 if trainer.world_size == 1 else _STEPS_BETWEEN_TALKS)
         if (batch_idx + 1) % period == 0 and not trainer.is_last_batch and self._is_stopping(trainer):
             self._checkpoints.save_last(trainer)
@@ -130,25 +124,21 @@ class SignalStop(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Stops if the state is saved; by now the figures of the last step are logged."""
-        del pl_module, batch, batch_idx
         if self._is_saved:
             self._stop(trainer)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stops if a signal came near the end of the epoch before, when everything was saved."""
-        del pl_module
         if self._checkpoints.has_saved and self._is_stopping(trainer):
             self._stop(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Gives the signals back."""
-        del trainer, pl_module
-        self._restore()
+        self._taken_over.close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Gives the signals back."""
-        del trainer, pl_module, exception
-        self._restore()
+        self._taken_over.close()
 
     def _is_stopping(self, trainer: pl.Trainer) -> bool:
         return trainer.strategy.reduce_boolean_decision(self._received is not None, all=False)
@@ -156,13 +146,7 @@ class SignalStop(Callback):
     def _stop(self, trainer: pl.Trainer) -> None:
         raise TrainingInterruptedError(self._received or signal.SIGTERM, step=trainer.global_step)
 
-    def _restore(self) -> None:
-        for signum, handler in self._previous.items():
-            signal.signal(signum, handler)
-        self._previous = {}
-
     def _receive(self, signum: int, frame: FrameType | None) -> None:
-        del frame
         if self._received is not None and signum == signal.SIGINT:
             raise KeyboardInterrupt
         self._received = signal.Signals(signum)

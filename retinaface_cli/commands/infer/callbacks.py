@@ -1,22 +1,69 @@
-"""What ends `infer` before its last image: Ctrl-C, SIGTERM, and other processes of the run that end."""
+"""Callbacks of `infer`: its progress, and what ends it before its last image."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
-from collections.abc import Callable
+import time
+from contextlib import ExitStack
 from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
+from rich.console import Console
 
+from retinaface_cli.commands.console import ProgressBar
 from retinaface_cli.detection.prediction_module import LostProcessError, PredictionModule
+from retinaface_cli.signals import handled_signals
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+class _ClosingCallback(pl.Callback):
+    """A callback that closes what it has opened when the run ends."""
+
+    def __init__(self) -> None:
+        self._open = ExitStack()
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Closes it all."""
+        self._open.close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Closes it all."""
+        self._open.close()
 
 
-class StopOnSignals(pl.Callback):
+class InferProgress(_ClosingCallback):
+    """Shows images done, images a second, faces and the time left of all processes, in the first one."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+        self._bar: ProgressBar | None = None
+        self._started = 0.0
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock and the bar."""
+        if not trainer.is_global_zero or not isinstance(pl_module, PredictionModule):
+            return
+        self._started = time.monotonic()
+        share = f" ({trainer.world_size} processes)" if trainer.world_size > 1 else ""
+        bar = ProgressBar(self._console, f"detecting{share}", total=pl_module.work.num_images)
+        self._bar = self._open.enter_context(bar)
+
+    def on_predict_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any) -> None:
+        """Moves the bar."""
+        if self._bar is None or not isinstance(pl_module, PredictionModule):
+            return
+        tally = pl_module.total(with_failures=False)
+        done = tally.num_images + tally.num_failures
+        rate = done / max(time.monotonic() - self._started, 1e-9)
+        figures = f"{rate:.1f} images/s, {tally.num_faces:,} faces"
+        before = tally.num_done_before
+        self._bar.update(done + before, done_before=before, figures=figures)
+
+
+class StopOnSignals(_ClosingCallback):
     """Ends the run after the images in flight at Ctrl-C and SIGTERM; a second signal ends the first process at once.
 
     It takes the place of Lightning's own handler, in which the processes wait for each other, some of them for ever.
@@ -29,11 +76,11 @@ class StopOnSignals(pl.Callback):
 
     def __init__(self, stop_requested: threading.Event) -> None:
         """Makes the callback; the event is set when a signal comes."""
+        super().__init__()
         self.received: signal.Signals | None = None
         self._stop_requested = stop_requested
         self._started: list[Any] = []
         self._parent: int | None = None
-        self._previous: dict[signal.Signals, Callable[[int, FrameType | None], Any] | int | None] = {}
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Takes the signals over, and notes the processes to watch."""
@@ -42,10 +89,7 @@ class StopOnSignals(pl.Callback):
         self._parent = first if first == os.getppid() else None
         if isinstance(pl_module, PredictionModule):
             pl_module.is_other_gone = self._is_other_gone
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for number in _SIGNALS:
-            self._previous[number] = signal.signal(number, self._receive)
+        self._open.enter_context(handled_signals((signal.SIGINT, signal.SIGTERM), self._receive))
 
     def on_predict_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Raises LostProcessError if another process of the run has ended by a crash or was killed."""
@@ -56,14 +100,6 @@ class StopOnSignals(pl.Callback):
         is_orphan = self._parent is not None and os.getppid() != self._parent
         return is_orphan or any(process.poll() for process in self._started)
 
-    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Gives the signals back."""
-        self._restore()
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Gives the signals back."""
-        self._restore()
-
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         """Asks for the end; a second signal ends the process at once, unless the first process ends it."""
         if self.received is not None and self._parent is None:
@@ -72,8 +108,3 @@ class StopOnSignals(pl.Callback):
         self._stop_requested.set()
         for process in self._started:
             process.send_signal(number)
-
-    def _restore(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous = {}
