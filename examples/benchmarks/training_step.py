@@ -9,6 +9,7 @@ Usage: python examples/benchmarks/training_step.py [--batch-size 8] [--image-siz
 from __future__ import annotations
 
 import argparse
+import copy
 import statistics
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from retinaface_cli.model.networks.outputs import HeadOutputs
 from retinaface_cli.settings.loss import LossSettings
 from retinaface_cli.settings.network import NetworkSettings
 from retinaface_cli.settings.optimization import EmaSettings, SgdSettings
-from retinaface_cli.training.optimization import WeightAverage, build_optimizer
+from retinaface_cli.training.optimization import build_optimizer, move_average
 
 
 def draw_faces(batch_size: int, faces_a_image: int, image_size: int) -> FaceTargets:
@@ -96,8 +97,8 @@ def make_step(images: Tensor, targets: FaceTargets) -> Callable[[], None]:
     settings = NetworkSettings()
     network = build_network(settings).train().to(memory_format=torch.channels_last)
     optimizer = build_optimizer(network, SgdSettings(), lr=1e-4)
-    loss, average = FaceLoss(LossSettings(), settings.anchors), WeightAverage(EmaSettings())
-    copy = average.copy_network(network)
+    loss = FaceLoss(LossSettings(), settings.anchors)
+    average = copy.deepcopy(network).requires_grad_(False)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (settings.preprocessing.mean, settings.preprocessing.std))
     pixels = images.contiguous(memory_format=torch.channels_last)
     size = (images.shape[2], images.shape[3])
@@ -107,7 +108,7 @@ def make_step(images: Tensor, targets: FaceTargets) -> Callable[[], None]:
         outputs = network((pixels - mean).div_(std))
         loss(outputs, targets, image_size=size).total.backward()
         optimizer.step()
-        average.update(copy, network, step=1)
+        move_average(average, network, EmaSettings(), step=1)
 
     return step
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import NamedTuple, TypeVar
 
 from retinaface_cli.errors import SettingsError
@@ -19,13 +18,13 @@ class ProcessCounts(NamedTuple):
     source: str
 
 
-def started_processes(environment: Mapping[str, str] | None = None) -> ProcessCounts | None:
+def started_processes() -> ProcessCounts | None:
     """The processes that torchrun or SLURM has started; None where neither has.
 
     Raises:
         SettingsError: the machines have different numbers of processes.
     """
-    variables = os.environ if environment is None else environment
+    variables = os.environ
     if "TORCHELASTIC_RUN_ID" in variables:
         total, devices = int(variables["WORLD_SIZE"]), int(variables["LOCAL_WORLD_SIZE"])
         return _count(total, total // devices, "torchrun: WORLD_SIZE / LOCAL_WORLD_SIZE")

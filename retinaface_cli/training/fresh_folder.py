@@ -22,9 +22,7 @@ _MAX_LOCK_SECONDS = 10.0
 
 
 @contextmanager
-def make_run_folder(
-    output: Path | None, experiment_name: str, *, config: str, parent: Path = DEFAULT_PARENT
-) -> Iterator[RunFolder]:
+def make_run_folder(output: Path | None, experiment_name: str, *, config: str) -> Iterator[RunFolder]:
     """Makes a folder for a fresh run; never one in which another run lies. It is in use while the block runs.
 
     A folder is taken over, and what the run before wrote is deleted, if that run had the same settings, ended before
@@ -32,15 +30,14 @@ def make_run_folder(
 
     Args:
         output: the folder itself; it may exist if it is empty.
-        experiment_name: where no output is named: the folder's name in `parent`, with -2, -3, ... where it is taken.
+        experiment_name: where no output is named: the folder's name in runs/train, with -2, -3, ... where taken.
         config: the text that config.yaml will have.
-        parent: folder of all runs.
 
     Raises:
         SettingsError: `output` holds other files or another run, is in use, or is a file.
         OutputError: the folder cannot be made.
     """
-    folder = _make_numbered_folder(parent, experiment_name) if output is None else RunFolder(output)
+    folder = _make_numbered_folder(experiment_name) if output is None else RunFolder(output)
     if folder.path.is_file():
         raise SettingsError(_explain_refusal(folder))
     with writing(folder.path):
@@ -144,13 +141,13 @@ def _clear(folder: RunFolder) -> None:
             entry.unlink()
 
 
-def _make_numbered_folder(parent: Path, experiment_name: str) -> RunFolder:
+def _make_numbered_folder(experiment_name: str) -> RunFolder:
     """The first of name, name-2, name-3, ... that does not exist yet."""
-    with writing(parent):
-        parent.mkdir(parents=True, exist_ok=True)
+    with writing(DEFAULT_PARENT):
+        DEFAULT_PARENT.mkdir(parents=True, exist_ok=True)
     number = 1
     while True:
-        folder = parent / (experiment_name if number == 1 else f"{experiment_name}-{number}")
+        folder = DEFAULT_PARENT / (experiment_name if number == 1 else f"{experiment_name}-{number}")
         with writing(folder):
             try:
                 folder.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,10 @@ from retinaface_cli.settings.evaluation import EvaluateSettings
 from retinaface_cli.settings.training import TrainSettings
 from retinaface_cli.training.batch_norm import freeze_batch_norm, synchronize_batch_norm
 from retinaface_cli.training.optimization import (
-    WeightAverage,
     adopt_settings,
     build_optimizer,
     build_scheduler,
+    move_average,
     scale_learning_rate,
 )
 from retinaface_cli.training.validation import ValidationRecorder
@@ -59,11 +60,9 @@ class FaceTrainingModule(pl.LightningModule):
         super().__init__()
         self.settings = settings
         self.network = network
-        self._average = WeightAverage(settings.ema)
-        self.average = self._average.copy_network(network) if settings.ema.enabled else None
-        network_settings = settings.network
-        matched = network_settings.matched_anchors
-        self._loss = FaceLoss(settings.loss, network_settings.anchors, matched_anchors=matched)
+        self.average = copy.deepcopy(network).requires_grad_(False) if settings.ema.enabled else None
+        matched = settings.network.matched_anchors
+        self._loss = FaceLoss(settings.loss, settings.network.anchors, matched_anchors=matched)
         preprocessing = settings.network.preprocessing
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocessing.std).view(3, 1, 1), persistent=False)
@@ -138,7 +137,6 @@ class FaceTrainingModule(pl.LightningModule):
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
         """The loss of a batch."""
-        del batch_idx
         height, width = batch.images.shape[2:]
         targets = FaceTargets(batch.boxes, batch.landmarks, batch.has_landmarks, batch.ignore, batch.image_index)
         values = self._loss(self(batch.images), targets, image_size=(height, width))
@@ -175,7 +173,7 @@ class FaceTrainingModule(pl.LightningModule):
         """One step of the weights and, after it, of their average."""
         super().optimizer_step(*args, **kwargs)
         if self.average is not None:
-            self._average.update(self.average, self.network, step=self.trainer.global_step)
+            move_average(self.average, self.network, self.settings.ema, step=self.trainer.global_step)
 
     def on_validation_epoch_start(self) -> None:
         """Makes the network that is measured, the one that `infer` and `evaluate` run."""
@@ -187,7 +185,6 @@ class FaceTrainingModule(pl.LightningModule):
         self, batch: ValidationBatch, batch_idx: int
     ) -> list[FaceDetections]:
         """The faces found in a batch, in pixels of the original images."""
-        del batch_idx
         assert self._validation_network is not None
         with torch.autocast(self.device.type, enabled=False):
             outputs, anchors = self._validation_network([image.numpy() for image in batch.images])

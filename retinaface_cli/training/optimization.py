@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator
 from functools import partial
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +21,6 @@ from retinaface_cli.settings.optimization import (
     SchedulerSettings,
     WarmRestartsSettings,
 )
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 def scale_learning_rate(settings: OptimizerSettings, *, global_batch_size: int) -> float:
@@ -135,41 +131,31 @@ def _half_cosine(first: float, last: float, done: float) -> float:
     return last + (first - last) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
 
 
-class WeightAverage:
-    """Moves the weights of one network a little towards those of another after every step.
+@torch.no_grad()
+def move_average(average: nn.Module, network: nn.Module, settings: EmaSettings, *, step: int) -> None:
+    """Moves the weights of one network a little towards those of another, after every step.
 
     The running statistics of BatchNorm are averaged with the weights; counters are copied. Lightning's own average
     knows no warm-up, and swaps the weights for each validation and checkpoint.
+
+    Args:
+        average: its weights are changed.
+        network: the one in training.
+        settings: how fast.
+        step: number of optimizer steps done, this one included.
     """
+    wanted = network.state_dict()
+    moved: list[Tensor] = []
+    targets: list[Tensor] = []
+    for name, value in average.state_dict().items():
+        if value.is_floating_point():
+            moved.append(value)
+            targets.append(wanted[name])
+        else:
+            value.copy_(wanted[name])
+    torch._foreach_lerp_(moved, targets, 1 - decay_at(step, settings))
 
-    def __init__(self, settings: EmaSettings) -> None:
-        self.settings = settings
 
-    @staticmethod
-    def copy_network(network: Network) -> Network:
-        """The network that is to hold the average: a copy that is never trained."""
-        return copy.deepcopy(network).requires_grad_(False)
-
-    @torch.no_grad()
-    def update(self, average: nn.Module, network: nn.Module, *, step: int) -> None:
-        """Moves the average.
-
-        Args:
-            average: its weights are changed.
-            network: the one in training.
-            step: number of optimizer steps done, this one included.
-        """
-        wanted = network.state_dict()
-        moved: list[Tensor] = []
-        targets: list[Tensor] = []
-        for name, value in average.state_dict().items():
-            if value.is_floating_point():
-                moved.append(value)
-                targets.append(wanted[name])
-            else:
-                value.copy_(wanted[name])
-        torch._foreach_lerp_(moved, targets, 1 - self.decay_at(step))
-
-    def decay_at(self, step: int) -> float:
-        """The part of the average that step number `step` keeps."""
-        return min(self.settings.decay, (1 + step) / (self.settings.warmup_steps + step))
+def decay_at(step: int, settings: EmaSettings) -> float:
+    """The part of the average that step number `step` keeps."""
+    return min(settings.decay, (1 + step) / (settings.warmup_steps + step))

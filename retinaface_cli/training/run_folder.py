@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,16 +82,13 @@ class RunFolder:
         return self.path / "logger_ids.json"
 
 
-def find_checkpoint(
-    resume: str, output: Path | None, experiment_name: str | None, *, parent: Path = DEFAULT_PARENT
-) -> Path:
+def find_checkpoint(resume: str, output: Path | None, experiment_name: str | None) -> Path:
     """The checkpoint that --resume names.
 
     Args:
         resume: a checkpoint, the folder of a run, or `last`: the newest last.ckpt of this experiment.
         output: folder of the run, where one is named.
         experiment_name: name of the experiment; None: of any.
-        parent: folder of all runs.
 
     Raises:
         SettingsError: no such checkpoint.
@@ -106,32 +102,25 @@ def find_checkpoint(
     if output is not None:
         candidates = [RunFolder(output).last]
     else:
-        folders = sorted(parent.glob("*")) if parent.is_dir() else []
+        folders = DEFAULT_PARENT.glob("*")
         candidates = [RunFolder(folder).last for folder in folders if _belongs(folder.name, experiment_name)]
     existing = [path for path in candidates if path.is_file()]
     if not existing:
-        where = output or parent / (experiment_name or "*")
+        where = output or DEFAULT_PARENT / (experiment_name or "*")
         raise SettingsError(
             f"--resume last: no {LAST} in {where}/checkpoints; name a checkpoint, or leave --resume out"
         )
     return max(existing, key=lambda path: path.stat().st_mtime_ns)
 
 
-def find_requeued_checkpoint(
-    output: Path | None,
-    experiment_name: str,
-    *,
-    parent: Path = DEFAULT_PARENT,
-    environment: Mapping[str, str] | None = None,
-) -> Path | None:
+def find_requeued_checkpoint(output: Path | None, experiment_name: str) -> Path | None:
     """The last checkpoint of this SLURM job's earlier life, where SLURM has started the job again; else None."""
-    variables = os.environ if environment is None else environment
-    if variables.get("SLURM_RESTART_COUNT", "0") == "0":
+    if os.environ.get("SLURM_RESTART_COUNT", "0") == "0":
         return None
-    folders = [output] if output is not None else sorted(parent.glob("*")) if parent.is_dir() else []
+    folders = [output] if output is not None else sorted(DEFAULT_PARENT.glob("*"))
     for folder in map(RunFolder, folders):
         named = output is not None or _belongs(folder.path.name, experiment_name)
-        if named and folder.last.is_file() and _slurm_job(folder) == variables.get("SLURM_JOB_ID"):
+        if named and folder.last.is_file() and _slurm_job(folder) == os.environ.get("SLURM_JOB_ID"):
             return folder.last
     return None
 
@@ -142,9 +131,9 @@ def folder_of_checkpoint(checkpoint: Path) -> RunFolder | None:
     return RunFolder(checkpoint.parent.parent) if folder.checkpoints == checkpoint.absolute().parent else None
 
 
-def is_first_process(environment: Mapping[str, str] | None = None) -> bool:
+def is_first_process() -> bool:
     """Whether this is the process that writes files, of all those that torchrun, SLURM or Lightning have started."""
-    variables = os.environ if environment is None else environment
+    variables = os.environ
     if "RANK" in variables:
         return variables["RANK"] == "0"
     if "LOCAL_RANK" in variables:

@@ -12,10 +12,11 @@ import torch.distributed as dist
 from retinaface_cli.data.batches import ValidationBatch
 from retinaface_cli.evaluation.average_precision import score_ap50
 from retinaface_cli.evaluation.landmarks import score_landmarks
-from retinaface_cli.evaluation.matching import FloatValues, match_faces
+from retinaface_cli.evaluation.matching import match_faces
 from retinaface_cli.evaluation.wider_face import evaluate_wider_face
 from retinaface_cli.faces import FaceDetections, FaceLabels
 from retinaface_cli.formats.table import FaceTable
+from retinaface_cli.formats.text import corners_of_xywh
 from retinaface_cli.formats.wider_ground_truth import DIFFICULTIES, WiderImage
 
 
@@ -92,7 +93,7 @@ class ValidationRecorder:
         known = {name: self._wider_ground_truth[name] for name in sorted(found) if name in self._wider_ground_truth}
         if not known:
             return {}
-        faces = [FaceLabels.from_boxes(_corners(truth.boxes_xywh)) for truth in known.values()]
+        faces = [FaceLabels.from_boxes(corners_of_xywh(truth.boxes_xywh)) for truth in known.values()]
         labels = FaceTable.from_labels(list(known), faces)
         detections = FaceTable.from_detections(list(known), [found[name].detections for name in known])
         subsets = {kind: np.concatenate([one.is_counted[kind] for one in known.values()]) for kind in DIFFICULTIES}
@@ -103,7 +104,3 @@ class ValidationRecorder:
 def wider_name(file_name: str) -> str:
     """`<event>/<name>.jpg` of any path to an image of WIDER FACE: its last two parts."""
     return "/".join(PurePosixPath(file_name).parts[-2:])
-
-
-def _corners(boxes_xywh: FloatValues) -> FloatValues:
-    return np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1)

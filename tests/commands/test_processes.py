@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from retinaface_cli.commands.processes import ProcessCounts, adopt_processes, started_processes
@@ -19,15 +21,17 @@ TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE"
     ],
 )
 def test_the_counts_are_those_that_torchrun_or_slurm_has_started(
-    environment: dict[str, str], counts: tuple[int, int] | None
+    environment: dict[str, str], counts: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started = started_processes(environment)
+    monkeypatch.setattr(os, "environ", environment)
+    started = started_processes()
     assert (None if started is None else (started.devices, started.num_nodes)) == counts
 
 
-def test_machines_with_different_numbers_of_processes_are_refused() -> None:
+def test_machines_with_different_numbers_of_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {"SLURM_NTASKS": "3", "SLURM_NNODES": "2"})
     with pytest.raises(SettingsError, match="3 processes cannot be shared out evenly"):
-        started_processes({"SLURM_NTASKS": "3", "SLURM_NNODES": "2"})
+        started_processes()
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ TEMPORARY = ".retinaface-tmp-0123456789ab-x.yaml"
 NEEDS_LOCKS = pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell whether a folder is in use")
 
 
-def make(output: Path | None, *, parent: Path = Path("runs")) -> RunFolder:
-    with make_run_folder(output, "faces", config=CONFIG, parent=parent) as folder:
+def make(output: Path | None) -> RunFolder:
+    with make_run_folder(output, "faces", config=CONFIG) as folder:
         return folder
 
 
@@ -41,17 +41,20 @@ def list_files(folder: RunFolder) -> list[str]:
     return sorted(path.relative_to(folder.path).as_posix() for path in folder.path.rglob("*") if path.is_file())
 
 
-def test_fresh_runs_of_one_name_are_numbered(tmp_path: Path) -> None:
-    names = [make(None, parent=tmp_path / "runs").path.name for _ in range(3)]
-    assert names == ["faces", "faces-2", "faces-3"]
+def test_fresh_runs_of_one_name_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = [make(None).path.as_posix() for _ in range(3)]
+    assert paths == ["runs/train/faces", "runs/train/faces-2", "runs/train/faces-3"]
 
 
 @pytest.mark.parametrize("is_named", [True, False])
-def test_a_folder_that_cannot_be_made_is_named_with_the_reason(is_named: bool, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    place = tmp_path / "file" / "runs"
-    with pytest.raises(OutputError, match="file/runs: cannot be written"):
-        make(place if is_named else None, parent=place)
+def test_a_folder_that_cannot_be_made_is_named_with_the_reason(
+    is_named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("runs").touch()
+    with pytest.raises(OutputError, match=r"runs/train.*: cannot be written"):
+        make(Path("runs/train/faces") if is_named else None)
 
 
 def test_a_named_output_may_exist_as_long_as_it_is_empty(tmp_path: Path) -> None:

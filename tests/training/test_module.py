@@ -139,6 +139,7 @@ class StopAfterOneEpoch(pl.Callback):
 def test_the_average_follows_optimizer_steps_not_batches() -> None:
     settings = make_settings(data__batch_size=1, trainer__max_epochs=1, ema={"decay": 0.5, "warmup_steps": 1})
     module = make_module(settings)
+    assert module.average is not None and not any(one.requires_grad for one in module.average.parameters())
     start = weights_of(module)["network.class_heads.0.weight"]
     trainer = make_trainer(settings, accumulate_grad_batches=2)
     trainer.fit(module, loader_of([training_batch([0]), training_batch([1])]))

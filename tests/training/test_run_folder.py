@@ -23,13 +23,20 @@ def _checkpoint(folder: Path, *, age: int = 0) -> Path:
     return path
 
 
-def test_last_is_the_newest_of_the_experiment(tmp_path: Path) -> None:
-    older = _checkpoint(tmp_path / "faces", age=10)
-    newer = _checkpoint(tmp_path / "faces-2", age=5)
-    other = _checkpoint(tmp_path / "faces-small", age=0)
-    assert find_checkpoint("last", None, "faces", parent=tmp_path) == newer
-    assert find_checkpoint("last", tmp_path / "faces", "faces", parent=tmp_path) == older
-    assert find_checkpoint("last", None, None, parent=tmp_path) == other
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where runs lie in an empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return Path("runs/train")
+
+
+def test_last_is_the_newest_of_the_experiment(runs: Path) -> None:
+    older = _checkpoint(runs / "faces", age=10)
+    newer = _checkpoint(runs / "faces-2", age=5)
+    other = _checkpoint(runs / "faces-small", age=0)
+    assert find_checkpoint("last", None, "faces") == newer
+    assert find_checkpoint("last", runs / "faces", "faces") == older
+    assert find_checkpoint("last", None, None) == other
 
 
 def test_a_checkpoint_is_found_by_its_path_or_by_the_folder_of_its_run(tmp_path: Path) -> None:
@@ -38,24 +45,26 @@ def test_a_checkpoint_is_found_by_its_path_or_by_the_folder_of_its_run(tmp_path:
     assert find_checkpoint(str(tmp_path / "faces"), None, None) == path
 
 
-def test_nothing_to_resume_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"--resume last: no last\.ckpt in .*faces/checkpoints"):
-        find_checkpoint("last", None, "faces", parent=tmp_path / "none")
+@pytest.mark.usefixtures("runs")
+def test_nothing_to_resume_is_an_error() -> None:
+    with pytest.raises(SettingsError, match=r"--resume last: no last\.ckpt in runs/train/faces/checkpoints"):
+        find_checkpoint("last", None, "faces")
     with pytest.raises(SettingsError, match=r"--resume x: no such checkpoint: x"):
         find_checkpoint("x", None, None)
 
 
-def test_a_job_that_slurm_starts_again_finds_its_own_run(tmp_path: Path) -> None:
-    older, mine = _checkpoint(tmp_path / "faces"), _checkpoint(tmp_path / "faces-2", age=10)
+def test_a_job_that_slurm_starts_again_finds_its_own_run(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    monkeypatch.setenv("SLURM_JOB_ID", "8")
+    assert find_requeued_checkpoint(None, "faces") is None
+    older, mine = _checkpoint(runs / "faces"), _checkpoint(runs / "faces-2", age=10)
     RunFolder(older.parent.parent).report.write_text('{"slurm_job_id": "7"}')
     RunFolder(mine.parent.parent).report.write_text('{"slurm_job_id": "8"}')
-    again = {"SLURM_RESTART_COUNT": "1", "SLURM_JOB_ID": "8"}
-    assert find_requeued_checkpoint(None, "faces", parent=tmp_path, environment=again) == mine
-    assert find_requeued_checkpoint(tmp_path / "faces-2", "x", parent=tmp_path, environment=again) == mine
-    assert find_requeued_checkpoint(tmp_path / "faces", "x", parent=tmp_path, environment=again) is None
-    first = {"SLURM_RESTART_COUNT": "0", "SLURM_JOB_ID": "8"}
-    assert find_requeued_checkpoint(None, "faces", parent=tmp_path, environment=first) is None
-    assert find_requeued_checkpoint(None, "faces", parent=tmp_path / "none", environment=again) is None
+    assert find_requeued_checkpoint(None, "faces") == mine
+    assert find_requeued_checkpoint(runs / "faces-2", "x") == mine
+    assert find_requeued_checkpoint(runs / "faces", "x") is None
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "0")
+    assert find_requeued_checkpoint(None, "faces") is None
 
 
 def test_the_run_of_a_checkpoint_is_known_by_its_place(tmp_path: Path) -> None:
@@ -77,5 +86,8 @@ def test_the_run_of_a_checkpoint_is_known_by_its_place(tmp_path: Path) -> None:
         ({"NODE_RANK": "1"}, False),
     ],
 )
-def test_one_of_all_processes_writes(environment: dict[str, str], is_first: bool) -> None:
-    assert is_first_process(environment) is is_first
+def test_one_of_all_processes_writes(
+    environment: dict[str, str], is_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", environment)
+    assert is_first_process() is is_first

@@ -28,15 +28,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Writes the checkpoint to the path."""
-        del storage_options
         with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
             torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Reads a checkpoint; one that holds code is refused."""
-        del weights_only
         checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
         return checkpoint
 
@@ -92,7 +88,6 @@ class RunCheckpoints(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Writes last.ckpt every so many steps; not after the last of an epoch, whose validation comes first."""
-        del pl_module, outputs, batch
         period = self._settings.checkpoint.every_n_steps
         is_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not trainer.is_last_batch
         if period is not None and is_step and trainer.global_step % period == 0:
@@ -110,7 +105,6 @@ class RunCheckpoints(Checkpoint):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Notes that there is a fresh score."""
-        del pl_module
         self._is_validated = not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -15,6 +15,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from retinaface_cli.data.batches import TrainingBatch, ValidationBatch, batch_to_images_and_labels
 from retinaface_cli.data.preprocessing import Resizer
+from retinaface_cli.errors import count_of
 from retinaface_cli.faces import FaceDetections, FaceLabels, RgbImage
 from retinaface_cli.training.callbacks.checkpoints import RunCheckpoints
 from retinaface_cli.training.loggers import RunLogger
@@ -52,7 +53,6 @@ class ImageReports(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Draws the first batch of the run."""
-        del pl_module, batch_idx
         if self._is_batch_drawn:
             return
         self._is_batch_drawn = True
@@ -76,7 +76,6 @@ class ImageReports(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Draws what was found in the first few images."""
-        del pl_module, batch_idx, dataloader_idx
         if trainer.sanity_checking or len(self._cells) >= _NUM_IMAGES:
             return
         assert isinstance(batch, ValidationBatch)
@@ -92,7 +91,6 @@ class ImageReports(Callback):
     @rank_zero_only
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes what was found."""
-        del pl_module
         cells, self._cells = self._cells[:_NUM_IMAGES], []
         if cells:
             found = f"What was found in the validation after epoch {trainer.current_epoch + 1}: orange, scores"
@@ -102,20 +100,17 @@ class ImageReports(Callback):
     @rank_zero_only
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draws the curves with the figures of the epochs before, where the last drawing is old."""
-        del pl_module
         if time.monotonic() - self._last_drawn > _SECONDS_BETWEEN_CURVES:
             self._write_curves(trainer)
 
     @rank_zero_only
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draws the curves of the whole run."""
-        del pl_module
         self._write_curves(trainer)
 
     @rank_zero_only
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Draws the curves up to where the training was broken off."""
-        del pl_module, exception
         self._write_curves(trainer)
 
     def _write_curves(self, trainer: pl.Trainer) -> None:
@@ -155,7 +150,7 @@ def _count(faces: FaceLabels) -> str:
     """`1 face`, `6 faces, 3 ignored`."""
     num_ignored = int(faces.ignore.sum())
     ignored = f", {num_ignored} ignored" if num_ignored else ""
-    return f"{len(faces)} face{'s' * (len(faces) != 1)}{ignored}"
+    return f"{count_of(len(faces), 'face')}{ignored}"
 
 
 def _draw(image: RgbImage, labels: FaceLabels, detections: FaceDetections | None = None) -> RgbImage:

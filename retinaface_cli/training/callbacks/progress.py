@@ -25,16 +25,15 @@ _EXPENDABLE = ("box ", "class ", "landmark ", "step/s", "lr ", "images/s")
 
 
 class StepTimer:
-    """Seconds a training step takes, smoothed; the first step, with its start-up, does not count."""
+    """Seconds a training step takes, smoothed; the first step, with its start-up, does not count.
+
+    Attributes:
+        seconds: of one step; None before two steps are done.
+    """
 
     def __init__(self) -> None:
-        self._seconds: float | None = None
+        self.seconds: float | None = None
         self._last: float | None = None
-
-    @property
-    def seconds(self) -> float | None:
-        """Of one step; None before two steps are done."""
-        return self._seconds
 
     def pause(self) -> None:
         """Leaves the time to the next tick out, because something else than training goes on."""
@@ -44,16 +43,16 @@ class StepTimer:
         """Takes note of the end of a step, in seconds of any clock."""
         if self._last is not None:
             taken = now - self._last
-            self._seconds = taken if self._seconds is None else _SMOOTHING * self._seconds + (1 - _SMOOTHING) * taken
+            self.seconds = taken if self.seconds is None else _SMOOTHING * self.seconds + (1 - _SMOOTHING) * taken
         self._last = now
 
 
 class TrainingProgress(ProgressBar):
     """Epoch, step/s, images/s, losses, learning rate, AP and the time that is left."""
 
-    def __init__(self, *, images_per_batch: int, monitor: str, console: Console | None = None) -> None:
+    def __init__(self, *, images_per_batch: int, monitor: str, console: Console) -> None:
         super().__init__()
-        self._console = console or Console(highlight=False)
+        self._console = console
         self._images_per_batch = images_per_batch
         self._monitor = monitor
         self._timer = StepTimer()
@@ -83,7 +82,6 @@ class TrainingProgress(ProgressBar):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Opens the bar."""
-        del pl_module
         self._timer.pause()
         if self._is_enabled and self._console.is_terminal:
             self._progress = Progress(
@@ -99,7 +97,6 @@ class TrainingProgress(ProgressBar):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the bar anew."""
-        del pl_module
         self._timer.pause()
         if self._progress is not None and self._task is not None:
             self._progress.reset(
@@ -110,7 +107,6 @@ class TrainingProgress(ProgressBar):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Moves the bar; figures are asked from the device only now and then."""
-        del pl_module, outputs, batch
         now = time.monotonic()
         self._timer.tick(now)
         if not self._is_enabled:
@@ -123,20 +119,17 @@ class TrainingProgress(ProgressBar):
         elif now - self._last_shown > _SECONDS_BETWEEN_LINES:
             self._last_shown = now
             place = f"{self._epoch_name(trainer)}, step {batch_idx + 1}/{int(trainer.num_training_batches)}"
-            self._console.print(
-                f"{place}: {self._figures(trainer, _as_numbers(trainer.callback_metrics))}", soft_wrap=True
-            )
+            figures = self._list_figures(trainer, _as_numbers(trainer.callback_metrics))
+            self._console.print(f"{place}: {'  '.join(figures)}", soft_wrap=True)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Takes the time."""
-        del pl_module
         self._validation_start = time.monotonic()
         if self._progress is not None and self._task is not None and not trainer.sanity_checking:
             self._progress.update(self._task, description=f"{self._epoch_name(trainer)} validation")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Takes the time."""
-        del pl_module
         if not trainer.sanity_checking:
             self._validation_seconds = time.monotonic() - self._validation_start
 
@@ -151,7 +144,8 @@ class TrainingProgress(ProgressBar):
         """One line that stays, with the figures of the epoch and its mean losses."""
         assert isinstance(pl_module, FaceTrainingModule)
         metrics = _as_numbers({**trainer.callback_metrics, **pl_module.mean_losses()})
-        self._print_epoch(f"{self._epoch_name(trainer)}: {self._figures(trainer, metrics)}", metrics)
+        figures = "  ".join(self._list_figures(trainer, metrics))
+        self._print_epoch(f"{self._epoch_name(trainer)}: {figures}", metrics)
         self._last_shown = time.monotonic()
 
     def _print_epoch(self, line: str, metrics: Mapping[str, float]) -> None:
@@ -164,12 +158,10 @@ class TrainingProgress(ProgressBar):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Closes the bar."""
-        del trainer, pl_module
         self._close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Closes the bar, so that the terminal is as it was."""
-        del trainer, pl_module, exception
         self._close()
 
     def _close(self) -> None:
@@ -179,10 +171,6 @@ class TrainingProgress(ProgressBar):
 
     def _epoch_name(self, trainer: pl.Trainer) -> str:
         return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-
-    def _figures(self, trainer: pl.Trainer, metrics: Mapping[str, float]) -> str:
-        """All figures in one line."""
-        return "  ".join(self._list_figures(trainer, metrics))
 
     def _figures_that_fit(self, trainer: pl.Trainer) -> str:
         """The figures that have room beside the bar; the parts of the loss and the speeds go first."""

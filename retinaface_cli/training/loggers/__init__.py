@@ -8,7 +8,7 @@ from typing import Any
 
 from retinaface_cli.errors import SettingsError
 from retinaface_cli.settings.trainer import LoggerSettings
-from retinaface_cli.training.loggers.base import LoggedRun, RunIds, RunLogger, ServiceLogger
+from retinaface_cli.training.loggers.base import LoggedRun, RunLogger, ServiceLogger
 from retinaface_cli.training.loggers.comet import CometRun
 from retinaface_cli.training.loggers.metrics_csv import MetricsCsv
 from retinaface_cli.training.loggers.mlflow import MlflowRun
@@ -60,6 +60,6 @@ def build_loggers(
     loggers: list[RunLogger] = []
     if settings.csv:
         loggers.append(MetricsCsv(folder.metrics, resume_step=resume_step))
-    run = LoggedRun(folder.path, experiment_name, RunIds(folder.logger_ids), resume_step)
+    run = LoggedRun(folder, experiment_name, resume_step)
     chosen = [(logger, getattr(settings, logger.service)) for logger in _SERVICES]
     return loggers + [logger(group, run) for logger, group in chosen if group is not None]

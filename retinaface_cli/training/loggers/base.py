@@ -16,27 +16,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from retinaface_cli.errors import SettingsError
 from retinaface_cli.files.atomic import write_text_atomic
 from retinaface_cli.settings.base import AnySettings
-
-
-class RunIds:
-    """By which ids a run is known to the services, kept in its folder so that a resumed run goes on under the same."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def get(self, service: str) -> str | None:
-        """The id that the run has at a service; None before it has one."""
-        return self._read().get(service)
-
-    def set(self, service: str, run_id: str) -> None:
-        """Keeps the id."""
-        write_text_atomic(self._path, json.dumps(self._read() | {service: run_id}, indent=2) + "\n")
-
-    def _read(self) -> dict[str, str]:
-        if not self._path.is_file():
-            return {}
-        ids: dict[str, str] = json.loads(self._path.read_text(encoding="utf-8"))
-        return ids
+from retinaface_cli.training.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -46,13 +26,11 @@ class LoggedRun:
     Attributes:
         folder: of the run; local files go there.
         experiment_name: name of the run in the services.
-        ids: of the run in the services.
         resume_step: number of optimizer steps done by the checkpoint that training goes on from; None: a fresh run.
     """
 
-    folder: Path
+    folder: RunFolder
     experiment_name: str
-    ids: RunIds
     resume_step: int | None = None
 
 
@@ -136,7 +114,10 @@ class RunLogger(Logger):
 
 
 class ServiceLogger(RunLogger, Generic[AnySettings]):
-    """A logger by its settings."""
+    """A logger by its settings.
+
+    The run's ids at the services are kept in its folder, so that a resumed run goes on under the same.
+    """
 
     service: ClassVar[str]
     """Name among the settings."""
@@ -146,22 +127,15 @@ class ServiceLogger(RunLogger, Generic[AnySettings]):
         self._settings = settings
         self._run = run
 
+    def _read_ids(self) -> dict[str, str]:
+        path = self._run.folder.logger_ids
+        ids: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return ids
 
-class LightningLogger(ServiceLogger[AnySettings]):
-    """One of Lightning's own loggers, which also takes images."""
+    def _known_id(self) -> str | None:
+        """The run's id at the service; None before it has one."""
+        return self._read_ids().get(self.service)
 
-    @abstractmethod
-    def _make(self) -> Logger:
-        """Lightning's logger."""
-
-    def _open(self) -> None:
-        self._inner = self._make()
-
-    def _write_settings(self, settings: dict[str, Any]) -> None:
-        self._inner.log_hyperparams(settings)
-
-    def _write_metrics(self, metrics: dict[str, float], step: int) -> None:
-        self._inner.log_metrics(metrics, step)
-
-    def _close(self, *, succeeded: bool) -> None:
-        self._inner.finalize("success" if succeeded else "failed")
+    def _keep_id(self, run_id: str) -> None:
+        ids = self._read_ids() | {self.service: run_id}
+        write_text_atomic(self._run.folder.logger_ids, json.dumps(ids, indent=2) + "\n")

@@ -8,7 +8,7 @@ from typing import Any
 
 from retinaface_cli.settings.base import flatten
 from retinaface_cli.settings.trainer import CometSettings
-from retinaface_cli.training.loggers.base import LoggedRun, ServiceLogger
+from retinaface_cli.training.loggers.base import ServiceLogger
 
 
 class CometRun(ServiceLogger[CometSettings]):
@@ -18,10 +18,7 @@ class CometRun(ServiceLogger[CometSettings]):
     """
 
     service = "comet"
-
-    def __init__(self, settings: CometSettings, run: LoggedRun) -> None:
-        super().__init__(settings, run)
-        self._experiment: Any = None
+    _experiment: Any
 
     def _open(self) -> None:
         os.environ.setdefault("COMET_DISABLE_AUTO_LOGGING", "1")
@@ -32,11 +29,11 @@ class CometRun(ServiceLogger[CometSettings]):
         )
         config = comet_ml.ExperimentConfig(
             name=self._run.experiment_name,
-            offline_directory=str(self._run.folder / "comet"),
+            offline_directory=str(self._run.folder.path / "comet"),
             display_summary_level=0,
             **quiet,
         )
-        known_id = self._run.ids.get("comet")
+        known_id = self._known_id()
         self._experiment = comet_ml.start(
             project=self._settings.project,
             workspace=self._settings.workspace,
@@ -45,7 +42,7 @@ class CometRun(ServiceLogger[CometSettings]):
             online=not self._settings.offline,
             experiment_config=config,
         )
-        self._run.ids.set("comet", self._experiment.get_key())
+        self._keep_id(self._experiment.get_key())
 
     def _write_settings(self, settings: dict[str, Any]) -> None:
         self._experiment.log_parameters(dict(flatten(settings)))

@@ -8,7 +8,7 @@ from typing import Any
 
 from retinaface_cli.settings.base import flatten
 from retinaface_cli.settings.trainer import MlflowSettings
-from retinaface_cli.training.loggers.base import LoggedRun, ServiceLogger
+from retinaface_cli.training.loggers.base import ServiceLogger
 
 _MAX_PARAM_LENGTH = 500  # of MLflow's own tracking store
 _MAX_PARAMS = 100  # in one call
@@ -22,18 +22,15 @@ class MlflowRun(ServiceLogger[MlflowSettings]):
     """
 
     service = "mlflow"
-
-    def __init__(self, settings: MlflowSettings, run: LoggedRun) -> None:
-        super().__init__(settings, run)
-        self._client: Any = None
-        self._run_id = ""
+    _client: Any
+    _run_id: str
 
     def _open(self) -> None:
         from mlflow.tracking import MlflowClient
 
         uri = self._settings.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-        self._client = MlflowClient(uri or f"sqlite:///{self._run.folder.absolute() / 'mlflow.db'}")
-        known_id = self._run.ids.get("mlflow")
+        self._client = MlflowClient(uri or f"sqlite:///{self._run.folder.path.absolute() / 'mlflow.db'}")
+        known_id = self._known_id()
         if known_id is not None:
             self._run_id = known_id
             self._client.update_run(known_id, status="RUNNING")
@@ -41,10 +38,10 @@ class MlflowRun(ServiceLogger[MlflowSettings]):
         experiment = self._client.get_experiment_by_name(self._settings.experiment)
         experiment_id = experiment.experiment_id if experiment else self._create_experiment(is_local=uri is None)
         self._run_id = self._client.create_run(experiment_id, run_name=self._run.experiment_name).info.run_id
-        self._run.ids.set("mlflow", self._run_id)
+        self._keep_id(self._run_id)
 
     def _create_experiment(self, *, is_local: bool) -> str:
-        location = (self._run.folder.absolute() / "mlflow_artifacts").as_uri() if is_local else None
+        location = (self._run.folder.path.absolute() / "mlflow_artifacts").as_uri() if is_local else None
         created: str = self._client.create_experiment(self._settings.experiment, artifact_location=location)
         return created
 
@@ -61,7 +58,6 @@ class MlflowRun(ServiceLogger[MlflowSettings]):
             self._client.log_metric(self._run_id, name, value, step=step)
 
     def _write_image(self, name: str, path: Path, step: int) -> None:
-        del step
         self._client.log_artifact(self._run_id, str(path), artifact_path=name.rpartition("/")[0] or None)
 
     def _close(self, *, succeeded: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from retinaface_cli.settings.base import flatten
 from retinaface_cli.settings.trainer import NeptuneSettings
-from retinaface_cli.training.loggers.base import LoggedRun, ServiceLogger
+from retinaface_cli.training.loggers.base import ServiceLogger
 
 
 class NeptuneRun(ServiceLogger[NeptuneSettings]):
@@ -18,16 +18,14 @@ class NeptuneRun(ServiceLogger[NeptuneSettings]):
     """
 
     service = "neptune"
-
-    def __init__(self, settings: NeptuneSettings, run: LoggedRun) -> None:
-        super().__init__(settings, run)
-        self._client: Any = None
+    _client: Any
 
     def _open(self) -> None:
-        os.environ.setdefault("NEPTUNE_DATA_DIRECTORY", str(self._run.folder / "neptune"))  # its only way to be told
+        folder = self._run.folder.path / "neptune"
+        os.environ.setdefault("NEPTUNE_DATA_DIRECTORY", str(folder))  # its only way to be told
         import neptune
 
-        known_id = self._run.ids.get("neptune")
+        known_id = self._known_id()
         if known_id is not None and not self._settings.offline:
             self._client = neptune.init_run(project=self._settings.project, with_id=known_id)
             return
@@ -42,7 +40,7 @@ class NeptuneRun(ServiceLogger[NeptuneSettings]):
             git_ref=False,
         )
         if not self._settings.offline:
-            self._run.ids.set("neptune", self._client["sys/id"].fetch())
+            self._keep_id(self._client["sys/id"].fetch())
 
     def _write_settings(self, settings: dict[str, Any]) -> None:
         self._client["settings"] = {key: str(value) for key, value in flatten(settings)}
@@ -52,7 +50,6 @@ class NeptuneRun(ServiceLogger[NeptuneSettings]):
             self._client[name].append(value, step=step)
 
     def _write_image(self, name: str, path: Path, step: int) -> None:
-        del step
         self._client[name].upload(str(path))
 
     def _close(self, *, succeeded: bool) -> None:
