@@ -7,6 +7,7 @@ one line and exits with 1; anything else is a bug and keeps its traceback.
 import itertools
 import os
 import reprlib
+from collections.abc import Sequence
 
 
 class RetinaFaceError(Exception):
@@ -67,6 +68,12 @@ def shown(value: object, *, max_length: int = 200) -> str:
         tail = max_length // 3
         text = f"{text[: max_length - tail - 3]}...{text[-tail:]}"
     return text if text.isprintable() else "".join(map(_escape, text))
+
+
+def some_of(names: Sequence[str], *, max_listed: int = 5) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - max_listed:,} more" if len(names) > max_listed else ""
+    return ", ".join(map(shown, names[:max_listed])) + more
 
 
 def reason_of(error: Exception) -> str:

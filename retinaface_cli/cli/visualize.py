@@ -21,7 +21,7 @@ EXAMPLES = (
 
 def visualize(_ctx: typer.Context, given: dict[str, Any], console: CommandConsole) -> Outcome:
     """Draw true faces, detected faces or both on images, make contact sheets of them, or hide the faces."""
-    from retinaface_cli.commands.visualize.run import run
+    from retinaface_cli.commands.visualize import run
 
     report = run(validate_settings(VisualizeSettings, given, source="visualize"), console=console)
     return Outcome(report.describe(), report.exit_code)

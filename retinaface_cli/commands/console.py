@@ -70,12 +70,6 @@ def say(console: Console, text: str) -> None:
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 
-def some_of(names: Sequence[str], *, max_listed: int = _MAX_LISTED) -> str:
-    """The first few names, and how many more there are."""
-    more = f" and {len(names) - max_listed:,} more" if len(names) > max_listed else ""
-    return ", ".join(map(shown, names[:max_listed])) + more
-
-
 def say_failures(console: Console, heading: str, failures: Sequence[NamedFailure]) -> None:
     """Prints a heading and the first few failures; nothing where there are none."""
     if not failures:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from retinaface_cli.commands.evaluate.predictions import make_candidate, read_run_file
-from retinaface_cli.commands.evaluate.truth import GroundTruth, make_truth, read_truth
+from retinaface_cli.commands.evaluate.truth import GroundTruth, read_truth
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import FaceDetections, ImageDetections, ImageLabels
 from retinaface_cli.formats import FaceTable
@@ -23,7 +23,8 @@ LABELS = [labelled(A, B, name="0--Parade/a.jpg"), labelled(B, name="1--Handshaki
 
 
 def truth_of(images: Sequence[ImageLabels], *, name: str = "l") -> GroundTruth:
-    return make_truth(FaceTable.from_images(images), name=name, format_name="json")
+    faces = FaceTable.from_images(images)
+    return GroundTruth(name, "json", faces, {"all": ~faces.ignore})
 
 
 TRUTH = truth_of(LABELS, name="labels.json")

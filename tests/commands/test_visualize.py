@@ -11,8 +11,7 @@ import pytest
 from rich.console import Console
 
 from retinaface_cli.cli.app import main
-from retinaface_cli.commands.visualize.images import match_entries
-from retinaface_cli.commands.visualize.run import VisualizeReport, run
+from retinaface_cli.commands.visualize import VisualizeReport, match_entries, run
 from retinaface_cli.data.preprocessing import load_rgb
 from retinaface_cli.data.sources import Source
 from retinaface_cli.errors import OutputError, SettingsError

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from retinaface_cli.commands.infer.gallery import _make_thumbnail
-from retinaface_cli.commands.visualize.run import run
+from retinaface_cli.commands.visualize import run
 from retinaface_cli.data import pixel_budget
 from retinaface_cli.data.images import load_training_data
 from retinaface_cli.faces import FaceLabels, ImageLabels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import orjson
 from rich.console import Console
 
 from retinaface_cli.commands.evaluate.predictions import Candidate, make_candidate
-from retinaface_cli.commands.evaluate.truth import GroundTruth, make_truth
+from retinaface_cli.commands.evaluate.truth import GroundTruth
 from retinaface_cli.commands.infer import run as infer
 from retinaface_cli.data.images import load_training_data
 from retinaface_cli.data.sources import Source
@@ -83,17 +83,16 @@ class TrainingRun:
     settings: TrainSettings
     weights: Path | None
 
-    @property
-    def scale(self) -> str:
-        """Scale of its validation."""
-        return str(self.settings.data.validation_scale)
 
-
-def find_newest_run(parent: Path = DEFAULT_PARENT) -> Path | None:
+def find_newest_run() -> Path | None:
     """The folder of the run whose best weights are newest; None where no run has any."""
-    folders = [folder for folder in parent.glob("*") if RunFolder(folder).best_weights.is_file()]
-    with_config = [folder for folder in folders if RunFolder(folder).config.is_file()]
-    return max(with_config, key=lambda folder: RunFolder(folder).best_weights.stat().st_mtime_ns, default=None)
+    return _newest(folder for folder in DEFAULT_PARENT.glob("*") if RunFolder(folder).config.is_file())
+
+
+def _newest(folders: Iterable[Path]) -> Path | None:
+    """The folder whose best weights are newest; None where none has any."""
+    with_weights = [folder for folder in folders if RunFolder(folder).best_weights.is_file()]
+    return max(with_weights, key=lambda folder: RunFolder(folder).best_weights.stat().st_mtime_ns, default=None)
 
 
 def read_training(path: Path) -> TrainingRun:
@@ -119,9 +118,8 @@ def read_training(path: Path) -> TrainingRun:
         folders.append(settings.output)
     found = next((folder for folder in folders if RunFolder(folder).best_weights.is_file()), None)
     if found is None:
-        named = [*DEFAULT_PARENT.glob(settings.experiment_name), *DEFAULT_PARENT.glob(f"{settings.experiment_name}-*")]
-        with_weights = [folder for folder in named if RunFolder(folder).best_weights.is_file()]
-        found = max(with_weights, key=lambda folder: RunFolder(folder).best_weights.stat().st_mtime_ns, default=None)
+        name = settings.experiment_name
+        found = _newest([*DEFAULT_PARENT.glob(name), *DEFAULT_PARENT.glob(f"{name}-*")])
     return TrainingRun(config, settings, None if found is None else RunFolder(found).best_weights)
 
 
@@ -142,10 +140,11 @@ def read_validation(run: TrainingRun) -> GroundTruth:
     faces = FaceTable.from_labels(
         names, [image.faces for image in images], image_sizes=[image.size for image in images]
     )
-    return make_truth(
-        faces,
+    return GroundTruth(
         name=f"validation data of {run.config}",
         format_name=", ".join(sorted({source.format_name for source in sources})),
+        faces=faces,
+        subsets={"all": ~faces.ignore},
         notes=tuple(dict.fromkeys(finding for source in sources for finding in source.findings)),
         sources={name: image.source for name, image in zip(names, images, strict=True)},
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,6 @@ import numpy as np
 from retinaface_cli.commands.evaluate.scores import Scores
 from retinaface_cli.commands.evaluate.tables import short_names
 from retinaface_cli.commands.evaluate.truth import GroundTruth
-from retinaface_cli.evaluation.average_precision import AveragePrecisionReport
 from retinaface_cli.evaluation.matching import FloatValues
 from retinaface_cli.evaluation.wider_face import WiderFaceReport
 from retinaface_cli.settings.detection import DetectionSettings
@@ -60,7 +59,8 @@ def _describe_scores(scores: Scores) -> dict[str, Any]:
     if scores.coco is not None:
         result["coco"] = asdict(scores.coco)
     if scores.has_ap50:
-        result["ap50"] = _describe_ap50(scores.ap50)
+        figures = (field.name for field in fields(scores.ap50) if field.name != "curve")
+        result["ap50"] = {name: getattr(scores.ap50, name) for name in figures}
     if scores.landmarks is not None:
         result["landmarks"] = asdict(scores.landmarks)
     result["groups"] = [asdict(group) for group in scores.groups]
@@ -84,18 +84,6 @@ def _describe_wider(report: WiderFaceReport) -> dict[str, Any]:
         **{name: subset.ap for name, subset in subsets},
         "recall": {name: subset.recall for name, subset in subsets},
         "num_faces": {name: subset.num_faces for name, subset in subsets},
-    }
-
-
-def _describe_ap50(report: AveragePrecisionReport) -> dict[str, Any]:
-    """All but the curve."""
-    return {
-        "ap": report.ap,
-        "ap_legacy": report.ap_legacy,
-        "recall": report.recall,
-        "best_f1": report.best_f1,
-        "best_f1_score": report.best_f1_score,
-        "num_faces": report.num_faces,
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 
@@ -28,9 +28,6 @@ from retinaface_cli.files.outputs import Mode, OutputFolder
 from retinaface_cli.formats import read_predictions
 from retinaface_cli.settings.evaluation import EvaluateSettings, detection_settings
 from retinaface_cli.training.run_folder import is_first_process
-
-if TYPE_CHECKING:
-    from retinaface_cli.commands.evaluate.detection import TrainingRun
 
 RUNS_FOLDER = Path("runs/evaluate")
 REPORT_FILE = "report.json"
@@ -178,9 +175,9 @@ def _locate_images(truth: GroundTruth, settings: EvaluateSettings, console: Cons
 def _detect_material(settings: EvaluateSettings, output: Path, console: Console) -> _Material | None:
     """Labels, and what a detector finds on their images; None in all processes but the first."""
     with loading():
-        from retinaface_cli.commands.evaluate.detection import detect
+        from retinaface_cli.commands.evaluate.detection import detect, read_training
 
-    training = _training(settings)
+    training = None if settings.training is None else read_training(settings.training)
     weights = settings.weights or str(training.weights or "" if training else "")
     if not weights:
         raise SettingsError(f"{settings.training}: the run has no best weights yet; name some with -w")
@@ -189,7 +186,7 @@ def _detect_material(settings: EvaluateSettings, output: Path, console: Console)
     sources = locate_images(truth, settings.images)
     scale = settings.scale
     if scale is None and training and settings.labels is None and not settings.has_size:
-        scale = training.scale
+        scale = str(training.settings.data.validation_scale)
     detection = detection_settings(settings, weights=weights, scale=scale)
     say(console, f"weights      {weights}, scale {', '.join([detection.test_scale, *settings.tta])}")
     candidate = detect(
@@ -203,25 +200,15 @@ def _detect_material(settings: EvaluateSettings, output: Path, console: Console)
     return None if candidate is None else _Material(truth, (candidate,), sources)
 
 
-def _training(settings: EvaluateSettings) -> TrainingRun | None:
-    """The training run that the settings name."""
-    if settings.training is None:
-        return None
-    from retinaface_cli.commands.evaluate.detection import read_training
-
-    return read_training(settings.training)
-
-
 def _read_truth(settings: EvaluateSettings) -> GroundTruth:
     """The labels that are named, else the validation data of the training."""
     if settings.labels is not None:
         return read_truth(settings.labels, format_name=settings.labels_format, images=settings.images)
-    training = _training(settings)
-    if training is None:
+    if settings.training is None:
         raise SettingsError("name labels, or a training run whose validation data is to be used")
-    from retinaface_cli.commands.evaluate.detection import read_validation
+    from retinaface_cli.commands.evaluate.detection import read_training, read_validation
 
-    return read_validation(training)
+    return read_validation(read_training(settings.training))
 
 
 def _introduce(truth: GroundTruth, settings: EvaluateSettings, console: Console) -> None:
@@ -249,8 +236,8 @@ def _score(material: _Material, settings: EvaluateSettings, folder: OutputFolder
         for candidate in material.candidates
     ]
     with folder.new_file(folder.root / CURVE_FILE) as path:
-        draw_curves([one.ready for one in started], shown(material.truth.name), path)
-    return tuple(one.finish() for one in started)
+        draw_curves([ready for ready, _ in started], shown(material.truth.name), path)
+    return tuple(finish() for _, finish in started)
 
 
 def _write_page(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -66,26 +66,6 @@ class ImageMistakes:
     num_false: int
 
 
-@dataclass(frozen=True, eq=False)
-class ScoresInProgress:
-    """Scores of which COCO's figures and the groups are still being computed in other processes.
-
-    Attributes:
-        ready: what is known already.
-        groups: the groups' results.
-        coco: COCO's figures; None: not asked for.
-    """
-
-    ready: Scores
-    groups: SideTask[tuple[GroupResult, ...]]
-    coco: SideTask[CocoReport] | None
-
-    def finish(self) -> Scores:
-        """Waits for what is missing."""
-        coco = None if self.coco is None else self.coco.result()
-        return replace(self.ready, groups=self.groups.result(), coco=coco)
-
-
 def choose_protocols(asked: Sequence[Protocol], truth: GroundTruth) -> tuple[Protocol, ...]:
     """The protocols to compute: those asked for, or those that suit the labels.
 
@@ -106,8 +86,12 @@ def choose_protocols(asked: Sequence[Protocol], truth: GroundTruth) -> tuple[Pro
 
 def start_scores(
     candidate: Candidate, truth: GroundTruth, *, protocols: Sequence[Protocol], coco_max_detections: int
-) -> ScoresInProgress:
-    """Computes the protocols for one candidate, the longer ones beside."""
+) -> tuple[Scores, Callable[[], Scores]]:
+    """Computes the protocols for one candidate, COCO's figures and the groups in processes beside this one.
+
+    Returns:
+        The scores without these two, and what waits for them and gives all.
+    """
     coco = None
     if "coco" in protocols:
         coco = SideTask(partial(evaluate_coco, truth.faces, candidate.faces, max_detections=coco_max_detections))
@@ -128,7 +112,7 @@ def start_scores(
         groups=(),
         matches=matches,
     )
-    return ScoresInProgress(ready, groups, coco)
+    return ready, lambda: replace(ready, groups=groups.result(), coco=None if coco is None else coco.result())
 
 
 def evaluate_wider(predictions: str | Path | FaceTable, labels: str | Path) -> WiderFaceReport:

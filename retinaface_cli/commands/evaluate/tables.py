@@ -13,6 +13,7 @@ from rich.table import Table
 from retinaface_cli.commands.evaluate.scores import Scores
 from retinaface_cli.errors import shown
 from retinaface_cli.evaluation.breakdown import GroupResult
+from retinaface_cli.evaluation.landmarks import LandmarkReport
 
 _MAX_PRINTED_GROUPS = 8
 
@@ -124,7 +125,14 @@ def _sections(scores: Scores, groups: Mapping[str, Sequence[str]]) -> list[Secti
         figures = tuple(Figure(name, subset.ap, subset.num_faces, subset.recall) for name, subset in subsets)
         sections.append(Section("WIDER FACE, AP", figures))
     if scores.has_ap50:
-        sections.append(_ap50_section(scores))
+        ap50 = scores.ap50
+        figures = (
+            Figure("AP", ap50.ap, ap50.num_faces, ap50.recall),
+            Figure("AP of scores > .1 (legacy metric)", ap50.ap_legacy),
+            Figure("best F1", ap50.best_f1),
+            Figure("score of the best F1", ap50.best_f1_score),
+        )
+        sections.append(Section("AP50 (VOC)", figures))
     if scores.coco is not None:
         coco = scores.coco
         figures = (
@@ -137,7 +145,7 @@ def _sections(scores: Scores, groups: Mapping[str, Sequence[str]]) -> list[Secti
         )
         sections.append(Section(f"COCO, best {coco.max_detections} of an image", figures))
     if scores.landmarks is not None:
-        sections.append(_landmark_section(scores))
+        sections.append(_landmark_section(scores.landmarks))
     for kind, names in groups.items():
         by_name = {group.name: group for group in scores.groups if group.kind == kind}
         title = f"AP50 by {kind}" + (
@@ -151,21 +159,7 @@ def _sections(scores: Scores, groups: Mapping[str, Sequence[str]]) -> list[Secti
     return sections
 
 
-def _ap50_section(scores: Scores) -> Section:
-    report = scores.ap50
-    figures = (
-        Figure("AP", report.ap, report.num_faces, report.recall),
-        Figure("AP of scores > .1 (legacy metric)", report.ap_legacy),
-        Figure("best F1", report.best_f1),
-        Figure("score of the best F1", report.best_f1_score),
-    )
-    return Section("AP50 (VOC)", figures)
-
-
-def _landmark_section(scores: Scores) -> Section:
-    report = scores.landmarks
-    if report is None:
-        raise ValueError("landmarks were not computed")
+def _landmark_section(report: LandmarkReport) -> Section:
     recall = report.num_matched / report.num_faces if report.num_faces else None
     figures = [
         Figure("mean error / eye distance", report.nme_eyes, report.num_faces, recall),

@@ -97,23 +97,11 @@ def read_truth(labels: Path, *, format_name: str | None = None, images: Path | N
     if folder is not None:
         truth = _read_wider(folder, name=str(labels))
     else:
-        faces = _read_any(labels, format_name, images)
+        faces = read_labels_alone(labels, format_name=format_name, images=images)
         notes = tuple(finding.describe() for finding in faces.findings)
-        truth = make_truth(faces, name=str(labels), format_name=faces.format_name, notes=notes)
+        truth = GroundTruth(str(labels), faces.format_name, faces, {"all": ~faces.ignore}, notes)
     _check(truth)
     return truth
-
-
-def make_truth(
-    faces: FaceTable,
-    *,
-    name: str,
-    format_name: str,
-    notes: tuple[str, ...] = (),
-    sources: Mapping[str, Source] | None = None,
-) -> GroundTruth:
-    """Ground truth in which all faces count that are not ignored."""
-    return GroundTruth(name, format_name, faces, {"all": ~faces.ignore}, notes, sources or {})
 
 
 def locate_images(truth: GroundTruth, images: Path | None) -> dict[str, Source]:
@@ -136,7 +124,7 @@ def locate_images(truth: GroundTruth, images: Path | None) -> dict[str, Source]:
     return {name: source for name, source in candidates.items() if os.path.isfile(source.path)}  # noqa: PTH113  takes any name
 
 
-def _read_any(labels: Path, format_name: str | None, images: Path | None) -> FaceTable:
+def read_labels_alone(labels: Path, *, format_name: str | None, images: Path | None) -> FaceTable:
     """Labels with the names that they give to images; only where that fails with those of the image folder."""
     try:
         return read_labels(labels, format_name=format_name)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from retinaface_cli.errors import CheckpointError, SettingsError, shown
+from retinaface_cli.errors import CheckpointError, SettingsError, shown, some_of
 from retinaface_cli.files.atomic import atomic_path
 from retinaface_cli.model.checkpoints.files import WeightFile, read_weight_file, write_weight_file
 from retinaface_cli.model.checkpoints.legacy_keys import detect_backbone, detect_family, plain_names, rename_key
@@ -24,8 +24,6 @@ from retinaface_cli.model.networks.timm_backbones import pretrained_state
 from retinaface_cli.settings.base import validate_settings
 from retinaface_cli.settings.network import PREPROCESSINGS, TIMM_PREFIX, AnchorSettings, NetworkSettings
 from retinaface_cli.version import __version__
-
-_NUM_LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -266,22 +264,17 @@ def _fitted(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], *, source
         "unexpected": [key for key in state if key not in wanted],
         "of another shape": [f"{key} {tuple(state[key].shape)}, wanted {tuple(wanted[key].shape)}" for key in shapes],
     }
-    texts = [f"{len(keys)} {problem}: {_listed(keys)}" for problem, keys in problems.items() if keys]
+    texts = [f"{len(keys)} {problem}: {some_of(keys)}" for problem, keys in problems.items() if keys]
     if texts:
         raise CheckpointError(f"{source}: the weights do not fit the network: " + "; ".join(texts))
     others = [f"{key} ({state[key].dtype})" for key in wanted.keys() - counters if not state[key].is_floating_point()]
     if others:
-        raise CheckpointError(f"{source}: weights that are not floating-point numbers: {_listed(others)}")
+        raise CheckpointError(f"{source}: weights that are not floating-point numbers: {some_of(others)}")
     fitted = {key: torch.zeros((), dtype=torch.long) if key in counters else state[key].float() for key in wanted}
     broken = [key for key, value in fitted.items() if not (value.sum().isfinite() or value.isfinite().all())]
     if broken:
-        raise CheckpointError(f"{source}: weights that are not finite numbers in {_listed(broken)}")
+        raise CheckpointError(f"{source}: weights that are not finite numbers in {some_of(broken)}")
     negative = [key for key, value in fitted.items() if key.endswith("running_var") and bool((value < 0).any())]
     if negative:
-        raise CheckpointError(f"{source}: variances below 0 in {_listed(negative)}")
+        raise CheckpointError(f"{source}: variances below 0 in {some_of(negative)}")
     return fitted
-
-
-def _listed(keys: list[str]) -> str:
-    rest = len(keys) - _NUM_LISTED
-    return ", ".join(map(shown, keys[:_NUM_LISTED])) + (f" and {rest} more" if rest > 0 else "")

@@ -7,22 +7,25 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from rich.console import Console
 
-from retinaface_cli.commands.console import say, say_failures, some_of, track
-from retinaface_cli.commands.visualize.images import ImageFaces, collect_images
+from retinaface_cli.commands.console import say, say_failures, track
+from retinaface_cli.commands.evaluate.truth import read_labels_alone
 from retinaface_cli.data.pixel_budget import PixelBudget, promised_pixels
 from retinaface_cli.data.preprocessing import load_rgb
-from retinaface_cli.errors import RetinaFaceError, SettingsError, count_of, shown
+from retinaface_cli.data.sources import Shard, Source, find_sources
+from retinaface_cli.errors import RetinaFaceError, SettingsError, count_of, shown, some_of
 from retinaface_cli.faces import FaceDetections, FaceLabels, RgbImage
 from retinaface_cli.files.atomic import next_run_folder
+from retinaface_cli.files.listing import Problem
 from retinaface_cli.files.manifest import real_path
 from retinaface_cli.files.outputs import Mode, OutputFolder
+from retinaface_cli.formats import FaceTable, read_predictions
+from retinaface_cli.formats.images import pair_names
 from retinaface_cli.settings.visualization import VisualizeSettings
 from retinaface_cli.visualization.anonymization import anonymize_faces
 from retinaface_cli.visualization.drawing import (
@@ -36,11 +39,33 @@ from retinaface_cli.visualization.drawing import (
 from retinaface_cli.visualization.image_files import encode_image
 from retinaface_cli.visualization.sheets import contact_sheet, scale_faces, shrink
 
+_Faces = TypeVar("_Faces", FaceLabels, FaceDetections)
+
 RUNS_FOLDER = Path("runs/visualize")
 
 _MAX_WORKERS = 8
 _SHEET_WIDTH = 2000
 _MIN_CELL_WIDTH, _MAX_CELL_WIDTH = 160, 640
+
+
+@dataclass(frozen=True)
+class ImageFaces:
+    """An image with the faces to draw on it.
+
+    Attributes:
+        source: the image.
+        labels: true faces; None where no label file was given or it has no entry for the image.
+        predictions: detected faces that score enough; None likewise.
+    """
+
+    source: Source
+    labels: FaceLabels | None
+    predictions: FaceDetections | None
+
+    @property
+    def present(self) -> tuple[FaceLabels | FaceDetections, ...]:
+        """The kinds of faces that are known, labels first."""
+        return tuple(faces for faces in (self.labels, self.predictions) if faces is not None)
 
 
 class DrawingJob(NamedTuple):
@@ -50,18 +75,11 @@ class DrawingJob(NamedTuple):
     images: tuple[ImageFaces, ...]
 
 
-class Failure(NamedTuple):
-    """An image that could not be drawn, and why."""
-
-    name: str
-    reason: str
-
-
 class _Outcome(NamedTuple):
     """What became of a job's images."""
 
     drawn: tuple[ImageFaces, ...]
-    failures: tuple[Failure, ...]
+    failures: tuple[Problem, ...]
 
 
 @dataclass(frozen=True)
@@ -80,7 +98,7 @@ class VisualizeReport:
     num_images: int
     num_labels: int
     num_predictions: int
-    failures: tuple[Failure, ...]
+    failures: tuple[Problem, ...]
 
     def describe(self) -> dict[str, Any]:
         """The report as JSON values."""
@@ -106,7 +124,7 @@ def run(settings: VisualizeSettings, *, console: Console | None = None) -> Visua
             folder that cannot be used.
     """
     console = console or Console(stderr=True)
-    images = collect_images(settings, console)
+    images = _collect_images(settings, console)
     inputs = [image.source.path for image in images]
     inputs += [path for path in (settings.labels, settings.predictions) if path is not None]
     if settings.output is not None:
@@ -128,6 +146,102 @@ def run(settings: VisualizeSettings, *, console: Console | None = None) -> Visua
     )
     _print_summary(report, settings, console)
     return report
+
+
+def _collect_images(settings: VisualizeSettings, console: Console) -> list[ImageFaces]:
+    """The images that any of the files has an entry for, in input order; says what is left out.
+
+    Raises:
+        RetinaFaceError: no images, or labels or predictions that cannot be read or name none of the images.
+    """
+    listing = find_sources(settings.images)
+    inputs = listing.sources
+    say_failures(console, f"{len(listing.problems)} inputs cannot be used:", listing.problems)
+    shards = [source for source in inputs if isinstance(source, Shard)]
+    sources = [source for source in inputs if not source.is_video and not isinstance(source, Shard)]
+    for kind, number in (("videos", len(inputs) - len(sources) - len(shards)), ("shards", len(shards))):
+        if number:
+            say(console, f"{kind} are left out ({number}); infer --visualize draws on them")
+    labels: Sequence[FaceLabels | None] = [None] * len(sources)
+    predictions: Sequence[FaceDetections | None] = [None] * len(sources)
+    names_of_ids: dict[int | str, str] = {}
+    if settings.labels is not None:
+        folder = Path(settings.images[0])
+        images = folder if len(settings.images) == 1 and folder.is_dir() else None
+        table = read_labels_alone(settings.labels, format_name=settings.labels_format, images=images)
+        names_of_ids = dict(zip(table.image_ids or (), table.file_names, strict=False))
+        labels = _assign(sources, table.file_names, table.labels(), settings.labels, console)
+        for finding in table.findings:
+            say(console, f"{settings.labels}: {finding.describe()}")
+    if settings.predictions is not None:
+        table = read_predictions(settings.predictions)
+        names = table.file_names
+        if names_of_ids and table.image_ids is not None:
+            names = [names_of_ids.get(identity, "") for identity in table.image_ids]
+        table = _strong_faces(table, settings, console)
+        predictions = _assign(sources, names, table.detections(), settings.predictions, console)
+    return [
+        ImageFaces(*image)
+        for image in zip(sources, labels, predictions, strict=True)
+        if image[1] is not None or image[2] is not None
+    ]
+
+
+def match_entries(sources: Sequence[Source], names: Sequence[str]) -> list[int | None]:
+    """Finds for each image the entry that means it.
+
+    An entry means an image if it names its path relative to the input root. What is left is matched by pair_names with
+    the images' full paths, the longest entry first.
+
+    Args:
+        sources: the images.
+        names: of the entries, with forward slashes.
+
+    Returns:
+        For each image the index of its entry; None where it has none.
+    """
+    by_name = {name: index for index, name in enumerate(names)}
+    matches = [by_name.get(source.name) for source in sources]
+    open_images = [index for index, match in enumerate(matches) if match is None]
+    open_entries = sorted(set(range(len(names))).difference(matches), key=lambda i: (-len(names[i]), i))
+    paths = [sources[index].path.absolute().as_posix().lstrip("/") for index in open_images]
+    for entry, found in zip(open_entries, pair_names([names[i] for i in open_entries], paths), strict=True):
+        if found is not None and matches[open_images[found]] is None:
+            matches[open_images[found]] = entry
+    return matches
+
+
+def _strong_faces(table: FaceTable, settings: VisualizeSettings, console: Console) -> FaceTable:
+    """The predictions that score enough; says how many do not."""
+    if table.scores is None:
+        return table
+    is_strong = table.scores >= settings.min_score
+    if not is_strong.all():
+        num_weak = int((~is_strong).sum())
+        say(console, f"{num_weak:,} predictions under {settings.min_score:g} are left out (--min-score)")
+    return table.select_faces(is_strong)
+
+
+def _assign(
+    sources: Sequence[Source], names: Sequence[str], faces: Sequence[_Faces], path: Path, console: Console
+) -> list[_Faces | None]:
+    """Each image's faces in a file; says which have none.
+
+    Raises:
+        SettingsError: none has.
+    """
+    matches = match_entries(sources, names)
+    missing = [source.name for source, match in zip(sources, matches, strict=True) if match is None]
+    if len(missing) == len(sources):
+        images = f"the images are {some_of(missing)}; " if missing else ""
+        raise SettingsError(
+            f"{shown(path)}: has no entry for any of the {len(sources)} images: {images}its entries are "
+            f"{some_of(names) or 'none'}. They must name images relative to the folder that is given, or by the end of "
+            "their full path"
+        )
+    if missing:
+        say(console, f"{len(missing)} of {len(sources)} images have no entry in {path}: {some_of(missing)}")
+    return [None if match is None else faces[match] for match in matches]
 
 
 def draw_image(one_image: ImageFaces, settings: VisualizeSettings, *, max_side: int | None = None) -> RgbImage:
@@ -193,35 +307,34 @@ def _run_jobs(
     jobs: Sequence[DrawingJob], output: OutputFolder, settings: VisualizeSettings, console: Console
 ) -> list[_Outcome]:
     """Runs the jobs in threads (reading, drawing and writing all leave Python's lock)."""
+    budget = PixelBudget()
+
+    def run_job(job: DrawingJob) -> _Outcome:
+        with budget.hold(max(promised_pixels(one_image.source) for one_image in job.images)):
+            return _draw_job(job, output, settings)
+
     with ThreadPoolExecutor(settings.num_workers or min(os.cpu_count() or 1, _MAX_WORKERS)) as pool:
         try:
-            budget = PixelBudget()
-            results = pool.map(partial(_run_job, output=output, settings=settings, budget=budget), jobs)
-            return list(track(console, "drawing", results, total=len(jobs)))
+            return list(track(console, "drawing", pool.map(run_job, jobs), total=len(jobs)))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def _run_job(job: DrawingJob, *, output: OutputFolder, settings: VisualizeSettings, budget: PixelBudget) -> _Outcome:
-    """Draws a job's images and writes its file; what cannot be drawn is reported, not raised."""
-    with budget.hold(max(promised_pixels(one_image.source) for one_image in job.images)):
-        return _draw_job(job, output, settings)
-
-
 def _draw_job(job: DrawingJob, output: OutputFolder, settings: VisualizeSettings) -> _Outcome:
+    """Draws a job's images and writes its file; what cannot be drawn is reported, not raised."""
     cell_width = None
     if settings.grid is not None:
         cell_width = max(_MIN_CELL_WIDTH, min(_MAX_CELL_WIDTH, _SHEET_WIDTH // settings.grid))
     images: list[RgbImage] = []
     drawn: list[ImageFaces] = []
-    failures: list[Failure] = []
+    failures: list[Problem] = []
     for one_image in job.images:
         try:
             images.append(draw_image(one_image, settings, max_side=cell_width))
             drawn.append(one_image)
         except RetinaFaceError as error:
-            failures.append(Failure(one_image.source.name, str(error)))
+            failures.append(Problem(one_image.source.name, str(error)))
     if not drawn:
         return _Outcome((), tuple(failures))
     try:
@@ -231,7 +344,7 @@ def _draw_job(job: DrawingJob, output: OutputFolder, settings: VisualizeSettings
             canvas = contact_sheet(images, captions=captions, num_columns=settings.grid or 1, cell_width=cell_width)
         output.write_bytes(job.path, encode_image(job.path, canvas))
     except RetinaFaceError as error:
-        failures += [Failure(one_image.source.name, str(error)) for one_image in drawn]
+        failures += [Problem(one_image.source.name, str(error)) for one_image in drawn]
         drawn = []
     return _Outcome(tuple(drawn), tuple(failures))
 
