@@ -20,9 +20,9 @@ import pytest
 import typer
 
 from retinaface_cli.cli.app import app
+from retinaface_cli.commands.train.options import starter_config
 from retinaface_cli.formats import read_labels, write_labels
 from retinaface_cli.formats.table import FaceTable
-from retinaface_cli.settings.presets import starter_config
 from tests.conftest import REPOSITORY
 
 EXAMPLES = REPOSITORY / "examples"

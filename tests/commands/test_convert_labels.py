@@ -137,12 +137,6 @@ def test_statistics_that_are_there_are_not_replaced_either(option: str, tmp_path
     assert not (tmp_path / "out.json").exists()
 
 
-def test_a_source_is_never_written_over(tmp_path: Path) -> None:
-    source = canonical(tmp_path)
-    with pytest.raises(OutputError, match="is a source of this command"):
-        convert(source, output=source, force=True)
-
-
 def test_a_broken_source_leaves_nothing_behind(tmp_path: Path) -> None:
     source = write_text(tmp_path / "label.txt", "# a.jpg\n1 2 3\n")
     with pytest.raises(LabelFormatError, match=r"label\.txt:2: expected 4 box numbers, got 3"):

@@ -4,12 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from retinaface_cli.errors import SettingsError
 from retinaface_cli.settings.base import load_settings, validate_settings
 from retinaface_cli.settings.documentation import render_settings
-from retinaface_cli.settings.presets import starter_config
 from retinaface_cli.settings.trainer import TrainerSettings
 from retinaface_cli.settings.training import TrainSettings
 from tests.conftest import REPOSITORY
@@ -101,29 +99,6 @@ def test_every_rendered_setting_stands_under_its_description() -> None:
 def test_the_choices_of_a_setting_are_listed() -> None:
     text = " ".join(line.strip("# ") for line in render_settings(_settings()).splitlines())
     assert "One of: 32, 16, bf16." in text
-
-
-@pytest.mark.parametrize("name", ["mobilenet0.25", "resnet50", "custom"])
-def test_a_starter_config_is_whole(name: str) -> None:
-    values = yaml.safe_load(starter_config(name))
-    settings = validate_settings(TrainSettings, values, source=name)
-    assert settings.experiment_name == name
-    assert settings.data.train[0].images is not None
-
-
-@pytest.mark.parametrize("name", ["mobilenet0.25", "resnet50"])
-def test_a_starter_config_has_the_recipe_of_the_example(name: str) -> None:
-    starter = validate_settings(TrainSettings, yaml.safe_load(starter_config(name)), source=name)
-    example = load_settings(TrainSettings, REPOSITORY / "examples" / "configs" / f"{name}.yaml")
-    for group in ("network", "augmentation", "loss", "optimizer", "scheduler", "ema", "trainer"):
-        assert getattr(starter, group) == getattr(example, group), group
-    assert starter.data.image_size == example.data.image_size
-    assert starter.data.batch_size == example.data.batch_size
-
-
-def test_a_starter_from_weights_leaves_the_network_to_the_checkpoint() -> None:
-    assert "network" not in yaml.safe_load(starter_config("custom"))
-    assert "network" in yaml.safe_load(starter_config("resnet50"))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)

@@ -222,7 +222,8 @@ def _train(run: _Run, console: Console) -> None:
     finally:
         seconds = time.monotonic() - began
         if run.checkpoints is not None and is_first_process():
-            facts = run.facts | _describe_outcome(run.checkpoints, seconds) | {"stopped": stopped}
+            best = {"epoch": run.checkpoints.best_epoch, "score": run.checkpoints.best_score}
+            facts = run.facts | {"duration_seconds": round(seconds, 1), "best": best, "stopped": stopped}
             write_report(run.checkpoints.folder.report, status=status, facts=facts)
     if run.checkpoints is not None and status != "interrupted":
         print_result(
@@ -259,8 +260,3 @@ def _fit(run: _Run, console: Console) -> str | None:
             raise SystemExit(128 + signal.SIGINT) from None
         raise
     return next((callback.reason for callback in callbacks if isinstance(callback, StopEarly)), None)
-
-
-def _describe_outcome(checkpoints: RunCheckpoints, seconds: float) -> dict[str, Any]:
-    best = {"epoch": checkpoints.best_epoch, "score": checkpoints.best_score}
-    return {"duration_seconds": round(seconds, 1), "best": best}

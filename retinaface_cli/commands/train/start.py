@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
 from retinaface_cli.detection.weights import resolve_weights
-from retinaface_cli.errors import CheckpointError, SettingsError
+from retinaface_cli.errors import CheckpointError, SettingsError, some_of
 from retinaface_cli.model.checkpoints.files import read_training_state, read_weight_file
 from retinaface_cli.model.checkpoints.loading import LoadedWeights, load_imagenet_backbone, load_weights, read_network
 from retinaface_cli.model.networks import build_network
 from retinaface_cli.model.networks.outputs import FaceNetwork
-from retinaface_cli.settings.base import flatten, validate_settings
+from retinaface_cli.settings.base import assign, flatten, validate_settings
 from retinaface_cli.settings.loss import AtssMatchingSettings, CrossEntropySettings, LossSettings
 from retinaface_cli.settings.network import NetworkSettings
 from retinaface_cli.settings.training import TrainSettings
@@ -133,8 +133,10 @@ def _start_from_checkpoint(settings: TrainSettings, loaded: LoadedWeights) -> St
             f"{loaded.path}: has the backbone {loaded.network.backbone}, but network.backbone is {named['backbone']}; "
             "leave network.backbone out, or start from other weights"
         )
-    merged = _merge(loaded.network.model_dump(mode="json"), named)
-    resolved = validate_settings(NetworkSettings, merged, source="network")
+    values = loaded.network.model_dump(mode="json")
+    for key, value in flatten(named):
+        assign(values, key, value)
+    resolved = validate_settings(NetworkSettings, values, source="network")
     settings, matching_notes = _choose_matching(settings, resolved)
     network = _build_untrained(resolved, settings.loss)
     own = network.state_dict()
@@ -148,10 +150,7 @@ def _start_from_checkpoint(settings: TrainSettings, loaded: LoadedWeights) -> St
 def _describe_anew(own: Mapping[str, Tensor], fitting: Mapping[str, Tensor]) -> list[str]:
     """One line on the modules that start anew; empty where there are none."""
     anew = list(dict.fromkeys(name.rpartition(".")[0] for name in own if name not in fitting))
-    if not anew:
-        return []
-    more = f" and {len(anew) - _MAX_LISTED} more" if len(anew) > _MAX_LISTED else ""
-    return [f"start anew, because their shapes differ: {', '.join(anew[:_MAX_LISTED])}{more}"]
+    return [f"start anew, because their shapes differ: {some_of(anew, max_listed=_MAX_LISTED)}"] if anew else []
 
 
 def _describe_differences(before: NetworkSettings, after: NetworkSettings) -> list[str]:
@@ -170,12 +169,3 @@ def _describe_differences(before: NetworkSettings, after: NetworkSettings) -> li
 def _describe(network: NetworkSettings) -> str:
     preprocessing = network.preprocessing
     return f"{preprocessing.color_order} - {preprocessing.mean} / {preprocessing.std}"
-
-
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """The base with the values of `over` in their places, groups merged key by key."""
-    merged = dict(base)
-    for key, value in over.items():
-        inner = merged.get(key)
-        merged[key] = _merge(inner, value) if isinstance(inner, dict) and isinstance(value, Mapping) else value
-    return merged
