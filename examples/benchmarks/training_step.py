@@ -97,7 +97,7 @@ def make_step(images: Tensor, targets: FaceTargets) -> Callable[[], None]:
     settings = NetworkSettings()
     network = build_network(settings).train().to(memory_format=torch.channels_last)
     optimizer = build_optimizer(network, SgdSettings(), lr=1e-4)
-    loss = FaceLoss(LossSettings(), settings.anchors)
+    loss = FaceLoss(LossSettings(), settings)
     average = copy.deepcopy(network).requires_grad_(False)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (settings.preprocessing.mean, settings.preprocessing.std))
     pixels = images.contiguous(memory_format=torch.channels_last)
@@ -120,7 +120,7 @@ def make_loss_step(images: Tensor, targets: FaceTargets, *, old: bool) -> Callab
     anchors = generate_anchors(size, settings.anchors.sizes, settings.anchors.strides)
     shape = (len(images), len(anchors))
     outputs = HeadOutputs(*(torch.randn(*shape, *rest, requires_grad=True) for rest in ((2,), (4,), (5, 2))))
-    loss = FaceLoss(LossSettings(), settings.anchors)
+    loss = FaceLoss(LossSettings(), settings)
 
     def step() -> None:
         for part in outputs:

@@ -32,7 +32,7 @@ from retinaface_cli.settings.loss import (
     QualityFocalSettings,
     SmoothL1Settings,
 )
-from retinaface_cli.settings.network import AnchorSettings
+from retinaface_cli.settings.network import NetworkSettings
 
 _EPSILON = 1e-7
 
@@ -73,19 +73,10 @@ class FaceLoss:
     process with all the images. DistributedDataParallel takes that mean of the gradients.
     """
 
-    def __init__(
-        self, settings: LossSettings, anchors: AnchorSettings, *, matched_anchors: AnchorSettings | None = None
-    ) -> None:
-        """Makes the loss.
-
-        Args:
-            settings: of its parts.
-            anchors: that the outputs refer to.
-            matched_anchors: the same anchors with the sizes by which they are matched; None: their own.
-        """
+    def __init__(self, settings: LossSettings, network: NetworkSettings) -> None:
+        """Makes the loss of a network, whose anchors are matched by the sizes of faces that they are to find."""
         self.settings = settings
-        self.anchors = anchors
-        self.matched_anchors = matched_anchors or anchors
+        self.network = network
 
     def __call__(self, outputs: HeadOutputs, targets: FaceTargets, *, image_size: tuple[int, int]) -> LossValues:
         """The loss.
@@ -96,10 +87,10 @@ class FaceLoss:
             image_size: (height, width) of the network input in pixels.
         """
         with torch.autocast(outputs.class_logits.device.type, enabled=False):
-            device = outputs.class_logits.device
-            grid = anchor_grid(image_size, self.matched_anchors, device)
+            device, anchor_settings = outputs.class_logits.device, self.network.anchors
+            grid = anchor_grid(image_size, self.network.matched_anchors, device)
             matches = match_anchors(targets, grid, self.settings.matching, batch_size=len(outputs.class_logits))
-            anchors = generate_anchors(image_size, self.anchors.sizes, self.anchors.strides, device)
+            anchors = generate_anchors(image_size, anchor_settings.sizes, anchor_settings.strides, device)
             positives = collect_positives(matches, targets, anchors)
             box, classification, landmarks = _normalize(self._sum_parts(outputs, matches, positives))
         weights = self.settings.weights

@@ -255,9 +255,3 @@ class InferSettings(DetectionSettings):
         if "-" in self.inputs and (self.devices != 1 or self.num_nodes != 1):
             raise ValueError("standard input can only be read by one process; put the paths in a file and give @file")
         return self
-
-    @classmethod
-    def of_detection(cls, settings: DetectionSettings, **others: Any) -> InferSettings:
-        """Settings of `infer` with the detector of other settings."""
-        names = DetectionSettings.model_fields.keys()
-        return cls(**{**{name: getattr(settings, name) for name in names}, **others})

@@ -130,10 +130,11 @@ class EvaluateSettings(DetectionSettings):
 
 def detection_settings(settings: EvaluateSettings, *, weights: str, scale: str | None) -> InferSettings:
     """The settings of the detector with these weights at a scale such as original, 640 or 1600x2150; None: theirs."""
-    changes: dict[str, Any] = {"weights": weights, "overwrite": settings.overwrite}
+    values = {name: getattr(settings, name) for name in DetectionSettings.model_fields}
+    values |= {"weights": weights, "overwrite": settings.overwrite}
     if scale is not None:
         first, _, second = scale.partition("x")
         long = second or first
-        changes["short_side"] = int(first) if second else None
-        changes["max_size"] = None if long == ORIGINAL_SIZE else int(long)
-    return InferSettings.of_detection(settings, **changes)
+        values["short_side"] = int(first) if second else None
+        values["max_size"] = None if long == ORIGINAL_SIZE else int(long)
+    return InferSettings(**values)

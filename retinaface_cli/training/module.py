@@ -61,8 +61,7 @@ class FaceTrainingModule(pl.LightningModule):
         self.settings = settings
         self.network = network
         self.average = copy.deepcopy(network).requires_grad_(False) if settings.ema.enabled else None
-        matched = settings.network.matched_anchors
-        self._loss = FaceLoss(settings.loss, settings.network.anchors, matched_anchors=matched)
+        self._loss = FaceLoss(settings.loss, settings.network)
         preprocessing = settings.network.preprocessing
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocessing.std).view(3, 1, 1), persistent=False)

@@ -66,7 +66,7 @@ def test_yunets_anchors_are_matched_with_faces_of_five_times_their_side(side: in
         ignore=torch.zeros(1, dtype=torch.bool),
         image_index=torch.zeros(1, dtype=torch.long),
     )
-    loss = FaceLoss(LossSettings(matching=AtssMatchingSettings()), YUNET.anchors, matched_anchors=YUNET.matched_anchors)
+    loss = FaceLoss(LossSettings(matching=AtssMatchingSettings()), YUNET)
     counts = [(512 // level) ** 2 for level in (8, 16, 32)]
     first = sum(counts[: (8, 16, 32).index(stride)])
     cell = first + (grid // 2) * grid + grid // 2

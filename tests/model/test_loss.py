@@ -27,7 +27,7 @@ from retinaface_cli.settings.loss import (
     SmoothL1Settings,
     WingSettings,
 )
-from retinaface_cli.settings.network import AnchorSettings
+from retinaface_cli.settings.network import AnchorSettings, NetworkSettings
 from tests.model.target_making import make_targets, random_outputs, random_targets
 
 IMAGE_SIZE = (160, 160)
@@ -37,7 +37,7 @@ CLASSIFICATION_KINDS = ("cross_entropy", "focal", "quality_focal")
 
 
 def make_loss(**values: Any) -> FaceLoss:
-    return FaceLoss(validate_settings(LossSettings, values, source="test"), AnchorSettings())
+    return FaceLoss(validate_settings(LossSettings, values, source="test"), NetworkSettings())
 
 
 def compute(outputs: HeadOutputs, targets: FaceTargets, **values: Any) -> LossValues:
