@@ -39,17 +39,23 @@ def read_frames(path: Path) -> Iterator[RgbImage]:
     num_read = 0
     try:
         stated = int(max(capture.get(cv2.CAP_PROP_FRAME_COUNT), 0))
-        read, frame = capture.read()
-        if not read:
-            raise ImageReadError(f"{shown(path)}: not a video that can be decoded, or a broken one")
-        while read:
+        for frame in _decode(capture):
             num_read += 1
-            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)  # type: ignore[misc]
-            read, frame = capture.read()
+            yield frame
     finally:
         capture.release()
+    if not num_read:
+        raise ImageReadError(f"{shown(path)}: not a video that can be decoded, or a broken one")
     if num_read + 1 < stated * (1 - _MISSING_PART):
         raise ImageReadError(f"{shown(path)}: ends after {num_read} of the {stated} frames that its header states")
+
+
+def _decode(capture: cv2.VideoCapture) -> Iterator[RgbImage]:
+    """The frames that are left, (H, W, 3) uint8 RGB each."""
+    read, frame = capture.read()
+    while read:
+        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)  # type: ignore[misc]
+        read, frame = capture.read()
 
 
 def _check_no_text(path: Path) -> None:
@@ -118,12 +124,12 @@ class Stream:
         Raises:
             ImageReadError: not one comes.
         """
-        read, frame = self._capture.read()
-        if not read:
+        is_empty = True
+        for frame in _decode(self._capture):
+            is_empty = False
+            yield frame
+        if is_empty:
             raise ImageReadError(f"{self.name}: gives no image")
-        while read:
-            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)  # type: ignore[misc]
-            read, frame = self._capture.read()
 
 
 class VideoWriter:

@@ -39,6 +39,11 @@ class PrecisionRecallCurve:
         envelope = np.maximum.accumulate(precision[::-1])[::-1]
         return float(np.sum((recall[1:] - recall[:-1]) * envelope[1:]))
 
+    @property
+    def final_recall(self) -> float:
+        """Recall at the lowest score; 0 where there is none."""
+        return float(self.recall[-1]) if len(self.recall) else 0.0
+
     def best_f1(self) -> tuple[float, float]:
         """Highest harmonic mean of precision and recall, and the score threshold where it is reached; 0, 0 if none."""
         total = self.precision + self.recall
@@ -79,7 +84,7 @@ def score_ap50(matches: FaceMatches) -> AveragePrecisionReport:
     return AveragePrecisionReport(
         ap=curve.average_precision,
         ap_legacy=precision_recall(matches, counted, score_threshold=LEGACY_SCORE_THRESHOLD).average_precision,
-        recall=float(curve.recall[-1]) if len(curve.recall) else 0.0,
+        recall=curve.final_recall,
         best_f1=best_f1,
         best_f1_score=best_f1_score,
         num_faces=int(counted.sum()),

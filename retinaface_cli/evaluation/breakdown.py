@@ -141,7 +141,7 @@ def _score(matches: FaceMatches, group: FaceGroup, errors: LandmarkErrors | None
         kind=group.kind,
         name=group.name,
         num_faces=int(counted.sum()),
-        recall=float(curve.recall[-1]) if len(curve.recall) else 0.0,
+        recall=curve.final_recall,
         ap50=curve.average_precision,
         nme_box=nme_box,
     )

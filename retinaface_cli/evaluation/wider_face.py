@@ -83,7 +83,7 @@ def _score_subset(matches: FaceMatches, counted: BoolArray, first: Indices) -> W
         precision=num_true / np.maximum(num_counted, 1),
         recall=num_true / max(num_faces, 1),
     )
-    return WiderSubset(ap=curve.average_precision, recall=float(curve.recall[-1]), num_faces=num_faces, curve=curve)
+    return WiderSubset(ap=curve.average_precision, recall=curve.final_recall, num_faces=num_faces, curve=curve)
 
 
 def _rescale(scores: FloatValues) -> FloatValues:

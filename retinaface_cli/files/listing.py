@@ -146,6 +146,14 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+def exists(path: str | Path) -> bool:
+    """Whether something is at a path; nothing is at one that no file can have."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # too long, or with a character that is no name's
+        return False
+
+
 def is_data(name: str) -> bool:
     """Whether a file or folder of this name is the user's: not hidden, and not put there by a system."""
     return not name.startswith(".") and name.lower() not in _NOT_DATA

@@ -34,9 +34,9 @@ def has_manifest(folder: str | Path) -> bool:
 class Manifest:
     """The files of a folder that runs of ours wrote; paths are relative to it, with forward slashes."""
 
-    def __init__(self, root: Path, identity: Any = None) -> None:
+    def __init__(self, root: Path) -> None:
         self.root = root
-        self.identity = identity
+        self.identity: Any = None
         self._records: dict[str, bytes] = {}
 
     @classmethod

@@ -13,10 +13,10 @@ import numpy as np
 
 from retinaface_cli.errors import LabelFormatError, SettingsError, shown
 from retinaface_cli.faces import BoolArray, IntArray
-from retinaface_cli.files.listing import IMAGE_SUFFIXES
+from retinaface_cli.files.listing import IMAGE_SUFFIXES, exists
 from retinaface_cli.files.names import UNPRINTABLE
 from retinaface_cli.formats.image_heads import measure_file
-from retinaface_cli.formats.reader import exists, is_image
+from retinaface_cli.formats.reader import is_image
 from retinaface_cli.formats.table import Action, FaceTable
 
 _NUM_PROBED = 20

@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element, ParseError, XMLParser
 
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.faces import NUM_LANDMARKS
-from retinaface_cli.files.listing import IMAGE_SUFFIXES
+from retinaface_cli.files.listing import IMAGE_SUFFIXES, exists
 from retinaface_cli.formats.class_names import choose_face_classes
 from retinaface_cli.formats.reader import (
     SPLITS,
@@ -21,7 +21,6 @@ from retinaface_cli.formats.reader import (
     ReadingOptions,
     TableBuilder,
     choose_split,
-    exists,
     is_image,
     walk_files,
 )
@@ -46,7 +45,7 @@ def read_voc(path: Path, options: ReadingOptions) -> FaceTable:
         with builder.label_file():
             root = _parse(file)
             if root.tag == "annotation":
-                names.update([_text(item, "name", file) for item in root.iter("object")])
+                names.update([_class_of(item, file) for item in root.iter("object")])
                 roots.append((file, root))
             elif path.is_dir():
                 reason = f"XML file with <{root.tag[:40]}> in place of <annotation>, left out"
@@ -68,7 +67,7 @@ def read_voc(path: Path, options: ReadingOptions) -> FaceTable:
             builder.add_image(_image_name(file, root, base, images), file, size=as_size(height, width, str(file)))
             for number, item in enumerate(root.iter("object"), 1):
                 place = f"{file}: object {number}"
-                if _text(item, "name", file) in chosen:
+                if _class_of(item, file) in chosen:
                     _add_face(builder, item, place)
                 else:
                     builder.note("object of another class, left out", "dropped", place)
@@ -99,11 +98,11 @@ def _parse(path: Path) -> Element:
         raise LabelFormatError(f"{path}:{line}: not valid XML: {error}") from None
 
 
-def _text(element: Element, tag: str, path: Path) -> str:
-    """The text of a child element."""
-    value = element.findtext(tag)
+def _class_of(item: Element, path: Path) -> str:
+    """The name of an object's class."""
+    value = item.findtext("name")
     if value is None or not value.strip():
-        raise LabelFormatError(f"{path}: <{element.tag}>: expected <{tag}> with text in it")
+        raise LabelFormatError(f"{path}: <{item.tag}>: expected <name> with text in it")
     return value.strip()
 
 

@@ -43,14 +43,6 @@ def is_image(name: str) -> bool:
     return name[name.rfind(".") :].lower() in IMAGE_SUFFIXES
 
 
-def exists(path: Path) -> bool:
-    """Whether a path that a file names exists; one that no file can have does not."""
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # too long, or with a character that is no name's
-        return False
-
-
 class ReadingOptions(NamedTuple):
     """What a reader may need to know besides the path.
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from retinaface_cli.errors import LabelFormatError, shown
+from retinaface_cli.files.listing import exists
 from retinaface_cli.files.names import UNPRINTABLE
 from retinaface_cli.formats.canonical import read_canonical, read_image_files
 from retinaface_cli.formats.checks import InvalidPolicy, check_labels, check_predictions, has_unit_boxes
@@ -24,7 +25,7 @@ from retinaface_cli.formats.images import (
     rename_images,
 )
 from retinaface_cli.formats.parts import find_parts, is_part, read_parts
-from retinaface_cli.formats.reader import ReadingOptions, SourceHead, exists, walk_files
+from retinaface_cli.formats.reader import ReadingOptions, SourceHead, walk_files
 from retinaface_cli.formats.recognition import READERS, recognize_source
 from retinaface_cli.formats.table import FaceTable
 from retinaface_cli.formats.text import read_json, shorten

@@ -8,13 +8,14 @@ from itertools import islice
 from pathlib import Path
 
 from retinaface_cli.errors import LabelFormatError
+from retinaface_cli.files.listing import exists
 from retinaface_cli.formats.canonical import read_canonical
 from retinaface_cli.formats.coco import read_coco
 from retinaface_cli.formats.csv_table import read_csv, recognizes_csv
 from retinaface_cli.formats.fddb import read_fddb, recognizes_fddb
 from retinaface_cli.formats.labelme import read_labelme
 from retinaface_cli.formats.pascal_voc import read_voc
-from retinaface_cli.formats.reader import SPLIT_NAMES, LabelReader, SourceHead, begins, exists, walk_files
+from retinaface_cli.formats.reader import SPLIT_NAMES, LabelReader, SourceHead, begins, walk_files
 from retinaface_cli.formats.retinaface_text import has_sizes_in_header, read_label_txt, read_labelv2_txt
 from retinaface_cli.formats.text import shorten
 from retinaface_cli.formats.wider import read_wider, recognizes_wider

@@ -26,11 +26,11 @@ class WiderImage(NamedTuple):
     """One image of the ground truth.
 
     Attributes:
-        boxes_xywh: (N, 4) as labelled: left, top, width, height in whole pixels; nothing is clipped or left out.
+        boxes: (N, 4) x_min, y_min, x_max, y_max as labelled, in whole pixels; nothing is clipped or left out.
         is_counted: difficulty -> (N,) faces that count; the others are ignored.
     """
 
-    boxes_xywh: Float64Array
+    boxes: Float64Array
     is_counted: Mapping[str, BoolArray]
 
 
@@ -64,7 +64,7 @@ def read_wider_ground_truth(folder: Path) -> dict[str, WiderImage]:
             if i >= len(entries) or entries[i].name != image.name:
                 raise LabelFormatError(f"{path}: expected the images of wider_face_val.mat, lacks {image.name}")
             masks[name] = _counted(entries[i].values["gt_list"], len(boxes), f"{path}: {image.name}")
-        result[image.name] = WiderImage(boxes, masks)
+        result[image.name] = WiderImage(corners_of_xywh(boxes), masks)
     return result
 
 

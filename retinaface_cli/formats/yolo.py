@@ -20,7 +20,7 @@ import orjson
 
 from retinaface_cli.errors import LabelFormatError, RetinaFaceError, shown
 from retinaface_cli.faces import LANDMARK_MIRROR_ORDER, NUM_LANDMARKS
-from retinaface_cli.files.listing import IMAGE_SUFFIXES
+from retinaface_cli.files.listing import IMAGE_SUFFIXES, exists
 from retinaface_cli.files.reading import read_yaml_file
 from retinaface_cli.formats.class_names import as_class_name, choose_face_classes
 from retinaface_cli.formats.image_heads import measure_file
@@ -33,7 +33,6 @@ from retinaface_cli.formats.reader import (
     SourceHead,
     TableBuilder,
     choose_split,
-    exists,
     walk_files,
 )
 from retinaface_cli.formats.table import OCCLUDED_LANDMARKS, FaceTable

@@ -16,7 +16,6 @@ from retinaface_cli.evaluation.matching import match_faces
 from retinaface_cli.evaluation.wider_face import evaluate_wider_face
 from retinaface_cli.faces import FaceDetections, FaceLabels
 from retinaface_cli.formats.table import FaceTable
-from retinaface_cli.formats.text import corners_of_xywh
 from retinaface_cli.formats.wider_ground_truth import DIFFICULTIES, WiderImage
 
 
@@ -93,7 +92,7 @@ class ValidationRecorder:
         known = {name: self._wider_ground_truth[name] for name in sorted(found) if name in self._wider_ground_truth}
         if not known:
             return {}
-        faces = [FaceLabels.from_boxes(corners_of_xywh(truth.boxes_xywh)) for truth in known.values()]
+        faces = [FaceLabels.from_boxes(truth.boxes) for truth in known.values()]
         labels = FaceTable.from_labels(list(known), faces)
         detections = FaceTable.from_detections(list(known), [found[name].detections for name in known])
         subsets = {kind: np.concatenate([one.is_counted[kind] for one in known.values()]) for kind in DIFFICULTIES}

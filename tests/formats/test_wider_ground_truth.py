@@ -9,7 +9,7 @@ import pytest
 
 from retinaface_cli.errors import LabelFormatError
 from retinaface_cli.formats.wider_ground_truth import DIFFICULTIES, read_wider_ground_truth
-from tests.formats.label_samples import NAMES, wider_mat
+from tests.formats.label_samples import BOXES, NAMES, wider_mat
 
 
 def ground_truth(folder: Path) -> Path:
@@ -24,13 +24,13 @@ def test_boxes_and_the_faces_that_count_are_read_by_image(tmp_path: Path) -> Non
     images = read_wider_ground_truth(ground_truth(tmp_path))
     assert list(images) == list(NAMES)
     first, second = images.values()
-    np.testing.assert_array_equal(first.boxes_xywh, [[10, 20, 30, 40], [50, 10, 8, 11]])
+    np.testing.assert_array_equal(first.boxes, BOXES)
     assert {name: mask.tolist() for name, mask in first.is_counted.items()} == {
         "easy": [False, False],
         "medium": [False, False],
         "hard": [True, False],
     }
-    assert second.boxes_xywh.shape == (0, 4)
+    assert second.boxes.shape == (0, 4)
     assert second.is_counted["hard"].shape == (0,)
 
 
@@ -60,4 +60,4 @@ def test_the_official_lists_count_as_many_faces_as_published(shared: Path) -> No
     images = read_wider_ground_truth(shared / "labels/ground_truth").values()
     counted = {name: sum(int(image.is_counted[name].sum()) for image in images) for name in DIFFICULTIES}
     assert counted == {"easy": 7211, "medium": 13319, "hard": 31958}
-    assert sum(len(image.boxes_xywh) for image in images) == 39_708
+    assert sum(len(image.boxes) for image in images) == 39_708

@@ -60,9 +60,9 @@ def test_landmark_error_is_a_part_of_the_box() -> None:
 
 
 def test_wider_subsets_are_measured_with_their_own_boxes() -> None:
-    found_box, missed_box = [10.0, 10, 40, 40], [100.0, 100, 20, 20]
+    found_box, missed_box = [10.0, 10, 50, 50], [100.0, 100, 120, 120]
     truth = WiderImage(
-        boxes_xywh=np.array([found_box, missed_box]),
+        boxes=np.array([found_box, missed_box]),
         is_counted={
             "easy": np.array([True, False]),
             "medium": np.array([True, True]),

@@ -24,6 +24,7 @@ from retinaface_cli.files.listing import (
     LeftOut,
     OwnResults,
     Problem,
+    exists,
     find_listed,
     folder_of,
     read_list,
@@ -153,7 +154,7 @@ def _expand(inputs: Iterable[str]) -> Iterator[tuple[Path | Address | Problem, P
     for item in inputs:
         if is_list(item):
             yield from ((entry, None) for entry in _find_all_listed(item.removeprefix("@")))
-        elif _exists(item):
+        elif exists(item):
             yield Path(item), None
         elif is_address(item):
             yield from ((entry, None) for entry in _match_address(item))
@@ -163,7 +164,7 @@ def _expand(inputs: Iterable[str]) -> Iterator[tuple[Path | Address | Problem, P
 
 def is_list(item: str) -> bool:
     """Whether an input is a list, `@list.txt`, or standard input."""
-    return item == "-" or (item.startswith("@") and not _exists(item))
+    return item == "-" or (item.startswith("@") and not exists(item))
 
 
 def _find_all_listed(location: str) -> Iterator[Path | Address | Problem]:
@@ -201,7 +202,7 @@ def _match(item: str) -> Iterator[tuple[Path | Problem, Path | None]]:
             # Path.glob takes no absolute patterns
             found += ((Path(match), base) for match in sorted(glob.glob(name, recursive=True)))  # noqa: PTH207
         else:
-            found.append((Path(name) if _exists(name) else Problem(name, "no such file or folder"), None))
+            found.append((Path(name) if exists(name) else Problem(name, "no such file or folder"), None))
     if not any(isinstance(entry, Path) for entry, _ in found):
         raise ImageReadError(f"{shown(item)}: no such file or folder")
     yield from found
@@ -231,13 +232,6 @@ def expand_braces(text: str) -> list[str]:
         head, tail = name[: match.start()], name[match.end() :]
         waiting += [f"{head}{part:>0{width}}{tail}" if width else f"{head}{part}{tail}" for part in reversed(parts)]
     return names
-
-
-def _exists(item: str) -> bool:
-    try:
-        return Path(item).exists()
-    except (OSError, ValueError):  # of a name that no file can have
-        return False
 
 
 def _is_glob(item: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -15,7 +15,7 @@ from retinaface_cli.files.reading import open_regular
 
 @dataclass(frozen=True)
 class Member(Source):
-    """An image in a shard; its name is the shard's with its own path behind."""
+    """An image in a shard, whose bytes come with the stream; its name is the shard's with its own path behind."""
 
     shard_name: str
     shard_stamp: str
@@ -39,14 +39,6 @@ class Member(Source):
     def shard(self) -> str:
         """Name of the shard."""
         return self.shard_name
-
-    def open(self) -> AbstractContextManager[BinaryIO]:
-        """Is not called: bytes come with the stream."""
-        raise NotImplementedError
-
-    def read(self) -> bytes:
-        """Is not called: bytes come with the stream."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
