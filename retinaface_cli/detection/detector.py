@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -183,8 +183,19 @@ class FaceDetector:
         """
         if self.settings.tta:
             return detect_augmented(self, [image for image in originals if image is not None])
+        return self.detect_scaled(resized, resizers)
+
+    def detect_scaled(self, resized: Sequence[RgbImage], resizers: Sequence[Resizer]) -> list[FaceDetections]:
+        """One pass of detect_prepared; those that round up to the same multiples of 32 go through the network together.
+
+        Returns:
+            Faces in pixels of the images, best first, boxes clipped to them.
+        """
+        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for index, resizer in enumerate(resizers):
+            groups[padded_size(resizer.network_size)].append(index)
         results: list[FaceDetections] = [FaceDetections.empty()] * len(resized)
-        for indices in group_by_padded_size(resizers):
+        for indices in groups.values():
             found = self.detect_resized([resized[index] for index in indices])
             for index, faces in zip(indices, found, strict=True):
                 results[index] = resizers[index].restore(faces)
@@ -273,14 +284,6 @@ def as_rgb(image: ImageInput) -> RgbImage:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise ImageReadError(f"expected an image as (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
     return np.require(image, requirements=["C_CONTIGUOUS", "WRITEABLE"])  # torch warns of what it may not write to
-
-
-def group_by_padded_size(resizers: Sequence[Resizer]) -> Iterator[list[int]]:
-    """Positions of images that go through the network together: same size after rounding up to multiples of 32."""
-    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for index, resizer in enumerate(resizers):
-        groups[padded_size(resizer.network_size)].append(index)
-    yield from groups.values()
 
 
 def _size(image: RgbImage) -> tuple[int, int]:

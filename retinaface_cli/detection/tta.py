@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,7 +12,6 @@ import torchvision
 
 from retinaface_cli.data.preprocessing import Resizer
 from retinaface_cli.faces import LANDMARK_MIRROR_ORDER, NUM_LANDMARKS, FaceDetections, RgbImage
-from retinaface_cli.geometry.anchors import padded_size
 from retinaface_cli.geometry.boxes import pairwise_iou
 from retinaface_cli.model.postprocess import vote_boxes
 from retinaface_cli.settings.detection import DetectionSettings
@@ -120,18 +118,13 @@ def _merge(faces: FaceDetections, settings: DetectionSettings) -> FaceDetections
 
 
 def _detect_view(detector: FaceDetector, images: Sequence[RgbImage], view: View) -> list[FaceDetections]:
-    """Faces of one view of each image, in pixels of the upright image; images of like size go together."""
+    """Faces of one view of each image, in pixels of the upright image."""
     resizers = [_resizer(detector, image, view) for image in images]
-    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for index, resizer in enumerate(resizers):
-        groups[padded_size(resizer.network_size)].append(index)
-    results = [FaceDetections.empty()] * len(images)
-    for indices in groups.values():
-        seen = [_apply(images[index], resizers[index], view) for index in indices]
-        for index, faces in zip(indices, detector.detect_resized(seen), strict=True):
-            found = resizers[index].restore(faces)
-            results[index] = mirror(found, width=images[index].shape[1]) if view.mirrored else found
-    return results
+    seen = [_apply(image, resizer, view) for image, resizer in zip(images, resizers, strict=True)]
+    found = detector.detect_scaled(seen, resizers)
+    if not view.mirrored:
+        return found
+    return [mirror(faces, width=image.shape[1]) for faces, image in zip(found, images, strict=True)]
 
 
 def _resizer(detector: FaceDetector, image: RgbImage, view: View) -> Resizer:

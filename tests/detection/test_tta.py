@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import SimpleNamespace
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +32,7 @@ def faces(*rows: tuple[float, Sequence[float]]) -> FaceDetections:
     return FaceDetections(boxes, landmarks, np.array([score for score, _ in rows], np.float32))
 
 
-class FakeDetector:
+class FakeDetector(FaceDetector):
     """Finds one face: the bright rectangle of the image, with a score that tells its width."""
 
     def __init__(self, max_size: int | None) -> None:
@@ -62,7 +60,7 @@ def one_image(box: tuple[int, int, int, int] = (16, 32, 48, 64)) -> npt.NDArray[
 
 def detect(detector: FakeDetector, images: Sequence[npt.NDArray[np.uint8]], *kinds: str) -> list[FaceDetections]:
     detector.settings = detector.settings.model_copy(update={"tta": kinds})
-    return detect_augmented(cast(FaceDetector, detector), images)
+    return detect_augmented(detector, images)
 
 
 def test_the_mirror_swaps_sides_and_their_names_and_is_its_own_inverse() -> None:
@@ -145,11 +143,10 @@ def test_images_of_like_size_go_together_and_results_keep_their_order() -> None:
     assert detector.seen[0] == [(96, 128), (96, 128)]
 
 
-def test_only_so_many_faces_are_kept() -> None:
-    detector = SimpleNamespace(
-        settings=DetectionSettings(score_threshold=0.02, keep_top_k=1, max_size=None),
-        target_size=lambda image: image.shape[:2],
-        detect_resized=lambda images: [faces((0.9, (0, 0, 9, 9)), (0.8, (20, 20, 30, 30))) for _ in images],
-    )
-    (found,) = detect(cast(FakeDetector, detector), [one_image()], "flip")
-    assert len(found) == 1
+def test_only_so_many_faces_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    two = faces((0.9, (0, 0, 9, 9)), (0.8, (20, 20, 30, 30)))
+    monkeypatch.setattr(FakeDetector, "detect_resized", lambda _, images: [two for _ in images])
+    detector = FakeDetector(None)
+    assert len(detect(detector, [one_image()], "flip")[0]) == 4
+    detector.settings = detector.settings.model_copy(update={"keep_top_k": 1})
+    assert len(detect(detector, [one_image()], "flip")[0]) == 1
