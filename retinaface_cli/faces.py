@@ -182,9 +182,5 @@ class ImageFaces(Generic[Faces]):
     height: int | None = None
 
 
-class ImageLabels(ImageFaces[FaceLabels]):
-    """One image's name and true faces."""
-
-
-class ImageDetections(ImageFaces[FaceDetections]):
-    """One image's name and detected faces."""
+ImageLabels = ImageFaces[FaceLabels]
+ImageDetections = ImageFaces[FaceDetections]

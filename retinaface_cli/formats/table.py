@@ -17,8 +17,10 @@ from retinaface_cli.faces import (
     BoolArray,
     FaceDetections,
     FaceLabels,
+    Faces,
     FloatArray,
     ImageDetections,
+    ImageFaces,
     ImageLabels,
     IntArray,
     frozen_array,
@@ -251,27 +253,26 @@ class FaceTable:
 
     def label_images(self) -> list[ImageLabels]:
         """The images as labels, one by one."""
-        sizes = self.image_sizes.tolist()
-        images = zip(self.file_names, self.labels(), sizes, strict=True)
-        return [ImageLabels(name, faces, width=w or None, height=h or None) for name, faces, (h, w) in images]
+        return self._images(self.labels())
 
     def detection_images(self) -> list[ImageDetections]:
         """The images as detections, one by one."""
-        sizes = self.image_sizes.tolist()
-        images = zip(self.file_names, self.detections(), sizes, strict=True)
-        return [ImageDetections(name, faces, width=w or None, height=h or None) for name, faces, (h, w) in images]
+        return self._images(self.detections())
+
+    def _images(self, parts: Sequence[Faces]) -> list[ImageFaces[Faces]]:
+        """The images, one by one, each with its part of the faces."""
+        images = zip(self.file_names, parts, self.image_sizes.tolist(), strict=True)
+        return [ImageFaces(name, faces, width=w or None, height=h or None) for name, faces, (h, w) in images]
 
     @classmethod
     def from_images(cls, images: Iterable[ImageLabels] | Iterable[ImageDetections]) -> FaceTable:
         """A table of images, all of them labels or all of them detections."""
-        entries: list[ImageLabels | ImageDetections] = list(images)
+        entries: list[ImageFaces[Any]] = list(images)
         names = [entry.file_name for entry in entries]
         sizes = [(entry.height or 0, entry.width or 0) for entry in entries]
-        detections = [entry.faces for entry in entries if isinstance(entry, ImageDetections)]
-        if detections:
-            return cls.from_detections(names, detections, image_sizes=sizes)
-        labels = [entry.faces for entry in entries if isinstance(entry, ImageLabels)]
-        return cls.from_labels(names, labels, image_sizes=sizes)
+        faces: list[Any] = [entry.faces for entry in entries]
+        make = cls.from_detections if faces and isinstance(faces[0], FaceDetections) else cls.from_labels
+        return make(names, faces, image_sizes=sizes)
 
     def with_finding(
         self, reason: str, action: Action, mask: BoolArray, place: Callable[[int], str] | None = None
