@@ -191,19 +191,15 @@ class FaceTable:
     ) -> FaceTable:
         """A table of the true faces of some images; sizes are (P, 2) height and width."""
         parts = [*faces, FaceLabels.empty()]
-        names = ("boxes", "landmarks", "has_landmarks", "ignore")
-        arrays: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-        counts = list(map(len, faces))
-        return cls.from_boxes(file_names, counts, image_sizes=image_sizes, attributes=_join_attributes(parts), **arrays)
+        arrays = _join(parts, "boxes", "landmarks", "has_landmarks", "ignore") | {"attributes": _join_attributes(parts)}
+        return cls.from_boxes(file_names, list(map(len, faces)), image_sizes=image_sizes, **arrays)
 
     @classmethod
     def from_detections(
         cls, file_names: Sequence[str], faces: Sequence[FaceDetections], *, image_sizes: npt.ArrayLike | None = None
     ) -> FaceTable:
         """A table of the faces that a detector found in some images; sizes are (P, 2) height and width."""
-        parts = [*faces, FaceDetections.empty()]
-        names = ("boxes", "landmarks", "scores")
-        arrays: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        arrays = _join([*faces, FaceDetections.empty()], "boxes", "landmarks", "scores")
         return cls.from_boxes(file_names, list(map(len, faces)), image_sizes=image_sizes, **arrays)
 
     def __len__(self) -> int:
@@ -241,9 +237,8 @@ class FaceTable:
 
     def labels(self) -> list[FaceLabels]:
         """The faces of each image as labels; they share memory with the table."""
-        return FaceLabels(self.boxes, self.landmarks, self.has_landmarks, self.ignore, self.attributes).split(
-            self.num_faces.tolist()
-        )
+        whole = FaceLabels(self.boxes, self.landmarks, self.has_landmarks, self.ignore, self.attributes)
+        return whole.split(self.num_faces.tolist())
 
     def detections(self) -> list[FaceDetections]:
         """The faces of each image as detections; they share memory with the table."""
@@ -329,13 +324,11 @@ class FaceTable:
         """The images of all tables, one after the other; what is no array is that of the first table."""
         if len(tables) == 1:
             return tables[0]
-        arrays = ("num_faces", "boxes", "landmarks", "has_landmarks", "ignore", "image_sizes", "lines")
-        values: dict[str, Any] = {name: np.concatenate([getattr(table, name) for table in tables]) for name in arrays}
         scores = [table.scores for table in tables if table.scores is not None]
         ids = [table.image_ids for table in tables if table.image_ids is not None]
         return replace(
             tables[0],
-            **values,
+            **_join(tables, "num_faces", "boxes", "landmarks", "has_landmarks", "ignore", "image_sizes", "lines"),
             file_names=[name for table in tables for name in table.file_names],
             scores=np.concatenate(scores) if len(scores) == len(tables) else None,
             image_ids=list(chain.from_iterable(ids)) if len(ids) == len(tables) else None,
@@ -343,6 +336,11 @@ class FaceTable:
             findings=merge_findings(finding for table in tables for finding in table.findings),
             attributes=_join_attributes(tables),
         )
+
+
+def _join(parts: Sequence[Any], *names: str) -> dict[str, Any]:
+    """Name -> the arrays of all parts, one after the other."""
+    return {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
 
 
 def _join_attributes(parts: Sequence[FaceTable | FaceLabels]) -> dict[str, FloatArray]:
