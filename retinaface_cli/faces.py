@@ -6,8 +6,8 @@ in files that is always the original image after EXIF rotation. No faces means a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -162,7 +162,13 @@ class FaceDetections:
         return FaceDetections(self.boxes[index], self.landmarks[index], self.scores[index])
 
 
-Faces = TypeVar("Faces", FaceLabels, FaceDetections)
+Faces = TypeVar("Faces", bound=FaceLabels | FaceDetections)
+
+
+def map_points(faces: Faces, function: Callable[[FloatArray], FloatArray]) -> Faces:
+    """The faces in another frame, to which a function takes points (..., 2); upright boxes must stay upright."""
+    boxes = function(faces.boxes.reshape(-1, 2, 2)).reshape(-1, 4)
+    return replace(faces, boxes=boxes, landmarks=function(faces.landmarks))
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -21,11 +20,11 @@ from retinaface_cli.data.batches import (
     collate_training,
     collate_validation,
 )
-from retinaface_cli.data.cropping import Cut, choose_window, cut_window
+from retinaface_cli.data.cropping import choose_window, cut_window
 from retinaface_cli.data.images import Image, TrainingData
 from retinaface_cli.data.preprocessing import TestScale, decode_at_scale
 from retinaface_cli.data.sampling import EpochBatches, ResumableLoader, SameSizeBatches, SampleKey, Share
-from retinaface_cli.faces import FaceLabels
+from retinaface_cli.faces import map_points
 from retinaface_cli.geometry.anchors import padded_size
 from retinaface_cli.settings.data import AugmentationSettings, DataSettings
 
@@ -74,7 +73,9 @@ class TrainingDataset(Dataset[TrainingSample]):
         cut = cut_window(
             one_image.source, window, image_size=self._image_size, whole_size=one_image.size, fill=self._fill
         )
-        image, faces = self._augmentation(cut.image, _move(one_image.faces, cut), content=cut.content, rng=rng)
+        image, faces = self._augmentation(
+            cut.image, map_points(one_image.faces, cut.to_network), content=cut.content, rng=rng
+        )
         return TrainingSample(image, faces, one_image.file_name)
 
 
@@ -102,12 +103,6 @@ class ValidationDataset(Dataset[ValidationSample]):
         one_image = self._images[index]
         image, resizer, _ = decode_at_scale(one_image.source.read(), self._scale, name=one_image.source.place)
         return ValidationSample(image, resizer, one_image.faces, one_image.file_name, index)
-
-
-def _move(faces: FaceLabels, cut: Cut) -> FaceLabels:
-    """Faces of the image in pixels of the cut; they may reach past it."""
-    boxes = cut.to_network(faces.boxes.reshape(-1, 2, 2)).reshape(-1, 4)
-    return replace(faces, boxes=boxes, landmarks=cut.to_network(faces.landmarks))
 
 
 class FaceDataModule(pl.LightningDataModule):

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import TypeVar
 
 import cv2
 import numpy as np
 
-from retinaface_cli.faces import FaceDetections, FaceLabels, RgbImage
+from retinaface_cli.faces import Faces, RgbImage, map_points
 from retinaface_cli.visualization.text import Color, paint, shorten, text_mask
-
-Faces = TypeVar("Faces", bound=FaceLabels | FaceDetections)
 
 _BACKGROUND = 28
 _TEXT_COLOR: Color = (225, 225, 225)
@@ -61,11 +57,7 @@ def shrink(image: RgbImage, max_side: int) -> tuple[RgbImage, float]:
 
 def scale_faces(faces: Faces, factor: float) -> Faces:
     """The faces of an image that was scaled by a factor."""
-    return replace(
-        faces,
-        boxes=(faces.boxes * factor).astype(np.float32),
-        landmarks=(faces.landmarks * factor).astype(np.float32),
-    )
+    return map_points(faces, lambda points: points * np.float32(factor))
 
 
 def _cell(image: RgbImage, line: RgbImage, cell_width: int) -> RgbImage:

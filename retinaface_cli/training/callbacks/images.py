@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -14,9 +13,8 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities import rank_zero_only
 
 from retinaface_cli.data.batches import TrainingBatch, ValidationBatch, batch_to_images_and_labels
-from retinaface_cli.data.preprocessing import Resizer
 from retinaface_cli.errors import count_of
-from retinaface_cli.faces import FaceDetections, FaceLabels, RgbImage
+from retinaface_cli.faces import FaceDetections, FaceLabels, RgbImage, map_points
 from retinaface_cli.training.callbacks.checkpoints import RunCheckpoints
 from retinaface_cli.training.loggers import RunLogger
 from retinaface_cli.training.loggers.metrics_csv import read_curves
@@ -24,8 +22,6 @@ from retinaface_cli.visualization.drawing import draw_faces
 from retinaface_cli.visualization.image_files import save_image
 from retinaface_cli.visualization.plots import Curve, draw_curves
 from retinaface_cli.visualization.sheets import contact_sheet, scale_faces, shrink
-
-Faces = TypeVar("Faces", FaceLabels, FaceDetections)
 
 _NUM_IMAGES = 12
 _NUM_COLUMNS = 4
@@ -85,7 +81,7 @@ class ImageReports(Callback):
         ):
             good = found.select(found.scores > _MIN_DRAWN_SCORE)  # best first
             shown = good.select(np.arange(min(len(good), 2 * len(faces) + _MAX_FALSE_DRAWN)))
-            drawn = _draw(image.numpy(), _to_network(faces, resizer), _to_network(shown, resizer))
+            drawn = _draw(image.numpy(), map_points(faces, resizer.to_network), map_points(shown, resizer.to_network))
             self._cells.append((drawn, f"{Path(name).name}  {len(good)} found of {_count(faces)}"))
 
     @rank_zero_only
@@ -158,9 +154,3 @@ def _draw(image: RgbImage, labels: FaceLabels, detections: FaceDetections | None
     small, factor = shrink(image, _CELL_WIDTH)
     small = draw_faces(small, scale_faces(labels, factor))
     return small if detections is None else draw_faces(small, scale_faces(detections, factor))
-
-
-def _to_network(faces: Faces, resizer: Resizer) -> Faces:
-    """Faces in original pixels as faces in network pixels."""
-    boxes = resizer.to_network(faces.boxes.reshape(-1, 2, 2)).reshape(-1, 4)
-    return replace(faces, boxes=boxes, landmarks=resizer.to_network(faces.landmarks))
