@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
+from retinaface_cli.commands.console import say
 from retinaface_cli.detection.network_files import NetworkFile
 from retinaface_cli.detection.stages import describe_unmeasured
 from retinaface_cli.detection.weights import PACKAGED_NAME, load_network, resolve_weights
@@ -29,7 +30,7 @@ def load_network_with_progress(settings: DetectionSettings, *, console: Console)
     else:
         notes.append(f"weights: {PACKAGED_NAME}, which the package carries; -w takes others")
     for note in filter(None, notes):
-        console.print(note, highlight=False, markup=False)
+        say(console, note)
     return weights
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -72,12 +70,8 @@ def build_scheduler(
 ) -> LambdaLR:
     """The schedule of an optimizer, to be stepped once an optimizer step."""
     return LambdaLR(
-        optimizer, partial(_factor_at_step, settings, steps_per_epoch=steps_per_epoch, max_epochs=max_epochs)
+        optimizer, lambda step: learning_rate_factor(settings, step / steps_per_epoch, max_epochs=max_epochs)
     )
-
-
-def _factor_at_step(settings: SchedulerSettings, step: int, *, steps_per_epoch: float, max_epochs: int) -> float:
-    return learning_rate_factor(settings, step / steps_per_epoch, max_epochs=max_epochs)
 
 
 def learning_rate_factor(settings: SchedulerSettings, epoch: float, *, max_epochs: int) -> float:
@@ -112,18 +106,10 @@ def _schedule_factor(settings: SchedulerSettings, epoch: float, max_epochs: int)
 
 def _done_of_cycle(settings: WarmRestartsSettings, epoch: float) -> float:
     """The done part of the running cycle."""
-    for start, length in _cycles(settings):
-        if epoch < start + length:
-            return (epoch - start) / length
-    raise AssertionError("cycles never end")
-
-
-def _cycles(settings: WarmRestartsSettings) -> Iterator[tuple[float, float]]:
-    """Start and length of each cycle in epochs, without end."""
     start, length = 0.0, settings.first_cycle_epochs
-    while True:
-        yield start, length
+    while epoch >= start + length:
         start, length = start + length, length * settings.cycle_growth
+    return (epoch - start) / length
 
 
 def _half_cosine(first: float, last: float, done: float) -> float:

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from torch.utils.data import DataLoader, Dataset
 
-from retinaface_cli.commands.train.report import explain_error
+from retinaface_cli.commands.train.report import explain_error, print_notes
 from retinaface_cli.errors import ImageReadError, RetinaFaceError
 from retinaface_cli.settings.base import validate_settings
+from retinaface_cli.settings.legacy import Note
 from retinaface_cli.settings.training import TrainSettings
 from retinaface_cli.training.callbacks.stopping import NonFiniteLossError
 
@@ -66,6 +69,14 @@ def test_a_loss_that_is_not_finite_comes_with_advice(tmp_path: Path) -> None:
     assert message.startswith("the loss became nan at step 7, in the batch of a.jpg\n")
     assert f"the checkpoint before it is kept: {last}" in message and str(last) not in without
     assert "lower optimizer.lr (now 0.02), set trainer.gradient_clip_norm=10" in message
+
+
+def test_names_are_printed_as_they_are_and_reach_no_terminal_raw() -> None:
+    console = Console(file=io.StringIO(), record=True, width=200)
+    print_notes(console, [Note("unused", "a", "\x1b[31m")], source="runs/[bold]x.yaml")
+    text = console.export_text()
+    assert "runs/[bold]x.yaml: config of ternaus/retinaface" in text
+    assert "\x1b" not in text and r"a: \x1b[31m" in text
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shape mismatch"), ValueError("x"), KeyError("y")])

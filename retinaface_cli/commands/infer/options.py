@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from retinaface_cli.commands.console import say
 from retinaface_cli.data.sources import Shard, Source, find_sources
 from retinaface_cli.errors import SettingsError, count_of
 from retinaface_cli.settings.base import load_settings, read_yaml, validate_settings
@@ -30,7 +31,7 @@ def resolve_settings(given: Mapping[str, Any], *, config: str, console: Console)
     """
     if config and is_legacy_config(values := read_yaml(Path(config))):
         taken = _from_old_config(values, source=config)
-        console.print(f"{config}: config of ternaus/retinaface; taken from it: {taken}", highlight=False, markup=False)
+        say(console, f"{config}: config of ternaus/retinaface; taken from it: {taken}")
         return validate_settings(InferSettings, {**taken, **given}, source=config)
     return load_settings(InferSettings, Path(config) if config else None, overrides=given)
 

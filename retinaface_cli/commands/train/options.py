@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from retinaface_cli.commands.console import say
 from retinaface_cli.errors import CheckpointError, SettingsError
 from retinaface_cli.files.output_files import write_file
 from retinaface_cli.model.checkpoints.files import read_weight_file
@@ -163,13 +164,13 @@ def _read_settings(checkpoint: Path) -> dict[str, Any]:
     return settings
 
 
-def write_starter_config(name: str, path: str | None, *, console: Console | None = None) -> None:
+def write_starter_config(name: str, path: str | None, *, console: Console) -> None:
     """Writes a commented config that trains after its paths are put in.
 
     Args:
         name: one of PRESETS.
         path: of the file; None: NAME.yaml in the working folder.
-        console: for what is said; None: standard output.
+        console: for what is said.
 
     Raises:
         SettingsError: no such starter, or the file exists.
@@ -181,8 +182,7 @@ def write_starter_config(name: str, path: str | None, *, console: Console | None
         raise SettingsError(f"{target}: exists; name another file: retinaface train NEW.yaml --init-config {name}")
     with write_file(target) as temporary:
         temporary.write_text(starter_config(name), encoding="utf-8")
-    console = console or Console()
-    console.print(f"{target} written; put your paths in, then: retinaface train {target}", soft_wrap=True)
+    say(console, f"{target} written; put your paths in, then: retinaface train {target}")
 
 
 def starter_config(name: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from retinaface_cli.commands.console import say
 from retinaface_cli.commands.train.start import Start
 from retinaface_cli.commands.train.trainer import count_processes
 from retinaface_cli.data.images import TrainingData
@@ -37,39 +38,39 @@ def print_notes(console: Console, notes: Sequence[Note], *, source: str) -> None
     """What became of the keys of an old config, grouped."""
     if not notes:
         return
-    console.print(f"{source}: config of ternaus/retinaface")
+    say(console, f"{source}: config of ternaus/retinaface")
     for kind, heading in _HEADINGS.items():
         group = [note for note in notes if note.kind == kind]
         if group:
-            console.print(f"  {heading}:")
+            say(console, f"  {heading}:")
         for note in group:
-            console.print(f"    {note.key}: {note.text}", markup=False)
+            say(console, f"    {note.key}: {note.text}")
 
 
 def print_data(console: Console, data: TrainingData) -> None:
     """Label files, numbers of images and faces, and what is odd about them."""
     for source in data.train:
-        console.print(f"training    {source.summary}", markup=False)
+        say(console, f"training    {source.summary}")
     for source in data.validation:
-        console.print(f"validation  {source.summary}", markup=False)
+        say(console, f"validation  {source.summary}")
     if not data.validation:
-        console.print("validation  none: the last epoch counts as the best")
+        say(console, "validation  none: the last epoch counts as the best")
     elif not data.has_validation_faces:
-        console.print("validation  warning: it has no faces, so no AP is measured; the last epoch counts as the best")
+        say(console, "validation  warning: it has no faces, so no AP is measured; the last epoch counts as the best")
     for finding in data.findings:
-        console.print(f"note        {finding}", markup=False)
+        say(console, f"note        {finding}")
 
 
 def print_start(console: Console, start: Start, *, folder: RunFolder | None) -> None:
     """Network, start weights, steps and learning rate, and where everything goes."""
     settings = start.settings
     num_parameters = sum(parameter.numel() for parameter in start.network.parameters())
-    console.print(f"network     {settings.network.backbone}, {num_parameters:,} parameters")
+    say(console, f"network     {settings.network.backbone}, {num_parameters:,} parameters")
     for note in start.notes:
-        console.print(f"start       {note}", markup=False)
+        say(console, f"start       {note}")
     again = ", begun again: the run before ended before its first checkpoint"
     place = "nothing is written (fast-dev-run)" if folder is None else f"{folder.path}{again * folder.is_taken_over}"
-    console.print(f"run         {place}", markup=False)
+    say(console, f"run         {place}")
 
 
 def print_steps(console: Console, settings: TrainSettings, *, num_batches: int) -> None:
@@ -81,7 +82,7 @@ def print_steps(console: Console, settings: TrainSettings, *, num_batches: int) 
     product = f" ({batch} x {processes} devices x {accumulated} accumulated)" if processes * accumulated > 1 else ""
     scaled = "" if lr == settings.optimizer.lr else f", scaled from {settings.optimizer.lr:g} to the global batch"
     counts = f"{count_of(num_batches, 'batch')} an epoch, {count_of(images, 'image')} a step"
-    console.print(f"steps       {counts}{product}; lr {lr:g}{scaled}")
+    say(console, f"steps       {counts}{product}; lr {lr:g}{scaled}")
 
 
 def print_result(
@@ -104,7 +105,7 @@ def print_result(
         image: one to try the weights on.
     """
     if stopped is not None:
-        console.print(f"stopped early: {stopped}")
+        say(console, f"stopped early: {stopped}")
     folder, score = checkpoints.folder, checkpoints.best_score
     start_score = checkpoints.start_figures.get(settings.checkpoint.monitor)
     figure = "" if score is None else f" ({settings.checkpoint.monitor} {score:.4f})"
@@ -114,10 +115,10 @@ def print_result(
         figure += f", start weights {start_score:.4f}: {score - start_score:+.4f}"
     best = "no epoch was measured" if checkpoints.best_epoch is None else f"best epoch {checkpoints.best_epoch}{figure}"
     weights = folder.last if checkpoints.best_epoch is None else folder.best_weights
-    console.print(f"{best}, {format_duration(seconds)} in all", markup=False)
-    console.print(f"weights: {weights}; beside them {folder.curves.name} and {folder.report.name}", markup=False)
+    say(console, f"{best}, {format_duration(seconds)} in all")
+    say(console, f"weights: {weights}; beside them {folder.curves.name} and {folder.report.name}")
     tried = f"retinaface infer {shlex.quote(str(image))} -w {shlex.quote(str(weights))} --visualize"
-    console.print(f"try them: {tried}", markup=False)
+    say(console, f"try them: {tried}")
 
 
 def explain_error(error: Exception, settings: TrainSettings, *, last: Path | None) -> Exception:

@@ -17,6 +17,7 @@ from typing import Any
 import pytorch_lightning as pl
 from rich.console import Console
 
+from retinaface_cli.commands.console import say
 from retinaface_cli.commands.processes import adopt_processes, started_processes
 from retinaface_cli.commands.train.options import TrainRequest, resolve_request
 from retinaface_cli.commands.train.report import (
@@ -111,8 +112,7 @@ def run(request: TrainRequest, *, console: Console | None = None) -> dict[str, A
         RetinaFaceError: something that the user can put right; all that can be known is checked before the first step.
         SystemExit: a signal stopped the training; its status is 128 and the number of the signal.
     """
-    console = console or Console(highlight=False, soft_wrap=True)
-    console.soft_wrap = True
+    console = console or Console(highlight=False)
     console.quiet = console.quiet or not is_first_process()
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
@@ -211,7 +211,7 @@ def _train(run: _Run, console: Console) -> None:
     except TrainingInterruptedError as interruption:
         status = "interrupted"
         assert run.folder is not None
-        console.print(f"{interruption}; go on with: retinaface train --resume {run.folder.path}")
+        say(console, f"{interruption}; go on with: retinaface train --resume {run.folder.path}")
         if is_first_process():  # Lightning takes another status than 0 of the other processes for a crash
             raise SystemExit(interruption.exit_status) from None
     except Exception as error:
