@@ -189,21 +189,16 @@ def translate_legacy_config(legacy: Mapping[str, Any], *, source: str) -> tuple[
     return translation.values, tuple(translation.notes)
 
 
-def add_paths_from_environment(values: dict[str, Any], environment: Mapping[str, str] | None = None) -> list[Note]:
-    """Fills label files and image folders that the values do not name from PATH_VARIABLES.
-
-    Args:
-        values: settings read from a file; changed in place.
-        environment: None: that of the process.
-    """
-    variables = os.environ if environment is None else environment
+def add_paths_from_environment(values: dict[str, Any]) -> list[Note]:
+    """Fills label files and image folders that settings read from a file do not name from PATH_VARIABLES, in place."""
     notes: list[Note] = []
     data = values.setdefault("data", {})
     for part, (labels_name, images_name) in PATH_VARIABLES.items():
-        if not isinstance(data, dict) or data.get(part) or not variables.get(labels_name):
+        if not isinstance(data, dict) or data.get(part) or not os.environ.get(labels_name):
             continue
-        data[part] = [{"labels": variables[labels_name], "images": variables.get(images_name)}]
-        notes.append(Note("mapped", labels_name, f"data.{part}: {variables[labels_name]}"))
+        labels = os.environ[labels_name]
+        data[part] = [{"labels": labels, "images": os.environ.get(images_name)}]
+        notes.append(Note("mapped", labels_name, f"data.{part}: {labels}"))
     if data == {}:
         del values["data"]
     return notes

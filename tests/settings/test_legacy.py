@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,19 @@ from retinaface_cli.settings.training import TrainSettings
 
 FOLDER = Path(__file__).parent.parent / "fixtures" / "old_configs"
 CONFIGS = sorted(FOLDER.glob("*.yaml"))
-PATHS = {"TRAIN_LABEL_PATH": "train.json", "TRAIN_IMAGE_PATH": "train", "VAL_LABEL_PATH": "v.json"}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The variables of the process, which name the data."""
+    paths = {"TRAIN_LABEL_PATH": "train.json", "TRAIN_IMAGE_PATH": "train", "VAL_LABEL_PATH": "v.json"}
+    monkeypatch.setattr(os, "environ", paths)
+    return paths
 
 
 def _translate(path: Path) -> TrainSettings:
     values, _ = translate_legacy_config(read_yaml(path), source=path.name)
-    add_paths_from_environment(values, PATHS)
+    add_paths_from_environment(values)
     return validate_settings(TrainSettings, values, source=path.name)
 
 
@@ -129,7 +137,7 @@ def test_a_choice_between_transforms_is_refused_rather_than_lost() -> None:
 
 def test_the_environment_names_the_data_where_the_config_does_not() -> None:
     values: dict[str, Any] = {}
-    notes = add_paths_from_environment(values, PATHS)
+    notes = add_paths_from_environment(values)
     assert values["data"]["train"] == [{"labels": "train.json", "images": "train"}]
     assert values["data"]["validation"] == [{"labels": "v.json", "images": None}]
     assert [note.key for note in notes] == ["TRAIN_LABEL_PATH", "VAL_LABEL_PATH"]
@@ -137,13 +145,14 @@ def test_the_environment_names_the_data_where_the_config_does_not() -> None:
 
 def test_the_environment_does_not_replace_what_the_config_names() -> None:
     values: dict[str, Any] = {"data": {"train": [{"labels": "mine.txt"}]}}
-    add_paths_from_environment(values, PATHS)
+    add_paths_from_environment(values)
     assert values["data"]["train"] == [{"labels": "mine.txt"}]
 
 
-def test_without_paths_anywhere_the_data_stay_missing() -> None:
+def test_without_paths_anywhere_the_data_stay_missing(environment: dict[str, str]) -> None:
+    environment.clear()
     values: dict[str, Any] = {}
-    assert add_paths_from_environment(values, {}) == []
+    assert add_paths_from_environment(values) == []
     assert values == {}
 
 
