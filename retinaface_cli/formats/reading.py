@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -139,6 +139,16 @@ def read_predictions(
             raise LabelFormatError(f"{source}: expected the name of an image on one line of UTF-8 text, got {got}")
         seen.add(name)
     return check_predictions(table)
+
+
+@without_garbage_collection()
+def read_label_files(paths: Iterable[Path]) -> FaceTable:
+    """Reads the files of one image each that `infer` writes, as read_predictions does.
+
+    Raises:
+        LabelFormatError: a file is missing, or another one.
+    """
+    return check_predictions(read_image_files(paths, ReadingOptions(with_scores=True)))
 
 
 def _read_prediction_folder(folder: Path, options: ReadingOptions) -> FaceTable:

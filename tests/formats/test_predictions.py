@@ -17,6 +17,7 @@ from retinaface_cli.formats import (
     FaceTable,
     PredictionFormat,
     prediction_lines,
+    read_label_files,
     read_predictions,
     write_predictions,
 )
@@ -124,6 +125,18 @@ def test_wider_files_hold_x_y_w_h_and_images_of_one_stem_stay_apart(tmp_path: Pa
     text = (tmp_path / "out/0--Parade/x.txt").read_text()
     assert text == "0--Parade/x.jpg\n2\n10 20 10.123 15.5 0.9\n-3.25 0 7.25 9 0.1\n"
     assert [image.file_name for image in read_images(tmp_path / "out")] == ["0--Parade/x.png", "0--Parade/x.jpg"]
+
+
+def test_files_of_one_image_each_are_read_together_as_one_by_one(tmp_path: Path) -> None:
+    paths = [write(tmp_path / f"{name}.json", to_json(two_faces(name))) for name in ("b.jpg", "a.jpg")]
+    together = read_label_files(paths)
+    assert together.file_names == ["b.jpg", "a.jpg"]
+    for image, path in zip(together.detection_images(), paths, strict=True):
+        (alone,) = read_images(path)
+        assert to_json(image) == to_json(alone)
+    assert read_label_files([]).file_names == []
+    with pytest.raises(LabelFormatError, match="absent"):
+        read_label_files([*paths, tmp_path / "absent.json"])
 
 
 def test_a_folder_with_other_things_is_not_replaced(tmp_path: Path) -> None:

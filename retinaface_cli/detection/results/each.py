@@ -14,10 +14,10 @@ from retinaface_cli.data.video import VideoWriter, frame_rate
 from retinaface_cli.detection.alignment import align_faces, crop_faces
 from retinaface_cli.detection.results.base import Results, close_files, original_of
 from retinaface_cli.errors import FileReadError, LabelFormatError, OutputError, PlaceTakenError
-from retinaface_cli.faces import FaceDetections, ImageDetections, RgbImage
+from retinaface_cli.faces import FaceDetections, RgbImage
 from retinaface_cli.files.outputs import OutputFolder
 from retinaface_cli.files.reading import read_json
-from retinaface_cli.formats import FaceTable, prediction_lines, read_predictions
+from retinaface_cli.formats import FaceTable, prediction_lines, read_label_files
 from retinaface_cli.settings.detection import InferSettings
 from retinaface_cli.visualization.anonymization import anonymize_faces
 from retinaface_cli.visualization.drawing import draw_faces
@@ -166,15 +166,11 @@ class EachResults(Results):
 
     def read_back(self, work: Work) -> FaceTable:
         """The detections of finished images and frames, read from their label files."""
-        return FaceTable.from_images(self._read_labels(work))
-
-    def _read_labels(self, work: Work) -> Iterator[ImageDetections]:
-        for source in filter(self._is_done, work.list_sources()):
-            for path in self._written_labels(source):
-                try:
-                    yield from read_predictions(path).detection_images()
-                except LabelFormatError as error:
-                    raise OutputError(f"{error}; the output folder was changed during the run") from None
+        done = filter(self._is_done, work.list_sources())
+        try:
+            return read_label_files(path for source in done for path in self._written_labels(source))
+        except LabelFormatError as error:
+            raise OutputError(f"{error}; the output folder was changed during the run") from None
 
     def count_missing(self, work: Work, failures: Iterable[UnreadableImage]) -> int:
         """Images and videos that could be read and have no results."""
