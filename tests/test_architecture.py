@@ -17,7 +17,7 @@ from tests.conftest import REPOSITORY
 PACKAGE = REPOSITORY / "retinaface_cli"
 
 LEVELS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "signals", "version"}),
+    frozenset({"errors", "process", "version"}),
     frozenset({"faces", "files"}),
     frozenset({"geometry", "formats", "settings"}),
     frozenset({"data", "model", "evaluation", "visualization"}),

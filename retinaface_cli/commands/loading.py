@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from retinaface_cli.signals import handled_signals
+from retinaface_cli.process import handled_signals
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from retinaface_cli.files.manifest import real_path
 from retinaface_cli.files.outputs import Mode, OutputFolder
 from retinaface_cli.formats import FaceTable, read_predictions
 from retinaface_cli.formats.images import pair_names
+from retinaface_cli.process import num_cores
 from retinaface_cli.settings.visualization import VisualizeSettings
 from retinaface_cli.visualization.anonymization import anonymize_faces
 from retinaface_cli.visualization.drawing import (
@@ -313,7 +313,7 @@ def _run_jobs(
         with budget.hold(max(promised_pixels(one_image.source) for one_image in job.images)):
             return _draw_job(job, output, settings)
 
-    with ThreadPoolExecutor(settings.num_workers or min(os.cpu_count() or 1, _MAX_WORKERS)) as pool:
+    with ThreadPoolExecutor(settings.num_workers or min(num_cores(), _MAX_WORKERS)) as pool:
         try:
             return list(track(console, "drawing", pool.map(run_job, jobs), total=len(jobs)))
         except BaseException:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from retinaface_cli.data.preprocessing import TestScale, decode_at_scale
 from retinaface_cli.data.sampling import EpochBatches, ResumableLoader, SameSizeBatches, SampleKey, Share
 from retinaface_cli.faces import map_points
 from retinaface_cli.geometry.anchors import padded_size
+from retinaface_cli.process import num_cores
 from retinaface_cli.settings.data import AugmentationSettings, DataSettings
 
 _MAX_WORKERS = 8
@@ -226,8 +226,7 @@ def count_workers(num_workers: int | None, *, num_processes: int = 1) -> int:
     """Number of worker processes: as told, else this process's part of the cores, at most 8; none on a single core."""
     if num_workers is not None:
         return num_workers
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    part = cores // num_processes
+    part = num_cores() // num_processes
     return 0 if part < 2 else min(part, _MAX_WORKERS)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from retinaface_cli.data.headers import read_image_size
 from retinaface_cli.data.pixel_budget import PixelBudget
 from retinaface_cli.data.sources import ShardIndex, Source
-from retinaface_cli.errors import ImageReadError, LabelFormatError, count_of, shown
+from retinaface_cli.errors import ImageReadError, LabelFormatError, count_of, shown, some_of
 from retinaface_cli.faces import FaceLabels, ImageLabels
 from retinaface_cli.formats import FaceTable, read_labels
 from retinaface_cli.settings.data import DataSettings, LabelSource
@@ -259,5 +259,4 @@ def _name_file(finding: str, labels: Path) -> str:
 
 def _list(items: Sequence[object]) -> str:
     """`: a, b, c and 4 more`."""
-    more = f" and {len(items) - _MAX_LISTED} more" if len(items) > _MAX_LISTED else ""
-    return ": " + ", ".join(map(str, items[:_MAX_LISTED])) + more
+    return f": {some_of([str(item) for item in items], max_listed=_MAX_LISTED)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -34,6 +33,7 @@ from retinaface_cli.faces import FaceDetections
 from retinaface_cli.files.outputs import OutputFolder
 from retinaface_cli.files.shared_work import SharedWork, new_token
 from retinaface_cli.model.checkpoints.loading import LoadedWeights
+from retinaface_cli.process import num_cores
 from retinaface_cli.settings.detection import InferSettings
 
 _GPU_BATCH_SIZE = 8
@@ -80,7 +80,7 @@ class ImageStream:
         images = read_images(
             self._items(),
             TestScale.of(settings),
-            num_workers=min(os.cpu_count() or 1, _MAX_READERS) if num_workers is None else num_workers,
+            num_workers=min(num_cores(), _MAX_READERS) if num_workers is None else num_workers,
             keep_original=settings.needs_originals,
         )
         return batch_by_size(self._until_stopped(images), self._batch_size)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 
 from retinaface_cli.files.atomic import write_text_atomic
+from retinaface_cli.process import num_cores
 from retinaface_cli.version import __version__
 
 RunStatus = Literal["running", "finished", "stopped early", "interrupted", "failed"]
@@ -51,9 +52,8 @@ def describe_circumstances() -> dict[str, Any]:
 
 def describe_hardware() -> dict[str, Any]:
     """Processor, number of cores that may be used, and GPUs."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {"system": platform.platform(), "processor": _processor_name(), "cores": cores, "gpus": gpus}
+    return {"system": platform.platform(), "processor": _processor_name(), "cores": num_cores(), "gpus": gpus}
 
 
 def describe_git(folder: Path) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from retinaface_cli.commands.console import ProgressBar
 from retinaface_cli.detection.prediction_module import LostProcessError, PredictionModule
-from retinaface_cli.signals import handled_signals
+from retinaface_cli.process import handled_signals
 
 
 class _ClosingCallback(pl.Callback):

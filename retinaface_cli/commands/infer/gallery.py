@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -21,6 +20,7 @@ from retinaface_cli.detection.results import Results
 from retinaface_cli.errors import ImageReadError, count_of, shown
 from retinaface_cli.faces import ImageDetections
 from retinaface_cli.formats import FaceTable
+from retinaface_cli.process import num_cores
 from retinaface_cli.visualization.image_files import encode_image
 from retinaface_cli.visualization.pages import RIGHT, Page, PageImage, PageWriter, describe_faces, link_to
 
@@ -79,7 +79,7 @@ def _read(
 ) -> Iterator[PageImage]:
     """The images for the page, read by several threads as long as it has room."""
     make_thumbnail = partial(_make_thumbnail, PixelBudget())
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_READERS)) as pool:
+    with ThreadPoolExecutor(min(num_cores(), _MAX_READERS)) as pool:
         while chunk := list(islice(images, _CHUNK)):
             files = [paths[one.file_name] for one in chunk]
             jpegs = pool.map(make_thumbnail, files) if writer.has_room else [None] * len(chunk)

@@ -25,8 +25,8 @@ from retinaface_cli.faces import FaceDetections, RgbImage
 from retinaface_cli.files.atomic import next_run_folder
 from retinaface_cli.files.outputs import Mode, OutputFolder
 from retinaface_cli.formats import FaceTable, prediction_lines
+from retinaface_cli.process import handled_signals
 from retinaface_cli.settings.detection import InferSettings
-from retinaface_cli.signals import handled_signals
 from retinaface_cli.visualization.drawing import draw_faces
 
 LINES_FILE = "predictions.jsonl"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from retinaface_cli.detection.network_files import own, scrfd, yunet
 from retinaface_cli.detection.network_files.family import Family
 from retinaface_cli.detection.network_files.graph import AnyArray, Graph, TensorSpec
-from retinaface_cli.errors import CheckpointError, reason_of, shown
+from retinaface_cli.errors import CheckpointError, reason_of, shown, some_of
 
 FAMILIES: dict[str, Callable[[Sequence[tuple[int, ...]], tuple[int, int]], Family | None]] = {
     "SCRFD (6 or 9 outputs: scores, boxes and points at strides 8, 16, 32, two anchors a cell)": scrfd.recognise,
@@ -25,7 +26,7 @@ FAMILIES: dict[str, Callable[[Sequence[tuple[int, ...]], tuple[int, int]], Famil
 _PROBE_SIZE = (64, 96)
 """(height, width) of the image by which a network is recognised, where it takes any."""
 
-_MAX_LISTED = 12
+_listed = partial(some_of, max_listed=12)
 
 
 @dataclass(frozen=True)
@@ -101,11 +102,6 @@ def _refusal(path: Path, found: str) -> CheckpointError:
         f"{shown(path)}: no network that this tool can use: {found}; expected a file of `retinaface export` with raw "
         f"heads, or an image (1, 3, height, width) of floats into {', or '.join(FAMILIES)}"
     )
-
-
-def _listed(parts: Sequence[str]) -> str:
-    rest = f" and {len(parts) - _MAX_LISTED} more" if len(parts) > _MAX_LISTED else ""
-    return ", ".join(shown(part) for part in parts[:_MAX_LISTED]) + rest
 
 
 __all__ = ["FAMILIES", "Family", "Graph", "NetworkFile", "TensorSpec", "recognise"]

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from retinaface_cli.data.batches import TrainingBatch
 from retinaface_cli.errors import RetinaFaceError
+from retinaface_cli.process import handled_signals
 from retinaface_cli.settings.trainer import EarlyStoppingSettings
-from retinaface_cli.signals import handled_signals
 from retinaface_cli.training.callbacks.checkpoints import RunCheckpoints
 from retinaface_cli.training.module import FaceTrainingModule
 

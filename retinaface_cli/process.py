@@ -1,13 +1,19 @@
-"""Taking over signals such as Ctrl-C for a while."""
+"""This process: the cores that it may use, and signals such as Ctrl-C."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
+
+
+def num_cores() -> int:
+    """Cores that the process may use, which in a container or job are often fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
