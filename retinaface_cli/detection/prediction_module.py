@@ -23,7 +23,7 @@ from retinaface_cli.data.reading import (
     read_images,
 )
 from retinaface_cli.data.sources import MemberBytes, Source, SourceItem, Work
-from retinaface_cli.detection.cpu import CallThreads, keep_freed_memory, return_freed_memory
+from retinaface_cli.detection.cpu import CallThreads, keep_freed_memory
 from retinaface_cli.detection.detector import FaceDetector
 from retinaface_cli.detection.network_files import NetworkFile
 from retinaface_cli.detection.results import RESULTS
@@ -42,9 +42,6 @@ _MAX_READERS = 8
 _MAX_PART_SIZE = 256
 _MAX_WAIT_WHEN_STOPPED = 10.0
 """Seconds that a process waits for the others when the user has stopped it."""
-
-_IMAGES_A_RETURN = 32
-"""Images after which the CPU's freed memory is returned: a hundredth of their time, for 15 % of the memory."""
 
 _PARTS_A_PROCESS = 4
 """Parts in which several processes take their work, so that all of them end at about the same time."""
@@ -131,7 +128,6 @@ class PredictionModule(pl.LightningModule):
         self._open_output = open_output
         self._shared = SharedWork(Path(), "", rank=0, world_size=1)
         self._protect = protect
-        self._num_since_return = 0
         self._in_flight: deque[tuple[list[Loaded], Future[list[FaceDetections]]]] = deque()
 
     def setup(self, stage: str) -> None:
@@ -226,10 +222,6 @@ class PredictionModule(pl.LightningModule):
             elif isinstance(loaded, PartMark):
                 (self.results.end_part if loaded.is_end else self.results.begin_part)(loaded.part)
         self._count_refused()
-        self._num_since_return += len(batch)
-        if self._num_since_return >= _IMAGES_A_RETURN and self.detector.device.type == "cpu":
-            return_freed_memory()
-            self._num_since_return = 0
 
     def _count_refused(self) -> None:
         for failure in self.results.take_refused():

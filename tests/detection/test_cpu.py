@@ -40,28 +40,6 @@ def test_training_steps_use_the_memory_of_the_steps_before_without_asking_the_ke
     assert faults["keep"] < faults["default"] / 3
 
 
-RETURN_PROGRAM = """
-from pathlib import Path
-import torch
-from retinaface_cli.detection.cpu import keep_freed_memory, return_freed_memory
-assert keep_freed_memory()
-def megabytes():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20
-blocks = [torch.ones(1 << 18) for _ in range(400)]
-kept = blocks[::20]
-del blocks
-before = megabytes()
-return_freed_memory()
-print(before - megabytes())
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
-def test_freed_memory_is_returned_when_it_is_time() -> None:
-    done = subprocess.run([sys.executable, "-c", RETURN_PROGRAM], check=True, capture_output=True, text=True)
-    assert int(done.stdout) > 300
-
-
 CACHE_PROGRAM = """
 import sys
 import torch
