@@ -83,8 +83,8 @@ def test_what_is_no_config_is_answered_with_what_to_do(
 
 
 def test_help_is_there_at_once() -> None:
-    """In .3 seconds of processor time, so that a busy machine does not count."""
-    assert min(_processor_seconds_of("-m", "retinaface_cli", "--help") for _ in range(3)) < 0.3
+    """In half a second of processor time, so that a busy machine does not count."""
+    assert min(_processor_seconds_of("-m", "retinaface_cli", "--help") for _ in range(3)) < 0.5
 
 
 def _processor_seconds_of(*arguments: str) -> float:
