@@ -13,7 +13,6 @@ import numpy as np
 from rich.console import Console
 
 from retinaface_cli.commands.console import say, say_failures, track
-from retinaface_cli.commands.evaluate.truth import read_labels_alone
 from retinaface_cli.data.pixel_budget import PixelBudget, promised_pixels
 from retinaface_cli.data.preprocessing import load_rgb
 from retinaface_cli.data.sources import Shard, Source, find_sources
@@ -23,7 +22,7 @@ from retinaface_cli.files.atomic import next_run_folder
 from retinaface_cli.files.listing import Problem
 from retinaface_cli.files.manifest import real_path
 from retinaface_cli.files.outputs import Mode, OutputFolder
-from retinaface_cli.formats import FaceTable, read_predictions
+from retinaface_cli.formats import FaceTable, read_labels_with_own_names, read_predictions
 from retinaface_cli.formats.images import pair_names
 from retinaface_cli.process import num_cores
 from retinaface_cli.settings.visualization import VisualizeSettings
@@ -49,7 +48,7 @@ _MIN_CELL_WIDTH, _MAX_CELL_WIDTH = 160, 640
 
 
 @dataclass(frozen=True)
-class ImageFaces:
+class DrawnImage:
     """An image with the faces to draw on it.
 
     Attributes:
@@ -72,13 +71,13 @@ class DrawingJob(NamedTuple):
     """A file to write: one image, or a sheet of several."""
 
     path: Path
-    images: tuple[ImageFaces, ...]
+    images: tuple[DrawnImage, ...]
 
 
 class _Outcome(NamedTuple):
     """What became of a job's images."""
 
-    drawn: tuple[ImageFaces, ...]
+    drawn: tuple[DrawnImage, ...]
     failures: tuple[Problem, ...]
 
 
@@ -148,7 +147,7 @@ def run(settings: VisualizeSettings, *, console: Console | None = None) -> Visua
     return report
 
 
-def _collect_images(settings: VisualizeSettings, console: Console) -> list[ImageFaces]:
+def _collect_images(settings: VisualizeSettings, console: Console) -> list[DrawnImage]:
     """The images that any of the files has an entry for, in input order; says what is left out.
 
     Raises:
@@ -168,7 +167,7 @@ def _collect_images(settings: VisualizeSettings, console: Console) -> list[Image
     if settings.labels is not None:
         folder = Path(settings.images[0])
         images = folder if len(settings.images) == 1 and folder.is_dir() else None
-        table = read_labels_alone(settings.labels, format_name=settings.labels_format, images=images)
+        table = read_labels_with_own_names(settings.labels, format_name=settings.labels_format, images=images)
         names_of_ids = dict(zip(table.image_ids or (), table.file_names, strict=False))
         labels = _assign(sources, table.file_names, table.labels(), settings.labels, console)
         for finding in table.findings:
@@ -181,7 +180,7 @@ def _collect_images(settings: VisualizeSettings, console: Console) -> list[Image
         table = _strong_faces(table, settings, console)
         predictions = _assign(sources, names, table.detections(), settings.predictions, console)
     return [
-        ImageFaces(*image)
+        DrawnImage(*image)
         for image in zip(sources, labels, predictions, strict=True)
         if image[1] is not None or image[2] is not None
     ]
@@ -244,7 +243,7 @@ def _assign(
     return [None if match is None else faces[match] for match in matches]
 
 
-def draw_image(one_image: ImageFaces, settings: VisualizeSettings, *, max_side: int | None = None) -> RgbImage:
+def draw_image(one_image: DrawnImage, settings: VisualizeSettings, *, max_side: int | None = None) -> RgbImage:
     """Reads an image and draws its faces.
 
     Args:
@@ -281,7 +280,7 @@ def _choose_style(faces: FaceLabels | FaceDetections, settings: VisualizeSetting
     )
 
 
-def _plan_jobs(settings: VisualizeSettings, images: Sequence[ImageFaces], output: OutputFolder) -> list[DrawingJob]:
+def _plan_jobs(settings: VisualizeSettings, images: Sequence[DrawnImage], output: OutputFolder) -> list[DrawingJob]:
     """One job an image, or one a sheet."""
     suffix = f".{settings.format}"
     if settings.grid is None:
@@ -294,7 +293,7 @@ def _plan_jobs(settings: VisualizeSettings, images: Sequence[ImageFaces], output
     return [DrawingJob(output.root / f"sheet_{number:03d}{suffix}", sheet) for number, sheet in enumerate(sheets, 1)]
 
 
-def _check_no_original(root: Path, images: Sequence[ImageFaces], inputs: Sequence[str]) -> None:
+def _check_no_original(root: Path, images: Sequence[DrawnImage], inputs: Sequence[str]) -> None:
     """Raises SettingsError where drawings would lie among the images that they are made of."""
     folder = real_path(root)
     around = next((name for name in inputs if real_path(Path(name)) == folder), None)
@@ -310,6 +309,7 @@ def _run_jobs(
     budget = PixelBudget()
 
     def run_job(job: DrawingJob) -> _Outcome:
+        """Draws a job's images as soon as there is room for their pixels."""
         with budget.hold(max(promised_pixels(one_image.source) for one_image in job.images)):
             return _draw_job(job, output, settings)
 
@@ -327,7 +327,7 @@ def _draw_job(job: DrawingJob, output: OutputFolder, settings: VisualizeSettings
     if settings.grid is not None:
         cell_width = max(_MIN_CELL_WIDTH, min(_MAX_CELL_WIDTH, _SHEET_WIDTH // settings.grid))
     images: list[RgbImage] = []
-    drawn: list[ImageFaces] = []
+    drawn: list[DrawnImage] = []
     failures: list[Problem] = []
     for one_image in job.images:
         try:
@@ -349,7 +349,7 @@ def _draw_job(job: DrawingJob, output: OutputFolder, settings: VisualizeSettings
     return _Outcome(tuple(drawn), tuple(failures))
 
 
-def _caption(image: ImageFaces) -> str:
+def _caption(image: DrawnImage) -> str:
     """The image's name and how many faces of each kind are on it."""
     parts = [shown(image.source.name)]
     if image.labels is not None:

@@ -188,6 +188,10 @@ class FaceDetector:
     def detect_scaled(self, resized: Sequence[RgbImage], resizers: Sequence[Resizer]) -> list[FaceDetections]:
         """One pass of detect_prepared; those that round up to the same multiples of 32 go through the network together.
 
+        Args:
+            resized: (h, w, 3) uint8 RGB each, at network size.
+            resizers: back to the images.
+
         Returns:
             Faces in pixels of the images, best first, boxes clipped to them.
         """

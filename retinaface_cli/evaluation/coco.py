@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from retinaface_cli.evaluation.matching import align_detections, scores_of
-from retinaface_cli.formats.reading import without_garbage_collection
 from retinaface_cli.formats.table import FaceTable
+from retinaface_cli.process import without_garbage_collection
 
 MAX_DETECTIONS = 100
 """COCO takes so many detections of an image, the best by score."""

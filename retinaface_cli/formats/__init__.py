@@ -4,7 +4,12 @@
 and `write_predictions` write. READERS and WRITERS name the formats.
 """
 
-from retinaface_cli.formats.reading import read_label_files, read_labels, read_predictions
+from retinaface_cli.formats.reading import (
+    read_label_files,
+    read_labels,
+    read_labels_with_own_names,
+    read_predictions,
+)
 from retinaface_cli.formats.recognition import READERS
 from retinaface_cli.formats.table import FaceTable, Finding
 from retinaface_cli.formats.writing import WRITERS, PredictionFormat, prediction_lines, write_labels, write_predictions
@@ -18,6 +23,7 @@ __all__ = [
     "prediction_lines",
     "read_label_files",
     "read_labels",
+    "read_labels_with_own_names",
     "read_predictions",
     "write_labels",
     "write_predictions",

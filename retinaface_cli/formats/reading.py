@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,20 +29,9 @@ from retinaface_cli.formats.table import FaceTable
 from retinaface_cli.formats.text import read_json, shorten
 from retinaface_cli.formats.wider import read_wider_detections
 from retinaface_cli.formats.yolo import read_yolo, recognizes_yolo_detections
+from retinaface_cli.process import without_garbage_collection
 
 _PREDICTION_FILES = ("predictions.json", "predictions.jsonl", "predictions.csv")
-
-
-@contextmanager
-def without_garbage_collection() -> Iterator[None]:
-    """Millions of values that are all in use are not searched for cycles, which takes longer than to read them."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 @without_garbage_collection()
@@ -90,6 +77,20 @@ def read_labels(
     if strict and faults:
         raise LabelFormatError("\n".join(f"{path}: {finding.describe()}" for finding in faults))
     return table
+
+
+def read_labels_with_own_names(path: Path, *, format_name: str | None, images: Path | None) -> FaceTable:
+    """Reads labels with the names that they give to images; with those of the image folder only where that fails.
+
+    Raises:
+        LabelFormatError: see read_labels.
+    """
+    try:
+        return read_labels(path, format_name=format_name)
+    except LabelFormatError:
+        if images is None:
+            raise
+        return read_labels(path, format_name=format_name, images=images)
 
 
 def _place_images(table: FaceTable, source: Path, options: ReadingOptions, *, measure: bool) -> FaceTable:

@@ -14,7 +14,7 @@ import numpy as np
 from retinaface_cli.data.sources import Source
 from retinaface_cli.errors import ImageReadError, LabelFormatError, count_of, shown
 from retinaface_cli.faces import BoolArray
-from retinaface_cli.formats import FaceTable, read_labels
+from retinaface_cli.formats import FaceTable, read_labels_with_own_names
 from retinaface_cli.formats.images import find_images
 from retinaface_cli.formats.wider_ground_truth import DIFFICULTIES, read_wider_ground_truth, read_wider_mat
 
@@ -97,7 +97,7 @@ def read_truth(labels: Path, *, format_name: str | None = None, images: Path | N
     if folder is not None:
         truth = _read_wider(folder, name=str(labels))
     else:
-        faces = read_labels_alone(labels, format_name=format_name, images=images)
+        faces = read_labels_with_own_names(labels, format_name=format_name, images=images)
         notes = tuple(finding.describe() for finding in faces.findings)
         truth = GroundTruth(str(labels), faces.format_name, faces, {"all": ~faces.ignore}, notes)
     _check(truth)
@@ -122,16 +122,6 @@ def locate_images(truth: GroundTruth, images: Path | None) -> dict[str, Source]:
     else:
         raise ImageReadError(f"{truth.name}: does not say where its images are; name their folder with --images")
     return {name: source for name, source in candidates.items() if os.path.isfile(source.path)}  # noqa: PTH113  takes any name
-
-
-def read_labels_alone(labels: Path, *, format_name: str | None, images: Path | None) -> FaceTable:
-    """Labels with the names that they give to images; only where that fails with those of the image folder."""
-    try:
-        return read_labels(labels, format_name=format_name)
-    except LabelFormatError:
-        if images is None:
-            raise
-        return read_labels(labels, format_name=format_name, images=images)
 
 
 def _wider_folder(labels: Path) -> Path | None:
