@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from retinaface_cli.faces import Faces, RgbImage, map_points
-from retinaface_cli.visualization.text import Color, paint, shorten, text_mask
+from retinaface_cli.visualization.text import Color, Mask, paint, shorten, text_mask
 
 _BACKGROUND = 28
 _TEXT_COLOR: Color = (225, 225, 225)
@@ -60,7 +60,7 @@ def scale_faces(faces: Faces, factor: float) -> Faces:
     return map_points(faces, lambda points: points * np.float32(factor))
 
 
-def _cell(image: RgbImage, line: RgbImage, cell_width: int) -> RgbImage:
+def _cell(image: RgbImage, line: Mask, cell_width: int) -> RgbImage:
     """An image in the middle of its cell, its caption below it."""
     height, width = image.shape[:2]
     cell = np.full((height + line.shape[0] + _GAP // 2, cell_width, 3), _BACKGROUND, np.uint8)
@@ -70,7 +70,7 @@ def _cell(image: RgbImage, line: RgbImage, cell_width: int) -> RgbImage:
     return cell
 
 
-def _break(line: str, width: int, digit_height: int) -> Iterator[RgbImage]:
+def _break(line: str, width: int, digit_height: int) -> Iterator[Mask]:
     """A text as lines of whole words, each of them as long as it can be."""
     words = line.split(" ")
     while words:
@@ -81,7 +81,7 @@ def _break(line: str, width: int, digit_height: int) -> Iterator[RgbImage]:
         words = words[count:]
 
 
-def _heading(line: RgbImage, width: int) -> RgbImage:
+def _heading(line: Mask, width: int) -> RgbImage:
     """A line of text over the whole sheet."""
     strip = np.full((line.shape[0] + _GAP // 2, width, 3), _BACKGROUND, np.uint8)
     paint(strip, line[:, :width], left=0, top=_GAP // 4, color=_TEXT_COLOR)
