@@ -36,7 +36,9 @@ TORCH_FREE = ("cli", "settings", "formats", "evaluation", "visualization", "face
 ALLOWED_PLACES = {
     "albumentations": ("data/augmentations.py",),
     "cv2": ("data/", "visualization", "detection/", "training/loggers/"),
-    "pytorch_lightning": ("detection/", "training/", "data/datamodule.py", "commands/"),
+    "pytorch_lightning": ("training/", "data/datamodule.py", "commands/train/"),
+    "lightning_fabric": ("training/", "commands/train/", "commands/infer/launch.py"),
+    "torchvision": ("model/", "geometry/suppression.py"),
     "typer": ("cli/",),
     "matplotlib": ("visualization",),
 }

@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-import torchvision
 from jaxtyping import Float
 from torch import Tensor
 
 from retinaface_cli.faces import FaceDetections, FloatArray, RgbImage
 from retinaface_cli.geometry.boxes import box_area, pairwise_intersection, pairwise_iou
+from retinaface_cli.geometry.suppression import nms
 from retinaface_cli.model.networks.outputs import HeadOutputs
 
 LONG_SIDE = 320
@@ -127,7 +127,7 @@ def _join_passes(
     is_piece = (_overlaps(fine, certain)[1] > _INSIDE).any(axis=1)
     both = FaceDetections.concatenate([fine.select((_long_sides(fine) < high) & ~is_piece), coarse])
     boxes, scores = torch.from_numpy(both.boxes.copy()), torch.from_numpy(both.scores.copy())
-    return both.select(torchvision.ops.nms(boxes, scores, nms_iou_threshold).numpy())
+    return both.select(nms(boxes, scores, nms_iou_threshold).numpy())
 
 
 def _blend(fine: FaceDetections, large: FaceDetections, ious: FloatArray) -> FaceDetections:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torchvision
 
 from retinaface_cli.data.preprocessing import Resizer
 from retinaface_cli.faces import LANDMARK_MIRROR_ORDER, NUM_LANDMARKS, FaceDetections, RgbImage
 from retinaface_cli.geometry.boxes import pairwise_iou
+from retinaface_cli.geometry.suppression import nms
 from retinaface_cli.model.postprocess import vote_boxes
 from retinaface_cli.settings.detection import DetectionSettings
 
@@ -77,7 +77,7 @@ def vote_faces(faces: FaceDetections, *, iou_threshold: float) -> FaceDetections
         The best score of each group of boxes, highest first.
     """
     boxes, scores = torch.from_numpy(faces.boxes.copy()), torch.from_numpy(faces.scores.copy())
-    kept = torchvision.ops.nms(boxes, scores, iou_threshold)
+    kept = nms(boxes, scores, iou_threshold)
     values = torch.cat([boxes, torch.from_numpy(faces.landmarks.copy()).flatten(1)], dim=1)  # (N, 14)
     means = vote_boxes(values, boxes, scores, kept, iou_threshold=iou_threshold, power=1).numpy()
     return FaceDetections(means[:, :4], means[:, 4:].reshape(-1, NUM_LANDMARKS, 2), faces.scores[kept.numpy()])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-import torchvision
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from retinaface_cli.faces import NUM_LANDMARKS, FaceDetections
 from retinaface_cli.geometry.boxes import decode_boxes, decode_landmarks, pairwise_iou
+from retinaface_cli.geometry.suppression import nms
 from retinaface_cli.model.networks.outputs import HeadOutputs, face_logits
 from retinaface_cli.settings.detection import DetectionSettings
 
@@ -75,11 +75,10 @@ def suppress(
     num_compared = _FIRST_SHARE * max_kept
     if len(boxes) > num_compared:
         best = scores.argsort(descending=True, stable=True)[:num_compared]
-        kept: Tensor = best[torchvision.ops.nms(boxes[best], scores[best], iou_threshold)]
+        kept = best[nms(boxes[best], scores[best], iou_threshold)]
         if len(kept) >= max_kept:
             return kept[:max_kept]
-    kept = torchvision.ops.nms(boxes, scores, iou_threshold)
-    return kept[:max_kept]
+    return nms(boxes, scores, iou_threshold)[:max_kept]
 
 
 def vote_boxes(

@@ -601,3 +601,21 @@ def test_configs_of_ternaus_give_anchors_and_preprocessing(name: str) -> None:
     assert settings.anchors is not None
     assert settings.anchors.sizes == ((16, 32), (64, 128), (256, 512))
     assert settings.keep_top_k == 5
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnx", "openvino"])
+def test_one_process_on_the_cpu_imports_no_library_that_only_others_need(
+    images: Path, tmp_path: Path, backend: str
+) -> None:
+    command = ["infer", str(images), "--backend", backend, "--accelerator", "cpu", "-o", str(tmp_path / "out")]
+    code = (
+        "import os, sys\n"
+        "leave = os._exit\n"
+        "unneeded = {'pytorch_lightning', 'lightning_fabric', 'torchvision', 'torch._dynamo', 'scipy', 'matplotlib'}\n"
+        "os._exit = lambda code: (print(unneeded & set(sys.modules), flush=True), leave(code))\n"
+        f"sys.argv = ['retinaface', *{command!r}]\n"
+        "from retinaface_cli.__main__ import main\n"
+        "main()\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout.splitlines()[-1:]) == (0, ["set()"]), run.stderr

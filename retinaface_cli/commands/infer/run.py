@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 import signal
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from retinaface_cli.commands.console import say, say_failures
-from retinaface_cli.commands.infer.callbacks import InferProgress, StopOnSignals
 from retinaface_cli.commands.infer.gallery import write_gallery
+from retinaface_cli.commands.infer.launch import launch
 from retinaface_cli.commands.infer.options import count_sources
 from retinaface_cli.commands.infer.output import gather_results, open_output
 from retinaface_cli.commands.infer.stream import detect_stream
-from retinaface_cli.commands.processes import adopt_processes, started_processes
+from retinaface_cli.commands.infer.supervision import Supervision
 from retinaface_cli.commands.weights import load_network_with_progress
 from retinaface_cli.data.reading import UnreadableImage
 from retinaface_cli.data.sources import InputStream, Source, Work, describe_left_out, find_sources
 from retinaface_cli.data.video import is_stream
 from retinaface_cli.detection.network_files import NetworkFile, files_of
-from retinaface_cli.detection.prediction_module import PredictionModule
+from retinaface_cli.detection.prediction import Prediction, Process
 from retinaface_cli.detection.results import Results
 from retinaface_cli.detection.stages import settle
 from retinaface_cli.errors import SettingsError, count_of, shown
@@ -119,34 +115,39 @@ def run(
     work = inputs.work
     protect = [*(source.path for source in inputs.sources), *map(Path, inputs.lists), *files_of(weights.path)]
     open_folder = partial(open_output, settings, weights, protect)
-    module = PredictionModule(settings, weights, work, open_output=open_folder, protect=protect)
-    stopping = StopOnSignals(module.stop_requested)
-    trainer = _make_trainer(settings, [InferProgress(console), stopping])
-    with warnings.catch_warnings():
-        # Lightning's own, about a newer torch
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*", category=FutureWarning)
-        try:
-            trainer.predict(module, return_predictions=False)
-        except BaseException as error:
-            module.end_with(error)
-            raise
-    tally = module.tally
+    prediction = Prediction(settings, weights, work, open_output=open_folder, protect=protect)
+
+    def predict(process: Process) -> int:
+        prediction.begin(process)
+        with Supervision(prediction, console) as supervision:
+            for batch in prediction.batches():
+                prediction.predict(batch)
+                supervision.follow()
+        prediction.end()
+        return supervision.received or signal.SIGTERM
+
+    try:
+        signal_number = launch(settings, predict)
+    except BaseException as error:
+        prediction.end_with(error)
+        raise
+    tally = prediction.tally
     report = InferReport(
-        output=module.results.folder.root,
+        output=prediction.results.folder.root,
         num_images=tally.num_images,
         num_faces=tally.num_faces,
         num_done_before=tally.num_done_before,
         failures=[*inputs.problems, *tally.failures],
         num_failures=len(inputs.problems) + tally.num_failures,
-        seconds=module.seconds,
-        network=module.detector.description,
+        seconds=prediction.seconds,
+        network=prediction.detector.description,
         interrupted=tally.interrupted,
-        signal_number=stopping.received or signal.SIGTERM,
-        is_first=trainer.is_global_zero,
+        signal_number=signal_number,
+        is_first=prediction.process.rank == 0,
     )
-    if trainer.is_global_zero:
-        report = _finish(report, module.results, work, console)
-    module.results.folder.close()
+    if report.is_first:
+        report = _finish(report, prediction.results, work, console)
+    prediction.results.folder.close()
     return report
 
 
@@ -209,31 +210,6 @@ def _find_inputs(settings: InferSettings, console: Console) -> _Inputs:
         if listing.left_out:
             say(console, f"note: {count_sources(listing.sources)}{describe_left_out(listing)}")
     return inputs
-
-
-def _make_trainer(settings: InferSettings, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """Lightning's trainer, with everything off that only training needs."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    started = started_processes()
-    devices, num_nodes = adopt_processes(settings.devices, settings.num_nodes, started=started, unset=1)
-    several = devices != 1 or num_nodes > 1 or started is not None
-    try:
-        return pl.Trainer(
-            accelerator=settings.accelerator,
-            devices=devices,
-            num_nodes=num_nodes,
-            strategy="ddp" if several else "auto",
-            use_distributed_sampler=False,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            callbacks=callbacks,
-        )
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
-        advice = "--accelerator cpu runs on the processor" if settings.accelerator != "cpu" else "name fewer devices"
-        message = f"accelerator {settings.accelerator}, devices {settings.devices}: {str(error).rstrip('.!')}; {advice}"
-        raise SettingsError(message) from None
 
 
 def _print_summary(report: InferReport, console: Console) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torchvision
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from retinaface_cli.detection.backends.image_network import ImageNetwork
 from retinaface_cli.geometry.boxes import decode_boxes, decode_landmarks
+from retinaface_cli.geometry.suppression import nms
 from retinaface_cli.model.checkpoints.loading import LoadedWeights
 from retinaface_cli.model.networks.outputs import face_logits
 from retinaface_cli.settings.export import ExportSettings
@@ -82,7 +82,7 @@ class _Suppression(torch.autograd.Function):
         kept = torch.zeros_like(scores)
         for row, image_boxes, image_scores in zip(kept, boxes, scores, strict=True):
             chosen = torch.nonzero(image_scores > score_threshold)[:, 0]
-            chosen = chosen[torchvision.ops.nms(image_boxes[chosen], image_scores[chosen], iou_threshold)]
+            chosen = chosen[nms(image_boxes[chosen], image_scores[chosen], iou_threshold)]
             row[chosen[:keep_top_k]] = image_scores[chosen[:keep_top_k]]
         values, indices = kept.topk(int((kept > 0).sum(dim=1).max()))
         return values, indices

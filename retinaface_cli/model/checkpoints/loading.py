@@ -131,11 +131,14 @@ def load_imagenet_backbone(backbone: str, path: Path | None = None) -> dict[str,
             "name it in backbone_weights, or set that to none to start from random weights"
         )
     else:
+        import torchvision
+
+        published = torchvision.models.get_weight(source)
         try:
-            named = source.get_state_dict(progress=False, check_hash=True)
+            named = published.get_state_dict(progress=False, check_hash=True)
         except (OSError, RuntimeError) as error:
             raise CheckpointError(
-                f"{backbone}: cannot fetch {source.url} ({error}); fetch it by hand and name the file"
+                f"{backbone}: cannot fetch {published.url} ({error}); fetch it by hand and name the file"
             ) from None
     with torch.device("meta"):
         weights = BACKBONES[backbone].build().state_dict()

@@ -1,6 +1,7 @@
 """The backbones: networks that turn images into three feature maps of strides 8, 16 and 32.
 
-BACKBONES is the table of them all; a new one is one entry. Those of timm are made by name.
+BACKBONES is the table of them all; a new one is one entry. Those of timm are made by name. torchvision is imported
+where one of its networks is made: it takes a second.
 """
 
 from __future__ import annotations
@@ -10,11 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch.nn.functional as F
-import torchvision
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.models import ResNet18_Weights, ResNet34_Weights, ResNet50_Weights
-from torchvision.models.mobilenetv2 import MobileNet_V2_Weights
 
 from retinaface_cli.model.networks.timm_backbones import TimmBackbone, find_features
 from retinaface_cli.settings.network import TIMM_PREFIX
@@ -90,6 +88,8 @@ class MobileNetV2(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        import torchvision
+
         self.features = torchvision.models.mobilenet_v2(weights=None).features
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> FeatureMaps:
@@ -102,9 +102,12 @@ class MobileNetV2(nn.Module):
 class ResNet(nn.Module):
     """A ResNet (He et al., 2015): torchvision's layers (stride in the 3x3) without pooling and classifier."""
 
-    def __init__(self, build: Callable[..., torchvision.models.ResNet]) -> None:
+    def __init__(self, name: str) -> None:
+        """Makes the network of that name in torchvision.models."""
         super().__init__()
-        whole = build(weights=None)
+        import torchvision
+
+        whole = torchvision.models.get_model(name, weights=None)
         self.conv1, self.bn1, self.relu, self.maxpool = whole.conv1, whole.bn1, whole.relu, whole.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = whole.layer1, whole.layer2, whole.layer3, whole.layer4
 
@@ -168,7 +171,8 @@ class Backbone:
         channels: of the three feature maps.
         out_channels: usual width of the feature pyramid on top.
         preprocessing: name of the convention that old checkpoints of this backbone mostly used.
-        imagenet_weights: torchvision's ImageNet weights; None where they come from a file.
+        imagenet_weights: name of torchvision's ImageNet weights, see torchvision.models.get_weight; None where they
+            come from a file.
         needs_whole_cells: whether sides of images have to be multiples of 32 pixels.
     """
 
@@ -176,26 +180,24 @@ class Backbone:
     channels: tuple[int, int, int]
     out_channels: int
     preprocessing: str
-    imagenet_weights: torchvision.models.WeightsEnum | None = None
+    imagenet_weights: str | None = None
     needs_whole_cells: bool = False
 
-
-_models = torchvision.models
 
 BACKBONES: dict[str, Backbone] = {
     "mobilenet0.25": Backbone(partial(MobileNetV1, 0.25), (64, 128, 256), 64, "mean-bgr"),
     "mobilenet0.5": Backbone(partial(MobileNetV1, 0.5), (128, 256, 512), 128, "mean-bgr"),
     "mobilenet1.0": Backbone(partial(MobileNetV1, 1.0), (256, 512, 1024), 256, "mean-bgr"),
-    "mobilenet_v2": Backbone(MobileNetV2, (32, 96, 1280), 128, "mean-bgr", MobileNet_V2_Weights.IMAGENET1K_V2),
+    "mobilenet_v2": Backbone(MobileNetV2, (32, 96, 1280), 128, "mean-bgr", "MobileNet_V2_Weights.IMAGENET1K_V2"),
     "yunet": Backbone(YuNetBackbone, (64, 64, 64), 64, "raw-bgr", needs_whole_cells=True),
     "resnet18": Backbone(
-        partial(ResNet, _models.resnet18), (128, 256, 512), 128, "mean-bgr", ResNet18_Weights.IMAGENET1K_V1
+        partial(ResNet, "resnet18"), (128, 256, 512), 128, "mean-bgr", "ResNet18_Weights.IMAGENET1K_V1"
     ),
     "resnet34": Backbone(
-        partial(ResNet, _models.resnet34), (128, 256, 512), 128, "mean-bgr", ResNet34_Weights.IMAGENET1K_V1
+        partial(ResNet, "resnet34"), (128, 256, 512), 128, "mean-bgr", "ResNet34_Weights.IMAGENET1K_V1"
     ),
     "resnet50": Backbone(
-        partial(ResNet, _models.resnet50), (512, 1024, 2048), 256, "imagenet-rgb", ResNet50_Weights.IMAGENET1K_V2
+        partial(ResNet, "resnet50"), (512, 1024, 2048), 256, "imagenet-rgb", "ResNet50_Weights.IMAGENET1K_V2"
     ),
 }
 """Every backbone by the name that settings and checkpoints use."""

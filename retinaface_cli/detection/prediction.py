@@ -1,4 +1,4 @@
-"""The detector under Lightning's predict loop: one process a device, each image in exactly one of them."""
+"""The detector over all images of a run: one process a device, each image in exactly one of them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
+from subprocess import Popen
+from typing import TypeVar
 
-import pytorch_lightning as pl
+import torch
 
 from retinaface_cli.data.pixel_budget import MAX_PIXELS_AT_ONCE
 from retinaface_cli.data.preprocessing import TestScale
@@ -36,6 +39,8 @@ from retinaface_cli.model.checkpoints.loading import LoadedWeights
 from retinaface_cli.process import num_cores
 from retinaface_cli.settings.detection import InferSettings
 
+T = TypeVar("T")
+
 _GPU_BATCH_SIZE = 8
 _MAX_READERS = 8
 
@@ -55,42 +60,31 @@ class LostProcessError(RetinaFaceError):
         super().__init__(f"{what}{f' ({reason})' if reason else ''}; go on with --output {shown(output)} --resume")
 
 
-class ImageStream:
-    """The batches of one process, read ahead, until the run is to stop."""
-
-    def __init__(
-        self,
-        items: Callable[[], Iterator[SourceItem | PartMark]],
-        settings: InferSettings,
-        *,
-        batch_size: int,
-        should_stop: Callable[[], bool],
-    ) -> None:
-        self._items = items
-        self._settings = settings
-        self._batch_size = batch_size
-        self._should_stop = should_stop
-
-    def __iter__(self) -> Iterator[list[Loaded]]:
-        settings = self._settings
-        num_workers = settings.num_workers
-        images = read_images(
-            self._items(),
-            TestScale.of(settings),
-            num_workers=min(num_cores(), _MAX_READERS) if num_workers is None else num_workers,
-            keep_original=settings.needs_originals,
-        )
-        return batch_by_size(self._until_stopped(images), self._batch_size)
-
-    def _until_stopped(self, images: Iterator[Loaded]) -> Iterator[Loaded]:
-        for image in images:
-            if self._should_stop():
-                return
-            yield image
+def _keep(value: T) -> T:
+    return value
 
 
-class PredictionModule(pl.LightningModule):
-    """Detects, writes, and counts.
+@dataclass(frozen=True)
+class Process:
+    """One process of a run.
+
+    Attributes:
+        device: that it runs the network on.
+        rank: its number among all; 0 is the first, which opens the output folder and reports.
+        world_size: how many there are, on all machines.
+        broadcast: takes a value of each process, and gives all of them the first one's.
+        children: processes that it has started.
+    """
+
+    device: torch.device
+    rank: int = 0
+    world_size: int = 1
+    broadcast: Callable[[T], T] = _keep
+    children: Sequence[Popen[bytes]] = ()
+
+
+class Prediction:
+    """Detects, writes, and counts: begin, predict each of the batches, end.
 
     Attributes:
         settings: of the run.
@@ -109,7 +103,7 @@ class PredictionModule(pl.LightningModule):
         open_output: Callable[[], OutputFolder],
         protect: Sequence[Path],
     ) -> None:
-        """Makes the module; the same in every process.
+        """Notes what is to be done; the same in every process.
 
         Args:
             settings: of the run.
@@ -118,7 +112,6 @@ class PredictionModule(pl.LightningModule):
             open_output: opens the output folder; called in the first process only.
             protect: inputs that are never written over.
         """
-        super().__init__()
         self.settings = settings
         self.work = work
         self.tally = PredictionTally()
@@ -130,39 +123,52 @@ class PredictionModule(pl.LightningModule):
         self._protect = protect
         self._in_flight: deque[tuple[list[Loaded], Future[list[FaceDetections]]]] = deque()
 
-    def setup(self, stage: str) -> None:
-        """Builds the detector on this process's device, and then agrees on the output folder.
+    def begin(self, process: Process) -> None:
+        """Builds the detector on the process's device, and then agrees with the others on the output folder.
 
         The order leaves no folder behind where the network cannot be run.
         """
-        device = self.trainer.strategy.root_device
-        if device.type == "cpu":
+        self.process = process
+        if process.device.type == "cpu":
             keep_freed_memory()
-        self.detector = FaceDetector(self._weights, self.settings, device=device, in_parallel=True)
+        self.detector = FaceDetector(self._weights, self.settings, device=process.device, in_parallel=True)
         self._threads = CallThreads(self.detector.num_parallel)
         root = token = ""
-        if self.global_rank == 0:
+        if process.rank == 0:
             output = self._open_output()
             root, token = str(output.root), new_token()
         try:
-            root, token = self.trainer.strategy.broadcast((root, token))
+            root, token = process.broadcast((root, token))
         except RuntimeError:
             raise RetinaFaceError("the first process of the run could not begin; see its message") from None
-        if self.global_rank != 0:
-            output = OutputFolder.join(Path(root), rank=self.global_rank, protect=self._protect)
-        self._shared = SharedWork(Path(root), token, rank=self.global_rank, world_size=self.trainer.world_size)
+        if process.rank != 0:
+            output = OutputFolder.join(Path(root), rank=process.rank, protect=self._protect)
+        self._shared = SharedWork(Path(root), token, rank=process.rank, world_size=process.world_size)
         self.results = RESULTS[self.settings.save](output, self.settings)
 
-    def on_predict_start(self) -> None:
-        """Starts the clock, and tells the other processes from now on how far this one is."""
+    def batches(self) -> Iterator[list[Loaded]]:
+        """This process's share of what is not done yet, read ahead, until the run is to stop.
+
+        The clock starts, and the other processes are told from now on how far this one is.
+        """
         self._started = time.monotonic()
         self._shared.start(lambda: self.tally.as_json(with_failures=False))
+        settings = self.settings
+        default_workers = min(num_cores(), _MAX_READERS)
+        images = read_images(
+            self._items(),
+            TestScale.of(settings),
+            num_workers=default_workers if settings.num_workers is None else settings.num_workers,
+            keep_original=settings.needs_originals,
+        )
+        default_size = 1 if self.process.device.type == "cpu" else _GPU_BATCH_SIZE
+        return batch_by_size(self._until_stopped(images), settings.batch_size or default_size)
 
-    def predict_dataloader(self) -> ImageStream:
-        """This process's share of what is not done yet."""
-        default_size = 1 if self.detector.device.type == "cpu" else _GPU_BATCH_SIZE
-        batch_size = self.settings.batch_size or default_size
-        return ImageStream(self._items, self.settings, batch_size=batch_size, should_stop=self._should_stop)
+    def _until_stopped(self, images: Iterator[Loaded]) -> Iterator[Loaded]:
+        for image in images:
+            if self._should_stop():
+                return
+            yield image
 
     def _items(self) -> Iterator[SourceItem | PartMark]:
         """The images that have no results yet of the parts that this process takes; where each part begins and ends."""
@@ -186,22 +192,18 @@ class PredictionModule(pl.LightningModule):
         if self.settings.save == "parts":
             return self.settings.part_size
         num_images = self.work.num_images
-        if self.trainer.world_size == 1 or num_images is None:
+        if self.process.world_size == 1 or num_images is None:
             return _MAX_PART_SIZE
-        return max(1, min(_MAX_PART_SIZE, num_images // (_PARTS_A_PROCESS * self.trainer.world_size)))
+        return max(1, min(_MAX_PART_SIZE, num_images // (_PARTS_A_PROCESS * self.process.world_size)))
 
-    def predict_step(self, batch: list[Loaded], batch_idx: int) -> PredictionTally:
+    def predict(self, batch: list[Loaded]) -> None:
         """Begins with one batch, and writes the faces of those before it as far as they have been found.
 
         The network runs in threads of its own, one batch ahead of the writing.
-
-        Returns:
-            The tally of this process so far.
         """
         self._in_flight.append((batch, self._threads.submit(self._detect, _readable(batch))))
         while len(self._in_flight) > self.detector.num_parallel or self._holds_too_much():
             self._write_next()
-        return self.tally
 
     def _holds_too_much(self) -> bool:
         """Whether several batches of large images are under way."""
@@ -227,7 +229,7 @@ class PredictionModule(pl.LightningModule):
         for failure in self.results.take_refused():
             self.tally.add_failure(failure, max_listed=self.results.max_listed_failures)
 
-    def on_predict_end(self) -> None:
+    def end(self) -> None:
         """Writes what is still under way, waits for the other processes, and adds up all tallies.
 
         Raises:
@@ -239,7 +241,7 @@ class PredictionModule(pl.LightningModule):
         is_stopped = self._should_stop()
         self.results.close(complete=not is_stopped)
         self._count_refused()
-        if self.global_rank != 0:
+        if self.process.rank != 0:
             self.results.folder.close()  # the first process reads what was written
         self.tally.interrupted = self.stop_requested.is_set()
         self._shared.end("stopped" if self.tally.interrupted else "ended", self.tally.as_json())
@@ -255,7 +257,7 @@ class PredictionModule(pl.LightningModule):
         if reason:
             raise LostProcessError(self.results.folder.root, reason)
         self.tally = self.total()
-        if self.global_rank == 0 and not is_stopped:
+        if self.process.rank == 0 and not is_stopped:
             self._shared.clear_claims()
         self._shared.close()
 
@@ -274,10 +276,6 @@ class PredictionModule(pl.LightningModule):
         if self._shared.is_stopped:
             self.stop_requested.set()
         return self.stop_requested.is_set() or bool(self._shared.problem)
-
-    def transfer_batch_to_device(self, batch: list[Loaded], device: object, dataloader_idx: int) -> list[Loaded]:
-        """Leaves the batch alone: the detector moves the images itself."""
-        return batch
 
     def _detect(self, images: Sequence[Image]) -> list[FaceDetections]:
         return self.detector.detect_prepared(

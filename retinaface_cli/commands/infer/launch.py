@@ -1,0 +1,60 @@
+"""The processes of `infer`: this one alone, or one a device, which Lightning starts or finds started."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from retinaface_cli.commands.processes import adopt_processes, started_processes
+from retinaface_cli.detection.prediction import Process
+from retinaface_cli.errors import SettingsError
+from retinaface_cli.settings.detection import InferSettings
+
+T = TypeVar("T")
+
+
+def launch(settings: InferSettings, function: Callable[[Process], T]) -> T:
+    """What the function gives in this process of the run; the others call it too, in a command of their own.
+
+    Lightning takes two seconds and 100 MB, and is imported only where it has something to do.
+
+    Raises:
+        SettingsError: there are no such devices.
+    """
+    started = started_processes()
+    devices, num_nodes = adopt_processes(settings.devices, settings.num_nodes, started=started, unset=1)
+    several = devices != 1 or num_nodes > 1 or started is not None
+    if not several and _is_cpu(settings.accelerator):
+        return function(Process(torch.device("cpu")))
+    from lightning_fabric import Fabric
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    try:
+        fabric = Fabric(
+            accelerator=settings.accelerator,
+            devices=devices,
+            num_nodes=num_nodes,
+            strategy="ddp" if several else "auto",
+        )
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        advice = "--accelerator cpu runs on the processor" if settings.accelerator != "cpu" else "name fewer devices"
+        message = f"accelerator {settings.accelerator}, devices {settings.devices}: {str(error).rstrip('.!')}; {advice}"
+        raise SettingsError(message) from None
+
+    def call(fabric: Fabric) -> T:
+        children = getattr(fabric.strategy.launcher, "procs", ())
+        return function(Process(fabric.device, fabric.global_rank, fabric.world_size, fabric.broadcast, children))
+
+    try:
+        result: T = fabric.launch(call)
+        return result
+    finally:
+        fabric.strategy.teardown()
+
+
+def _is_cpu(accelerator: str) -> bool:
+    return accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
