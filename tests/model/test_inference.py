@@ -7,10 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from retinaface_cli.model.networks import build_network
-from retinaface_cli.model.networks.inference import InferenceNetwork, OneDnnConvolution
-from retinaface_cli.settings.network import NetworkSettings
+from retinaface_cli.model.networks.inference import InferenceNetwork, OneDnnConvolution, PairMaxima, use_pair_maxima
+from retinaface_cli.settings.network import PREPROCESSINGS, NetworkSettings
 
 CPU = torch.device("cpu")
 
@@ -56,3 +57,37 @@ def test_without_onednns_fused_convolution_torchs_own_gives_the_same(monkeypatch
     assert not any(isinstance(module, OneDnnConvolution) for module in plain.modules())
     for given, expected in zip(plain([image])[0], wanted, strict=True):
         torch.testing.assert_close(given, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("preprocessing", PREPROCESSINGS)
+@torch.inference_mode()
+def test_a_batch_is_pixels_less_the_mean_rounded_once_and_zero_beyond_each_image(
+    preprocessing: str, dtype: torch.dtype
+) -> None:
+    settings = NetworkSettings(preprocessing=PREPROCESSINGS[preprocessing])
+    prepared = InferenceNetwork(build_network(settings).eval(), settings, device=CPU, dtype=dtype)
+    seen: list[Tensor] = []
+    prepared.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+    random = np.random.default_rng(2)
+    images = [random.integers(0, 256, (*size, 3), np.uint8) for size in [(40, 64), (64, 33)]]
+    prepared(images)
+    wanted = torch.zeros(2, 64, 64, 3)
+    for row, image in zip(wanted, images, strict=True):
+        row[: image.shape[0], : image.shape[1]] = torch.from_numpy(image) - prepared.mean
+    assert seen[0].dtype == dtype
+    assert seen[0].equal(wanted.permute(0, 3, 1, 2).to(dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_pair_maxima_are_max_pooling(dtype: torch.dtype) -> None:
+    maps = torch.randn(2, 5, 8, 12, generator=torch.Generator().manual_seed(3)).to(dtype)
+    for one in (maps, maps.to(memory_format=torch.channels_last)):
+        assert PairMaxima(2)(one).equal(nn.MaxPool2d(2)(one))
+
+
+def test_only_pooling_of_two_by_two_becomes_pair_maxima() -> None:
+    pooling = [nn.MaxPool2d(2), nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(2, 1), nn.MaxPool2d(2, padding=1), nn.AvgPool2d(2)]
+    network = nn.Sequential(*pooling)
+    use_pair_maxima(network)
+    assert [type(layer) is PairMaxima for layer in network] == [True, False, False, False, False]
