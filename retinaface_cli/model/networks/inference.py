@@ -100,16 +100,20 @@ class _PaddingEraser(threading.local):
 
     def __init__(self) -> None:
         self._height = 0
+        self._has_padding = False
         self._sizes: Sequence[tuple[int, int]] = ()
         self._masks: dict[int, Tensor] = {}
 
     def begin(self, batch: Float[Tensor, "B 3 H W"], sizes: Sequence[tuple[int, int]]) -> None:
         """Notes the (height, width) of the images in a batch that is about to go through the network."""
-        self._height = batch.shape[2]
+        self._height, width = batch.shape[2:]
         self._sizes = sizes
+        self._has_padding = any(size != (self._height, width) for size in sizes)
         self._masks.clear()
 
     def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:  # noqa: ARG002 (the hook's signature)
+        if not self._has_padding:
+            return
         features = inputs[0]
         stride = self._height // features.shape[2]
         if len(set(self._sizes)) == 1:
