@@ -267,6 +267,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
         raise SettingsError(f"device {device}: expected auto, cpu, cuda, cuda:N or mps") from None
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
         raise SettingsError(f"device {device}: this machine has {torch.cuda.device_count()} CUDA devices; try cpu")
+    if resolved.type == "mps" and not torch.backends.mps.is_available():
+        raise SettingsError(f"device {device}: this machine has no GPU of Apple that torch can use; try cpu")
     return resolved
 
 

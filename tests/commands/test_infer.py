@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from rich.console import Console
 
 from retinaface_cli.commands.infer.options import resolve_settings
@@ -619,3 +620,22 @@ def test_one_process_on_the_cpu_imports_no_library_that_only_others_need(
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout.splitlines()[-1:]) == (0, ["set()"]), run.stderr
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize(
+    ("accelerator", "devices", "message"),
+    [
+        ("gpu", 1, "accelerator gpu: this machine has no GPU; --accelerator cpu runs on the processor"),
+        ("cuda", 1, "device cuda: this machine has 0 CUDA devices; try cpu"),
+        ("mps", 1, "device mps: this machine has no GPU of Apple that torch can use; try cpu"),
+        ("gpu", 2, "accelerator gpu, devices 2: .*; --accelerator cpu runs on the processor"),
+        ("cpu", 0, "accelerator cpu, devices 0: .*; name fewer devices"),
+    ],
+)
+def test_devices_that_are_not_there_are_named_before_anything_is_made(
+    images: Path, weights: Path, tmp_path: Path, accelerator: str, devices: int, message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        infer(images, weights, tmp_path / "out", accelerator=accelerator, devices=devices)
+    assert not (tmp_path / "out").exists()
