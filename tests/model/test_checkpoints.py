@@ -483,6 +483,12 @@ def test_the_metadata_is_plain_json(tmp_path: Path, state: dict[str, Tensor]) ->
     assert metadata["version"]
 
 
+def test_the_same_weights_are_the_same_file(tmp_path: Path) -> None:
+    for number in range(12):
+        save_weights(tmp_path / str(number), {"a": torch.ones(2), "b": torch.ones(3)}, network=NETWORK, training={})
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+
+
 def test_files_of_version_0_1_are_read_and_its_further_level_is_refused(
     tmp_path: Path, state: dict[str, Tensor]
 ) -> None:
