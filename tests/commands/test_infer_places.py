@@ -65,6 +65,35 @@ def test_an_image_whose_place_is_taken_is_listed_and_the_others_are_done(
         assert {name: after[name] for name in before} == before
 
 
+@pytest.mark.parametrize("kind", ["file", "folder", "link", "pipe"])
+def test_a_part_whose_place_is_taken_is_listed_and_the_others_are_done(
+    kind: str,
+    tmp_path: Path,
+    images: Path,  # noqa: F811
+    weights: Path,  # noqa: F811
+) -> None:
+    out, place = tmp_path / "out", "parts/part-00001.jsonl.gz"
+    (images / "b/broken.jpg").write_bytes(b"no image")
+    put(out / place, kind)
+    before = contents(out)
+    for mode in ({}, {"resume": True}):
+        report = infer(images, weights, out, save="parts", part_size=2, **mode)
+        assert {failure.name for failure in report.failures} == {place, "b/broken.jpg"}
+        assert (report.num_failures, report.num_missing, report.exit_code) == (2, 0, 0)
+        num_unseen = 0 if kind == "file" else 1  # a file may be the part itself, which only its content tells
+        assert report.num_images + report.num_done_before == 5 - num_unseen
+        listed = {entry["file_name"]: entry["reason"] for entry in json.loads((out / "errors.json").read_text())}
+        assert set(listed) == {place, "b/broken.jpg"}
+        assert "name another output folder" in listed[place]
+        after = contents(out)
+        assert {name: after[name] for name in before} == before
+        assert {path.name for path in (out / "parts").iterdir()} == {f"part-0000{i}.jsonl.gz" for i in range(3)}
+    (out / place).rename(tmp_path / "moved")
+    report = infer(images, weights, out, save="parts", part_size=2, resume=True)
+    assert [failure.name for failure in report.failures] == ["b/broken.jpg"]
+    assert (report.num_images, report.num_missing) == (1, 0)
+
+
 @pytest.mark.parametrize("place", ["labels/v.avi.json", "labels/v.avi/000002.json", "viz/v.avi.mp4"])
 def test_a_video_whose_place_is_taken_is_listed_once(
     place: str,

@@ -10,6 +10,7 @@ from retinaface_cli.data.reading import Image, UnreadableImage
 from retinaface_cli.data.sources import Part, Source, Work
 from retinaface_cli.detection.alignment import align_faces
 from retinaface_cli.detection.results.base import Results, close_files, original_of
+from retinaface_cli.errors import PlaceTakenError
 from retinaface_cli.faces import FaceDetections
 from retinaface_cli.files.atomic import json_bytes
 from retinaface_cli.files.outputs import OutputFolder
@@ -34,6 +35,7 @@ class PartResults(Results):
     def __init__(self, folder: OutputFolder, settings: InferSettings) -> None:
         super().__init__(folder, settings)
         self._progress: _PartInProgress | None = None
+        self._failures: list[UnreadableImage] = []
 
     @classmethod
     def places(cls, settings: InferSettings) -> list[str]:  # noqa: ARG003
@@ -56,11 +58,24 @@ class PartResults(Results):
         return False
 
     def begin_part(self, part: Part) -> None:
-        """Opens the file of a part."""
-        self._progress = _PartInProgress(self.path(part.number), part, self.folder, self.settings)
+        """Opens the file of a part; where something else is in its place, the part is given up and the others go on."""
+        self._failures = []
+        try:
+            self._progress = _PartInProgress(self.path(part.number), part, self.folder, self.settings)
+        except PlaceTakenError as error:
+            self._refuse(part, error)
+
+    def _refuse(self, part: Part, error: PlaceTakenError) -> None:
+        """Gives up a part whose place is taken."""
+        path = self.path(part.number)
+        failure = UnreadableImage(Source(path, path.relative_to(self.folder.root).as_posix()), str(error))
+        self._refused.append(failure)
+        self._failures.append(failure)
 
     def write(self, image: Image, faces: FaceDetections) -> bool:
         """Adds an image to its part."""
+        if self._progress is None:
+            return False
         source = image.source
         name = image.name.removeprefix(f"{source.shard}/") if source.shard else image.name
         crops = None
@@ -68,29 +83,34 @@ class PartResults(Results):
             aligned = align_faces(original_of(image), faces, size=self.settings.crop_size)
             crops = [encode_image(Path("crop.jpg"), crop) for crop in aligned]
         row = ImageRow(name, source.shard, image.resizer.original_size, faces, crops)
-        self._current.rows.add(image.position, row, is_frame=source.is_video)
+        self._progress.rows.add(image.position, row, is_frame=source.is_video)
         return True
 
     def write_failure(self, failure: UnreadableImage) -> None:
         """Notes what cannot be read among the errors of its part."""
-        self._current.rows.skip(failure.position)
-        self._current.failures.append(failure)
-
-    @property
-    def _current(self) -> _PartInProgress:
-        assert self._progress is not None
-        return self._progress
+        self._failures.append(failure)
+        if self._progress is not None:
+            self._progress.rows.skip(failure.position)
 
     def end_part(self, part: Part) -> None:
         """Gives a part its name, behind the list of its errors."""
-        errors = self._errors_path(part.number)
-        if failures := self._current.failures:
-            self.folder.write_bytes(errors, b"".join(json_bytes(failure.describe()) for failure in failures))
+        progress, self._progress = self._progress, None
+        self._write_part_errors(part)
+        if progress is None:
+            return
+        progress.rows.hand_on_all()
+        try:
+            progress.close(complete=True)
+        except PlaceTakenError as error:
+            self._refuse(part, error)
+            self._write_part_errors(part)
+
+    def _write_part_errors(self, part: Part) -> None:
+        path = self._errors_path(part.number)
+        if self._failures:
+            self.folder.write_bytes(path, b"".join(json_bytes(failure.describe()) for failure in self._failures))
         else:
-            self.folder.remove(errors)
-        self._current.rows.hand_on_all()
-        self._current.close(complete=True)
-        self._progress = None
+            self.folder.remove(path)
 
     def close(self, *, complete: bool = True) -> None:
         """Gives up the part in progress."""
@@ -99,8 +119,10 @@ class PartResults(Results):
             self._progress = None
 
     def count_missing(self, work: Work, failures: Iterable[UnreadableImage]) -> int:
-        """Parts without results."""
-        return sum(not self.folder.is_listed(self.path(number)) for number in range(work.num_parts))
+        """Parts without results, but for those whose place is taken."""
+        refused = {failure.source.path for failure in failures}
+        paths = map(self.path, range(work.num_parts))
+        return sum(path not in refused and not self.folder.is_listed(path) for path in paths)
 
     def remove_rest(self, work: Work) -> None:
         """Removes the parts that an earlier run of more inputs has behind the last one."""
@@ -133,7 +155,6 @@ class _PartInProgress:
     """A part that is being written."""
 
     def __init__(self, path: Path, part: Part, folder: OutputFolder, settings: InferSettings) -> None:
-        self.failures: list[UnreadableImage] = []
         self._open = ExitStack()
         temporary = self._open.enter_context(folder.new_file(path, source=part.stamp))
         write = PART_WRITERS[settings.part_format]

@@ -118,7 +118,7 @@ def read_training_state(path: Path) -> dict[str, Any]:
 def write_weight_file(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, Any]) -> None:
     """Writes a .safetensors file with JSON metadata; not atomic, see files.atomic_path.
 
-    All metadata are one entry, for the library writes several in any order, and the same weights are to be the same file.
+    All metadata are one entry: the library writes several in any order, and the same weights are to be the same file.
     """
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     safetensors.torch.save_file(contiguous, path, metadata={_METADATA_KEY: json.dumps(metadata)})
