@@ -483,6 +483,16 @@ def test_the_metadata_is_plain_json(tmp_path: Path, state: dict[str, Tensor]) ->
     assert metadata["version"]
 
 
+def test_a_safetensors_file_may_begin_with_any_byte(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    first_bytes = set()
+    for length in range(0, 256, 8):  # the length of the header is a multiple of 8
+        path = tmp_path / f"{length}.safetensors"
+        save_weights(path, state, network=NETWORK, training={"note": "x" * length})
+        first_bytes.add(path.read_bytes()[0])
+        assert load_weights(path).training == {"note": "x" * length}
+    assert first_bytes == set(range(0, 256, 8))  # 0x80, a pickle's, among them
+
+
 def test_the_same_weights_are_the_same_file(tmp_path: Path) -> None:
     for number in range(12):
         save_weights(tmp_path / str(number), {"a": torch.ones(2), "b": torch.ones(3)}, network=NETWORK, training={})

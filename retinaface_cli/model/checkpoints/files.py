@@ -128,10 +128,10 @@ def _open(data: bytes, max_unpacked: int) -> Content:
     """What the bytes of a file, or of one in an archive, hold."""
     if not data:
         raise CheckpointError("the file is empty; fetch it again")
+    if data[8:9] == b"{" and struct.unpack("<Q", data[:8])[0] < 100_000_000:  # may begin as pickles do
+        return _open_safetensors(data)
     if data[:1] == b"\x80":
         return _open_legacy(data)
-    if data[8:9] == b"{" and struct.unpack("<Q", data[:8])[0] < 100_000_000:
-        return _open_safetensors(data)
     if data.startswith(b"PK\x03\x04") or zipfile.is_zipfile(io.BytesIO(data)):
         return _open_zip(data, max_unpacked)
     if data.startswith(b"\x1f\x8b"):
