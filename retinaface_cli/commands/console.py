@@ -70,16 +70,17 @@ def say(console: Console, text: str) -> None:
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 
-def say_failures(console: Console, heading: str, failures: Sequence[NamedFailure]) -> None:
-    """Prints a heading and the first few failures; nothing where there are none."""
+def say_failures(console: Console, heading: str, failures: Sequence[NamedFailure], *, total: int = 0) -> None:
+    """Prints a heading and the first few failures; nothing where there are none. There may be more than are given."""
     if not failures:
         return
     say(console, heading)
     few = listed(console, failures)
     for failure in few:
         say(console, f"  {shown(failure.name)}: {failure.reason}")
-    if len(failures) > len(few):
-        say(console, f"  and {len(failures) - len(few):,} more")
+    num_more = max(total, len(failures)) - len(few)
+    if num_more > 0:
+        say(console, f"  and {num_more:,} more")
 
 
 class ProgressBar:

@@ -1,1 +1,1 @@
-"""Detection: the detector and what it is made of, and its Lightning module."""
+"""Detection: the detector and what it is made of, and its way over all images of a run."""

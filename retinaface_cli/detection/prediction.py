@@ -121,6 +121,7 @@ class Prediction:
         self._open_output = open_output
         self._shared = SharedWork(Path(), "", rank=0, world_size=1)
         self._protect = protect
+        self._threads: CallThreads | None = None
         self._in_flight: deque[tuple[list[Loaded], Future[list[FaceDetections]]]] = deque()
 
     def begin(self, process: Process) -> None:
@@ -201,6 +202,7 @@ class Prediction:
 
         The network runs in threads of its own, one batch ahead of the writing.
         """
+        assert self._threads is not None, "begin comes first"
         self._in_flight.append((batch, self._threads.submit(self._detect, _readable(batch))))
         while len(self._in_flight) > self.detector.num_parallel or self._holds_too_much():
             self._write_next()
@@ -222,7 +224,12 @@ class Prediction:
                 self.results.write_failure(loaded)
                 self.tally.add_failure(loaded, max_listed=self.results.max_listed_failures)
             elif isinstance(loaded, PartMark):
-                (self.results.end_part if loaded.is_end else self.results.begin_part)(loaded.part)
+                if loaded.is_end:
+                    num_images, num_faces = self.results.end_part(loaded.part)
+                    self.tally.num_images -= num_images
+                    self.tally.num_faces -= num_faces
+                else:
+                    self.results.begin_part(loaded.part)
         self._count_refused()
 
     def _count_refused(self) -> None:
@@ -237,7 +244,8 @@ class Prediction:
         """
         while self._in_flight:
             self._write_next()
-        self._threads.shutdown()
+        if self._threads is not None:
+            self._threads.shutdown()
         is_stopped = self._should_stop()
         self.results.close(complete=not is_stopped)
         self._count_refused()
@@ -253,7 +261,8 @@ class Prediction:
         if self.stop_requested.is_set():
             reason = self._shared.explain_silence(0)  # the first process says how to go on, unless it is lost
         else:
-            reason = self._shared.problem or ("it was killed or crashed" if self.is_other_gone() else "")
+            is_lost = self.is_other_gone() and not self._shared.have_others_ended
+            reason = self._shared.problem or ("it was killed or crashed" if is_lost else "")
         if reason:
             raise LostProcessError(self.results.folder.root, reason)
         self.tally = self.total()
@@ -262,7 +271,9 @@ class Prediction:
         self._shared.close()
 
     def end_with(self, error: BaseException) -> None:
-        """Tells the other processes that this one has failed."""
+        """Gives up what is under way, and tells the other processes that this one has failed."""
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
         self._shared.end("failed", self.tally.as_json(), message=str(error) or type(error).__name__)
         self._shared.close()
 

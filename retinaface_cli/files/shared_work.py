@@ -137,10 +137,18 @@ class SharedWork:
         self._state, self._message = state, message
         self._exchange()
 
+    @property
+    def have_others_ended(self) -> bool:
+        """Whether no other process works any more, as far as is known."""
+        return all(one.state != "working" for one in self._others.values())
+
     def wait_for_others(self, *, is_over: Callable[[], bool]) -> None:
-        """Returns when all others have ended, when one is lost, or when `is_over` says so."""
-        while not self.problem and not is_over() and any(one.state == "working" for one in self._others.values()):
-            self._stopped.wait(_BEAT_SECONDS / 5)
+        """Returns when all others have ended, when one is lost, or when `is_over` says so; reads last what they say."""
+        is_last_time = False
+        while not (self.problem or is_last_time or self.have_others_ended):
+            is_last_time = is_over()  # before reading: a process that is gone then has said its last
+            if not is_last_time:
+                self._stopped.wait(_BEAT_SECONDS / 5)
             self._exchange()
 
     def clear_claims(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from retinaface_cli.errors import FileReadError
 from retinaface_cli.files.reading import parse_yaml
@@ -39,6 +39,13 @@ def _read_anchors(value: object) -> object:
         except FileReadError:
             raise ValueError("expected sizes a level, e.g. [[10,20],[32,64],[128,256]]") from None
     return {"sizes": value} if isinstance(value, list | tuple) else value
+
+
+def _check_devices(value: int) -> int:
+    """Raises ValueError for no device."""
+    if value < -1 or value == 0:
+        raise ValueError("expected a number of devices, or -1 for all that there are")
+    return value
 
 
 _WITHOUT_EFFECT_ON_RESULTS = frozenset(
@@ -132,7 +139,7 @@ class DetectionSettings(WeightsSettings):
     num_workers: Annotated[int | None, Option(short="-j", panel=DEVICE_PANEL)] = Field(default=None, ge=0)
     """Threads that read images; empty: one a core, 8 at most."""
 
-    devices: Annotated[int, Option(short="-g", legacy=("--num-gpus",))] = Field(default=1, ge=-1)
+    devices: Annotated[int, AfterValidator(_check_devices), Option(short="-g", legacy=("--num-gpus",))] = 1
     """Number of GPUs on each machine, -1: all; on the CPU, number of processes."""
 
     num_nodes: Annotated[int, Option(panel=DEVICE_PANEL)] = Field(default=1, gt=0)

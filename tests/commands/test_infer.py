@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from retinaface_cli.data.preprocessing import load_rgb
 from retinaface_cli.data.reading import Image
 from retinaface_cli.data.video import VideoWriter, read_frames
 from retinaface_cli.detection.detector import FaceDetector
+from retinaface_cli.detection.prediction import Prediction
 from retinaface_cli.detection.results import EachResults
 from retinaface_cli.errors import ImageReadError, OutputError, SettingsError
 from retinaface_cli.faces import FaceDetections
@@ -630,7 +632,8 @@ def test_one_process_on_the_cpu_imports_no_library_that_only_others_need(
         ("cuda", 1, "device cuda: this machine has 0 CUDA devices; try cpu"),
         ("mps", 1, "device mps: this machine has no GPU of Apple that torch can use; try cpu"),
         ("gpu", 2, "accelerator gpu, devices 2: .*; --accelerator cpu runs on the processor"),
-        ("cpu", 0, "accelerator cpu, devices 0: .*; name fewer devices"),
+        ("cpu", -1, "accelerator cpu, devices -1: .*; name fewer devices"),
+        ("cpu", 0, "devices: expected a number of devices, or -1 for all that there are"),
     ],
 )
 def test_devices_that_are_not_there_are_named_before_anything_is_made(
@@ -639,3 +642,32 @@ def test_devices_that_are_not_there_are_named_before_anything_is_made(
     with pytest.raises(SettingsError, match=message):
         infer(images, weights, tmp_path / "out", accelerator=accelerator, devices=devices)
     assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_while_the_last_images_are_written_ends_the_run_as_before(
+    images: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = Prediction.end
+
+    def interrupted_end(prediction: Prediction) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        end(prediction)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Prediction, "end", interrupted_end)
+        report = infer(images, weights, tmp_path / "out")
+    assert (report.interrupted, report.exit_code) == (True, 130)
+    report = infer(images, weights, tmp_path / "out", resume=True)
+    assert report.num_images + report.num_done_before == 5
+
+
+def test_after_an_error_no_thread_goes_on(
+    images: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("by hand")
+
+    monkeypatch.setattr(FaceDetector, "detect_prepared", fail)
+    with pytest.raises(RuntimeError, match="by hand"):
+        infer(images, weights, tmp_path / "out")
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("detect")]

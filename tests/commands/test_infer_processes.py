@@ -57,7 +57,8 @@ def start(inputs: Path, weights: Path, output: Path, *options: str) -> subproces
 def run_to_end(inputs: Path, weights: Path, output: Path, *options: str) -> str:
     process = start(inputs, weights, output, *options)
     _, printed = process.communicate(timeout=300)
-    assert process.returncode == 0, printed
+    is_clean = "\nerror: " not in f"\n{printed}"  # nor what those print that it has started
+    assert process.returncode == 0 and is_clean, printed
     return printed
 
 

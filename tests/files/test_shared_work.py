@@ -35,6 +35,16 @@ def wait_until(condition: object) -> None:
         time.sleep(0.005)
 
 
+def test_a_process_that_ended_before_it_was_gone_is_no_lost_one(processes: list[SharedWork]) -> None:
+    for process in reversed(processes):
+        process.end("ended", {})
+    last = processes[-1]
+    assert not last.have_others_ended  # as far as it knows
+    last.wait_for_others(is_over=lambda: True)  # they are gone
+    assert last.have_others_ended
+    assert not SharedWork(Path("nowhere"), "run", rank=0, world_size=2).have_others_ended
+
+
 def test_each_part_is_taken_once_however_many_ask_at_the_same_time(processes: list[SharedWork]) -> None:
     taken: list[list[int]] = [[] for _ in processes]
     start = threading.Barrier(len(processes))

@@ -82,12 +82,19 @@ def test_a_batch_is_pixels_less_the_mean_rounded_once_and_zero_beyond_each_image
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_pair_maxima_are_max_pooling(dtype: torch.dtype) -> None:
     maps = torch.randn(2, 5, 8, 12, generator=torch.Generator().manual_seed(3)).to(dtype)
-    for one in (maps, maps.to(memory_format=torch.channels_last)):
+    for one in (maps, maps.to(memory_format=torch.channels_last), maps[:, :, :7], maps[..., :11]):
         assert PairMaxima(2)(one).equal(nn.MaxPool2d(2)(one))
 
 
 def test_only_pooling_of_two_by_two_becomes_pair_maxima() -> None:
-    pooling = [nn.MaxPool2d(2), nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(2, 1), nn.MaxPool2d(2, padding=1), nn.AvgPool2d(2)]
-    network = nn.Sequential(*pooling)
+    pool = nn.MaxPool2d
+    others = [
+        pool(2, 1),
+        pool(2, padding=1),
+        pool(2, dilation=2),
+        pool(2, ceil_mode=True),
+        pool(2, return_indices=True),
+    ]
+    network = nn.Sequential(pool(2), pool(3, 2, 1), nn.AvgPool2d(2), *others)
     use_pair_maxima(network)
-    assert [type(layer) is PairMaxima for layer in network] == [True, False, False, False, False]
+    assert [type(layer) is PairMaxima for layer in network] == [True, *[False] * 7]

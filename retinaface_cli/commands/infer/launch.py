@@ -11,7 +11,7 @@ import torch
 from retinaface_cli.commands.processes import adopt_processes, started_processes
 from retinaface_cli.detection.detector import resolve_device
 from retinaface_cli.detection.prediction import Process
-from retinaface_cli.errors import SettingsError
+from retinaface_cli.errors import RetinaFaceError, SettingsError
 from retinaface_cli.settings.detection import InferSettings
 
 T = TypeVar("T")
@@ -24,18 +24,20 @@ def launch(settings: InferSettings, function: Callable[[Process], T]) -> T:
 
     Raises:
         SettingsError: there are no such devices.
+        RetinaFaceError: another process is lost before it has begun.
     """
     started = started_processes()
     devices, num_nodes = adopt_processes(settings.devices, settings.num_nodes, started=started, unset=1)
-    if devices == 1 and num_nodes == 1 and started is None:
+    if devices == 1 and num_nodes == 1:
         return function(Process(_only_device(settings.accelerator)))
     from lightning_fabric import Fabric
     from lightning_fabric.utilities.exceptions import MisconfigurationException
+    from torch.distributed import DistError
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     try:
         fabric = Fabric(accelerator=settings.accelerator, devices=devices, num_nodes=num_nodes, strategy="ddp")
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
+    except (MisconfigurationException, TypeError, ValueError, RuntimeError) as error:
         advice = "--accelerator cpu runs on the processor" if settings.accelerator != "cpu" else "name fewer devices"
         message = f"accelerator {settings.accelerator}, devices {settings.devices}: {str(error).rstrip('.!')}; {advice}"
         raise SettingsError(message) from None
@@ -47,6 +49,8 @@ def launch(settings: InferSettings, function: Callable[[Process], T]) -> T:
     try:
         result: T = fabric.launch(call)
         return result
+    except DistError:
+        raise RetinaFaceError("another process of the run could not begin; see its message") from None
     finally:
         fabric.strategy.teardown()
 

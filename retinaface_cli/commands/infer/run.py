@@ -123,7 +123,7 @@ def run(
             for batch in prediction.batches():
                 prediction.predict(batch)
                 supervision.follow()
-        prediction.end()
+            prediction.end()
         return supervision.received or signal.SIGTERM
 
     try:
@@ -220,7 +220,7 @@ def _print_summary(report: InferReport, console: Console) -> None:
         line += f"; {report.num_done_before} were done before"
     say(console, line)
     heading = f"{report.num_failures} could not be read or written, see {report.output / 'errors.json'}:"
-    say_failures(console, heading, report.failures)
+    say_failures(console, heading, report.failures, total=report.num_failures)
     if report.interrupted:
         say(console, f"stopped before the end; go on with --output {report.output} --resume")
     elif report.num_missing:

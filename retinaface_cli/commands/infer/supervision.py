@@ -27,7 +27,7 @@ class Supervision:
     """
 
     def __init__(self, prediction: Prediction, console: Console) -> None:
-        """Notes the processes to watch.
+        """Makes the prediction notice processes that are gone; all processes of a run come here together.
 
         Args:
             prediction: has begun, in all processes.

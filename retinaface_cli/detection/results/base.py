@@ -63,8 +63,12 @@ class Results(ABC):
         """Notes that an image or video cannot be read."""
 
     @abstractmethod
-    def end_part(self, part: Part) -> None:
-        """Ends a part, of which everything was written."""
+    def end_part(self, part: Part) -> tuple[int, int]:
+        """Ends a part, of which everything was written.
+
+        Returns:
+            Images and faces for which `write` said so and which are lost, since the part's place is taken.
+        """
 
     @abstractmethod
     def close(self, *, complete: bool = True) -> None:

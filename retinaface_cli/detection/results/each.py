@@ -139,7 +139,7 @@ class EachResults(Results):
                 self._write_image(self.crop(image.name, index), crop, stamp)
         self._write_labels(image, faces, stamp)
 
-    def end_part(self, part: Part) -> None:
+    def end_part(self, part: Part) -> tuple[int, int]:
         """Ends the video in progress, and notes which images a shard has."""
         self.close()
         for shard in part.sources:
@@ -149,6 +149,7 @@ class EachResults(Results):
                     self.folder.write_json(self._member_list(shard), names, source=shard.stamp)
                 except PlaceTakenError as error:
                     self._refuse(shard, error)
+        return 0, 0
 
     def close(self, *, complete: bool = True) -> None:
         """Ends the video in progress, if there is one; where not all frames have come, it does not count as done."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -46,6 +47,9 @@ class PartResults(Results):
         """Where a part lies."""
         return self.folder.root / PARTS_FOLDER / f"part-{number:05d}{PART_SUFFIXES[self.settings.part_format]}"
 
+    def _name(self, number: int) -> str:
+        return self.path(number).relative_to(self.folder.root).as_posix()
+
     def _errors_path(self, number: int) -> Path:
         return self.folder.root / "errors" / f"part-{number:05d}.jsonl"
 
@@ -68,7 +72,7 @@ class PartResults(Results):
     def _refuse(self, part: Part, error: PlaceTakenError) -> None:
         """Gives up a part whose place is taken."""
         path = self.path(part.number)
-        failure = UnreadableImage(Source(path, path.relative_to(self.folder.root).as_posix()), str(error))
+        failure = UnreadableImage(Source(path, self._name(part.number)), str(error))
         self._refused.append(failure)
         self._failures.append(failure)
 
@@ -84,6 +88,8 @@ class PartResults(Results):
             crops = [encode_image(Path("crop.jpg"), crop) for crop in aligned]
         row = ImageRow(name, source.shard, image.resizer.original_size, faces, crops)
         self._progress.rows.add(image.position, row, is_frame=source.is_video)
+        self._progress.num_images += 1
+        self._progress.num_faces += len(faces)
         return True
 
     def write_failure(self, failure: UnreadableImage) -> None:
@@ -92,18 +98,20 @@ class PartResults(Results):
         if self._progress is not None:
             self._progress.rows.skip(failure.position)
 
-    def end_part(self, part: Part) -> None:
-        """Gives a part its name, behind the list of its errors."""
+    def end_part(self, part: Part) -> tuple[int, int]:
+        """Gives a part its name, behind the list of its errors; see Results."""
         progress, self._progress = self._progress, None
         self._write_part_errors(part)
         if progress is None:
-            return
+            return 0, 0
         progress.rows.hand_on_all()
         try:
             progress.close(complete=True)
         except PlaceTakenError as error:
             self._refuse(part, error)
             self._write_part_errors(part)
+            return progress.num_images, progress.num_faces
+        return 0, 0
 
     def _write_part_errors(self, part: Part) -> None:
         path = self._errors_path(part.number)
@@ -120,9 +128,16 @@ class PartResults(Results):
 
     def count_missing(self, work: Work, failures: Iterable[UnreadableImage]) -> int:
         """Parts without results, but for those whose place is taken."""
-        refused = {failure.source.path for failure in failures}
-        paths = map(self.path, range(work.num_parts))
-        return sum(path not in refused and not self.folder.is_listed(path) for path in paths)
+        numbers = range(work.num_parts)
+        return sum(not (self.folder.is_listed(self.path(number)) or self._is_refused(number)) for number in numbers)
+
+    def _is_refused(self, number: int) -> bool:
+        """Whether the errors of a part name the part itself."""
+        errors = self._errors_path(number)
+        if not self.folder.is_listed(errors):
+            return False
+        names = (json.loads(line)["file_name"] for line in errors.read_bytes().splitlines())
+        return self._name(number) in names
 
     def remove_rest(self, work: Work) -> None:
         """Removes the parts that an earlier run of more inputs has behind the last one."""
@@ -155,6 +170,7 @@ class _PartInProgress:
     """A part that is being written."""
 
     def __init__(self, path: Path, part: Part, folder: OutputFolder, settings: InferSettings) -> None:
+        self.num_images = self.num_faces = 0
         self._open = ExitStack()
         temporary = self._open.enter_context(folder.new_file(path, source=part.stamp))
         write = PART_WRITERS[settings.part_format]

@@ -184,13 +184,16 @@ def use_onednn(network: nn.Module) -> None:
 
 
 class PairMaxima(nn.MaxPool2d):
-    """Max pooling over 2 x 2 cells of maps with even sides, which on the CPU takes torch twice as long and more.
+    """Max pooling over 2 x 2 cells, which on the CPU takes torch twice as long and more where sides are even.
 
     torch also notes where the maxima are.
     """
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H2 W2"]:
         """The larger one of each two rows, and then of each two columns."""
+        if images.shape[2] % 2 or images.shape[3] % 2:
+            outputs: Tensor = super().forward(images)
+            return outputs
         rows = torch.maximum(images[:, :, ::2], images[:, :, 1::2])
         return torch.maximum(rows[..., ::2], rows[..., 1::2])
 
@@ -199,7 +202,7 @@ def use_pair_maxima(network: nn.Module) -> None:
     """Makes a network's max pooling PairMaxima, where it does the same."""
     for parent in list(own_modules(network)):
         for name, child in parent.named_children():
-            if isinstance(child, nn.MaxPool2d) and (child.kernel_size, child.stride, child.padding) == (2, 2, 0):
+            if isinstance(child, nn.MaxPool2d) and repr(child) == repr(nn.MaxPool2d(2)) and not child.return_indices:
                 setattr(parent, name, PairMaxima(2))
 
 
