@@ -4,8 +4,10 @@ import os
 
 import pytest
 
+from retinaface_cli.commands.infer.launch import is_first_process
 from retinaface_cli.commands.processes import ProcessCounts, adopt_processes, started_processes
 from retinaface_cli.errors import SettingsError
+from retinaface_cli.settings.detection import InferSettings
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
 
@@ -26,6 +28,25 @@ def test_the_counts_are_those_that_torchrun_or_slurm_has_started(
     monkeypatch.setattr(os, "environ", environment)
     started = started_processes()
     assert (None if started is None else (started.devices, started.num_nodes)) == counts
+
+
+@pytest.mark.parametrize(
+    ("environment", "devices", "is_first"),
+    [
+        ({}, 1, True),
+        ({"RANK": "1", "LOCAL_RANK": "1"}, 1, True),  # of a job around it, which is none of its business
+        ({"LOCAL_RANK": "1"}, 2, False),
+        ({}, 2, True),
+        ({**TORCHRUN, "RANK": "2", "LOCAL_RANK": "0"}, 1, False),
+        ({**TORCHRUN, "RANK": "0", "LOCAL_RANK": "0"}, 1, True),
+        ({"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "x", "SLURM_PROCID": "3"}, 1, False),
+    ],
+)
+def test_only_the_first_process_of_a_run_says_what_all_would_say(
+    environment: dict[str, str], devices: int, is_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", environment)
+    assert is_first_process(InferSettings(devices=devices)) == is_first
 
 
 def test_machines_with_different_numbers_of_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

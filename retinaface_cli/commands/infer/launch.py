@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -53,6 +54,12 @@ def launch(settings: InferSettings, function: Callable[[Process], T]) -> T:
         raise RetinaFaceError("another process of the run could not begin; see its message") from None
     finally:
         fabric.strategy.teardown()
+
+
+def is_first_process(settings: InferSettings) -> bool:
+    """Whether torchrun, SLURM or Lightning have not made this process another one than the first of its run."""
+    is_alone = (settings.devices, settings.num_nodes) == (1, 1) and started_processes() is None
+    return is_alone or all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
 def _only_device(accelerator: str) -> torch.device:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from retinaface_cli.commands.console import say, say_failures
 from retinaface_cli.commands.infer.gallery import write_gallery
-from retinaface_cli.commands.infer.launch import launch
+from retinaface_cli.commands.infer.launch import is_first_process, launch
 from retinaface_cli.commands.infer.options import count_sources
 from retinaface_cli.commands.infer.output import gather_results, open_output
 from retinaface_cli.commands.infer.stream import detect_stream
@@ -99,12 +99,12 @@ def run(
     Args:
         settings: what to do.
         sources: images and videos with the names that results are to have; None: what the inputs name.
-        console: for progress and messages; None: standard error.
+        console: for progress and messages of the first process; None: standard error.
 
     Raises:
         RetinaFaceError: nothing to look at, weights or output folder that cannot be used, no such device.
     """
-    console = console or Console(stderr=True)
+    console = (console or Console(stderr=True)) if is_first_process(settings) else Console(quiet=True)
     if sources is None and any(map(is_stream, settings.inputs)):
         return _run_stream(settings, console)
     inputs = _find_inputs(settings, console) if sources is None else _Inputs(Work(sources), [], sources)
