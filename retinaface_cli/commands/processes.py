@@ -10,15 +10,16 @@ from retinaface_cli.errors import SettingsError
 Devices = TypeVar("Devices")
 
 
-class ProcessCounts(NamedTuple):
-    """Processes on each machine, machines, and the variable that says so."""
+class StartedProcesses(NamedTuple):
+    """Processes on each machine, machines, the variables that say so, and the number of this process among all."""
 
     devices: int
     num_nodes: int
     source: str
+    rank: int
 
 
-def started_processes() -> ProcessCounts | None:
+def started_processes() -> StartedProcesses | None:
     """The processes that torchrun or SLURM has started; None where neither has.
 
     Raises:
@@ -27,21 +28,21 @@ def started_processes() -> ProcessCounts | None:
     variables = os.environ
     if "TORCHELASTIC_RUN_ID" in variables:
         total, devices = int(variables["WORLD_SIZE"]), int(variables["LOCAL_WORLD_SIZE"])
-        return _count(total, total // devices, "torchrun: WORLD_SIZE / LOCAL_WORLD_SIZE")
+        return _count(total, total // devices, "torchrun: WORLD_SIZE / LOCAL_WORLD_SIZE", int(variables["RANK"]))
     if "SLURM_NTASKS" in variables and variables.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
         total, num_nodes = int(variables["SLURM_NTASKS"]), int(variables.get("SLURM_NNODES", "1"))
-        return _count(total, num_nodes, "SLURM_NTASKS / SLURM_NNODES")
+        return _count(total, num_nodes, "SLURM_NTASKS / SLURM_NNODES", int(variables.get("SLURM_PROCID", "0")))
     return None
 
 
-def _count(total: int, num_nodes: int, source: str) -> ProcessCounts:
+def _count(total: int, num_nodes: int, source: str, rank: int) -> StartedProcesses:
     if num_nodes < 1 or total % num_nodes:
         raise SettingsError(f"{source}: {total} processes cannot be shared out evenly; start as many on each machine")
-    return ProcessCounts(total // num_nodes, num_nodes, source)
+    return StartedProcesses(total // num_nodes, num_nodes, source, rank)
 
 
 def adopt_processes(
-    devices: Devices, num_nodes: int, *, started: ProcessCounts | None, unset: object = "auto"
+    devices: Devices, num_nodes: int, *, started: StartedProcesses | None, unset: object = "auto"
 ) -> tuple[Devices | int, int]:
     """Devices and machines of a run: as started, or as the settings say where nothing was.
 

@@ -60,10 +60,6 @@ class LostProcessError(RetinaFaceError):
         super().__init__(f"{what}{f' ({reason})' if reason else ''}; go on with --output {shown(output)} --resume")
 
 
-def _keep(value: T) -> T:
-    return value
-
-
 @dataclass(frozen=True)
 class Process:
     """One process of a run.
@@ -79,7 +75,7 @@ class Process:
     device: torch.device
     rank: int = 0
     world_size: int = 1
-    broadcast: Callable[[T], T] = _keep
+    broadcast: Callable[[T], T] = lambda value: value
     children: Sequence[Popen[bytes]] = ()
 
 
@@ -91,7 +87,7 @@ class Prediction:
         work: all that is to be done.
         tally: of this process; of all at the end.
         stop_requested: ends the run after the images in flight.
-        is_other_gone: whether a process that this one has started, or was started by, has ended by a crash.
+        process: that this is; set by begin.
     """
 
     def __init__(
@@ -116,7 +112,6 @@ class Prediction:
         self.work = work
         self.tally = PredictionTally()
         self.stop_requested = threading.Event()
-        self.is_other_gone: Callable[[], bool] = lambda: False
         self._weights = weights
         self._open_output = open_output
         self._shared = SharedWork(Path(), "", rank=0, world_size=1)
@@ -236,8 +231,11 @@ class Prediction:
         for failure in self.results.take_refused():
             self.tally.add_failure(failure, max_listed=self.results.max_listed_failures)
 
-    def end(self) -> None:
+    def end(self, *, is_other_gone: Callable[[], bool]) -> None:
         """Writes what is still under way, waits for the other processes, and adds up all tallies.
+
+        Args:
+            is_other_gone: whether a process that this one has started, or was started by, lives no more.
 
         Raises:
             LostProcessError: another process is lost or has failed.
@@ -255,13 +253,13 @@ class Prediction:
         self._shared.end("stopped" if self.tally.interrupted else "ended", self.tally.as_json())
         last_moment = time.monotonic() + _MAX_WAIT_WHEN_STOPPED
         self._shared.wait_for_others(
-            is_over=lambda: self.is_other_gone() or (self._should_stop() and time.monotonic() > last_moment)
+            is_over=lambda: is_other_gone() or (self._should_stop() and time.monotonic() > last_moment)
         )
         self.seconds = time.monotonic() - self._started
         if self.stop_requested.is_set():
             reason = self._shared.explain_silence(0)  # the first process says how to go on, unless it is lost
         else:
-            is_lost = self.is_other_gone() and not self._shared.have_others_ended
+            is_lost = is_other_gone() and not self._shared.have_others_ended
             reason = self._shared.problem or ("it was killed or crashed" if is_lost else "")
         if reason:
             raise LostProcessError(self.results.folder.root, reason)

@@ -13,7 +13,10 @@ from torch import Tensor
 
 
 def nms(boxes: Float[Tensor, "K 4"], scores: Float[Tensor, "K"], iou_threshold: float) -> Int64[Tensor, "M"]:
-    """Indices of the boxes (xyxy) that no better one overlaps by more than the threshold, best first."""
+    """Indices of the boxes that no better one overlaps by more than the threshold, best first.
+
+    Boxes are xyxy in pixels of one frame, whichever it is. Nothing but IoU and order of scores counts.
+    """
     return _operator()(boxes, scores, iou_threshold)
 
 

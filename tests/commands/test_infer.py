@@ -649,9 +649,9 @@ def test_ctrl_c_while_the_last_images_are_written_ends_the_run_as_before(
 ) -> None:
     end = Prediction.end
 
-    def interrupted_end(prediction: Prediction) -> None:
+    def interrupted_end(prediction: Prediction, **options: Any) -> None:
         os.kill(os.getpid(), signal.SIGINT)
-        end(prediction)
+        end(prediction, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(Prediction, "end", interrupted_end)

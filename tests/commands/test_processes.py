@@ -5,11 +5,11 @@ import os
 import pytest
 
 from retinaface_cli.commands.infer.launch import is_first_process
-from retinaface_cli.commands.processes import ProcessCounts, adopt_processes, started_processes
+from retinaface_cli.commands.processes import StartedProcesses, adopt_processes, started_processes
 from retinaface_cli.errors import SettingsError
 from retinaface_cli.settings.detection import InferSettings
 
-TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2", "RANK": "0"}
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,9 @@ def test_the_counts_are_those_that_torchrun_or_slurm_has_started(
     [
         ({}, 1, True),
         ({"RANK": "1", "LOCAL_RANK": "1"}, 1, True),  # of a job around it, which is none of its business
+        ({"RANK": "1"}, 2, True),
         ({"LOCAL_RANK": "1"}, 2, False),
+        ({"NODE_RANK": "1", "LOCAL_RANK": "0"}, 2, False),
         ({}, 2, True),
         ({**TORCHRUN, "RANK": "2", "LOCAL_RANK": "0"}, 1, False),
         ({**TORCHRUN, "RANK": "0", "LOCAL_RANK": "0"}, 1, True),
@@ -62,11 +64,11 @@ def test_machines_with_different_numbers_of_processes_are_refused(monkeypatch: p
 def test_what_is_left_open_is_taken_from_what_was_started(
     devices: object, num_nodes: int, adopted: tuple[object, int]
 ) -> None:
-    assert adopt_processes(devices, num_nodes, started=ProcessCounts(2, 2, "torchrun")) == adopted
+    assert adopt_processes(devices, num_nodes, started=StartedProcesses(2, 2, "torchrun", 0)) == adopted
     assert adopt_processes(devices, num_nodes, started=None) == (devices, num_nodes)
 
 
 @pytest.mark.parametrize(("devices", "num_nodes"), [(1, 1), (4, 2), ("auto", 3), ((0, 1, 2), 2)])
 def test_a_contradiction_is_refused(devices: object, num_nodes: int) -> None:
     with pytest.raises(SettingsError, match=r"contradicts 2 processes on each of 2 machines \(torchrun\)"):
-        adopt_processes(devices, num_nodes, started=ProcessCounts(2, 2, "torchrun"))
+        adopt_processes(devices, num_nodes, started=StartedProcesses(2, 2, "torchrun", 0))

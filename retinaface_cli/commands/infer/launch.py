@@ -44,6 +44,7 @@ def launch(settings: InferSettings, function: Callable[[Process], T]) -> T:
         raise SettingsError(message) from None
 
     def call(fabric: Fabric) -> T:
+        """The function in this process, as Lightning has set it up."""
         children = getattr(fabric.strategy.launcher, "procs", ())
         return function(Process(fabric.device, fabric.global_rank, fabric.world_size, fabric.broadcast, children))
 
@@ -58,8 +59,11 @@ def launch(settings: InferSettings, function: Callable[[Process], T]) -> T:
 
 def is_first_process(settings: InferSettings) -> bool:
     """Whether torchrun, SLURM or Lightning have not made this process another one than the first of its run."""
-    is_alone = (settings.devices, settings.num_nodes) == (1, 1) and started_processes() is None
-    return is_alone or all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    started = started_processes()
+    if started is not None:
+        return started.rank == 0
+    is_alone = (settings.devices, settings.num_nodes) == (1, 1)
+    return is_alone or all(os.environ.get(name, "0") == "0" for name in ("NODE_RANK", "LOCAL_RANK"))  # Lightning's
 
 
 def _only_device(accelerator: str) -> torch.device:

@@ -118,12 +118,13 @@ def run(
     prediction = Prediction(settings, weights, work, open_output=open_folder, protect=protect)
 
     def predict(process: Process) -> int:
+        """Goes over this process's images; the number of the signal that stopped it, if one did."""
         prediction.begin(process)
         with Supervision(prediction, console) as supervision:
             for batch in prediction.batches():
                 prediction.predict(batch)
                 supervision.follow()
-            prediction.end()
+            prediction.end(is_other_gone=supervision.is_other_gone)
         return supervision.received or signal.SIGTERM
 
     try:
@@ -131,24 +132,29 @@ def run(
     except BaseException as error:
         prediction.end_with(error)
         raise
+    report = _report(prediction, inputs.problems, signal_number)
+    if report.is_first:
+        report = _finish(report, prediction.results, work, console)
+    prediction.results.folder.close()
+    return report
+
+
+def _report(prediction: Prediction, problems: Sequence[UnreadableImage], signal_number: int) -> InferReport:
+    """How the run went that has ended; `problems` were found before it."""
     tally = prediction.tally
-    report = InferReport(
+    return InferReport(
         output=prediction.results.folder.root,
         num_images=tally.num_images,
         num_faces=tally.num_faces,
         num_done_before=tally.num_done_before,
-        failures=[*inputs.problems, *tally.failures],
-        num_failures=len(inputs.problems) + tally.num_failures,
+        failures=[*problems, *tally.failures],
+        num_failures=len(problems) + tally.num_failures,
         seconds=prediction.seconds,
         network=prediction.detector.description,
         interrupted=tally.interrupted,
         signal_number=signal_number,
         is_first=prediction.process.rank == 0,
     )
-    if report.is_first:
-        report = _finish(report, prediction.results, work, console)
-    prediction.results.folder.close()
-    return report
 
 
 def _run_stream(settings: InferSettings, console: Console) -> InferReport:

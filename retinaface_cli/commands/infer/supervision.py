@@ -27,7 +27,7 @@ class Supervision:
     """
 
     def __init__(self, prediction: Prediction, console: Console) -> None:
-        """Makes the prediction notice processes that are gone; all processes of a run come here together.
+        """Notes the processes to watch, of which the first one tells all; they come here together.
 
         Args:
             prediction: has begun, in all processes.
@@ -39,7 +39,6 @@ class Supervision:
         first = process.broadcast(os.getpid())
         self._parent = first if first == os.getppid() else None
         self._children = process.children
-        prediction.is_other_gone = self._is_other_gone
         self._bar: ProgressBar | None = None
         if process.rank == 0:
             share = f" ({process.world_size} processes)" if process.world_size > 1 else ""
@@ -64,7 +63,7 @@ class Supervision:
         Raises:
             LostProcessError: another process of the run has ended by a crash or was killed.
         """
-        if self._is_other_gone():
+        if self.is_other_gone():
             raise LostProcessError(self._prediction.results.folder.root)
         if self._bar is None:
             return
@@ -73,7 +72,8 @@ class Supervision:
         rate = done / max(time.monotonic() - self._started, 1e-9)
         self._bar.update(done + before, done_before=before, figures=f"{rate:.1f} images/s, {tally.num_faces:,} faces")
 
-    def _is_other_gone(self) -> bool:
+    def is_other_gone(self) -> bool:
+        """Whether a process that this one has started, or was started by, has ended, and not as one that was done."""
         is_orphan = self._parent is not None and os.getppid() != self._parent
         return is_orphan or any(child.poll() for child in self._children)
 

@@ -184,13 +184,10 @@ def use_onednn(network: nn.Module) -> None:
 
 
 class PairMaxima(nn.MaxPool2d):
-    """Max pooling over 2 x 2 cells, which on the CPU takes torch twice as long and more where sides are even.
-
-    torch also notes where the maxima are.
-    """
+    """Max pooling over 2 x 2 cells; on the CPU twice as fast as torch's, which also notes where maxima are."""
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H2 W2"]:
-        """The larger one of each two rows, and then of each two columns."""
+        """The larger one of each two rows, and then of each two columns; odd sides go torch's way."""
         if images.shape[2] % 2 or images.shape[3] % 2:
             outputs: Tensor = super().forward(images)
             return outputs
@@ -202,7 +199,9 @@ def use_pair_maxima(network: nn.Module) -> None:
     """Makes a network's max pooling PairMaxima, where it does the same."""
     for parent in list(own_modules(network)):
         for name, child in parent.named_children():
-            if isinstance(child, nn.MaxPool2d) and repr(child) == repr(nn.MaxPool2d(2)) and not child.return_indices:
+            if not isinstance(child, nn.MaxPool2d) or child.ceil_mode or child.return_indices:
+                continue
+            if (child.kernel_size, child.stride, child.padding, child.dilation) == (2, 2, 0, 1):
                 setattr(parent, name, PairMaxima(2))
 
 

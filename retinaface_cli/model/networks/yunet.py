@@ -56,12 +56,12 @@ class YuNet(FaceNetwork):
         if self.pads_images:
             maps = [crop_to_image(values, images, stride) for values, stride in zip(maps, self.strides, strict=True)]
         flat = [one.permute(0, 2, 3, 1).reshape(images.shape[0], -1, sum(VALUES_AN_ANCHOR)) for one in maps]
-        values = torch.cat(flat, dim=1)  # (B, A, 16)
-        logits = logit_of_root(values[..., 0], values[..., 1])  # (B, A): OpenVINO is slow where the last side is 1
+        classes, objectness, boxes, points = torch.split(torch.cat(flat, dim=1), list(VALUES_AN_ANCHOR), dim=2)
+        logits = logit_of_root(classes[..., 0], objectness[..., 0])  # (B, A): OpenVINO is slow where the last side is 1
         return HeadOutputs(
             class_logits=torch.stack([torch.zeros_like(logits), logits], dim=2),
-            box_deltas=values[..., 2:6],
-            landmark_deltas=values[..., 6:].reshape(*values.shape[:2], NUM_LANDMARKS, 2),
+            box_deltas=boxes,
+            landmark_deltas=points.reshape(*points.shape[:2], NUM_LANDMARKS, 2),
         )
 
     @torch.no_grad()
